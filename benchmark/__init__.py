@@ -1,0 +1,1 @@
+"""The protocol: suites, tuned hyperparameters, plan, training loop, checkpoints, run store and launcher."""

@@ -1,0 +1,38 @@
+"""Errors that a person can act on: one line, no traceback, exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UserError(Exception):
+    """Something the caller can mend; its text is one line that says what is wrong and what is allowed."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return " (did you mean 'x'?)" for the allowed name closest to `name`, or "" where none is close."""
+    matches = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
+    return f" (did you mean '{matches[0]}'?)" if matches else ""
+
+
+def check_choice(what: str, name: str, allowed: Iterable[str], most: int = 12) -> str:
+    """Return `name` if it is among `allowed`, else raise a UserError that lists (at most `most` of) them."""
+    allowed = list(allowed)
+    if name in allowed:
+        return name
+    listed = ", ".join(allowed[:most]) + (f", … ({len(allowed)} in all)" if len(allowed) > most else "")
+    raise UserError(f"unknown {what} '{name}'{nearest(name, allowed)}; allowed: {listed}")
+
+
+def run_main(main: Callable[[], int | None]) -> None:
+    """Run a command line's `main`; a UserError becomes one line on stderr and exit code 2."""
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

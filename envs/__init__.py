@@ -1,0 +1,1 @@
+"""The world: tasks, environments, datasets, downloads, generation and parallel evaluation."""
