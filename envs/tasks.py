@@ -1,0 +1,106 @@
+"""Tasks: what is to be solved, on which data, under which protocol.
+
+A task is a value. Its domain carries what the papers fix per domain (action chunk, discount, pessimism, reward
+form, data): Reversal Q-Learning (arXiv 2606.17551) and Q-learning with Adjoint Matching (arXiv 2601.14234) use
+the same settings. `Task.name` is OGBench's own single-task name, so that
+`ogbench.make_env_and_datasets(task.name)` is the same environment and the same rewards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.errors import check_choice
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One environment with one dataset: five tasks share it."""
+
+    name: str
+    """OGBench's dataset name without version, e.g. 'cube-double-play'."""
+    episode_limit: int
+    """Environment steps after which an episode is cut."""
+    chunk_length: int = 5
+    """Actions per chunk, H: 5 in manipulation, 1 in locomotion."""
+    discount: float = 0.99
+    """Discount per environment step, γ."""
+    pessimism: float = 0.5
+    """ρ: the ensemble's value is its mean minus ρ standard deviations."""
+    sparse: bool = False
+    """Whether rewards are flattened to -1 (unsolved) and 0 (solved)."""
+    shards: int = 0
+    """Files of the 100M-transition dataset that training rotates through; 0 for a single file."""
+
+    @property
+    def dataset(self) -> str:
+        """File (or, for 100M data, folder) name of the dataset, without suffix."""
+        return f"{self.name}-100m-v0" if self.shards else f"{self.name}-v0"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One goal of one domain."""
+
+    domain: Domain
+    number: int
+    """1 to 5."""
+
+    @property
+    def name(self) -> str:
+        """OGBench's name, e.g. 'cube-double-play-singletask-task1-v0'."""
+        return f"{self.domain.name}-singletask-task{self.number}-v0"
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset, e.g. 'cube-double-play-v0'."""
+        return self.domain.dataset
+
+
+MAZE = dict(chunk_length=1)
+HUMANOID = dict(chunk_length=1, discount=0.995, pessimism=0.0, episode_limit=2000)
+
+# The paper's ten domains, in the order of its table.
+OGBENCH_DOMAINS = (
+    Domain("antmaze-large-navigate", episode_limit=1000, **MAZE),
+    Domain("antmaze-giant-navigate", episode_limit=1000, discount=0.995, **MAZE),
+    Domain("humanoidmaze-medium-navigate", **HUMANOID),
+    Domain("humanoidmaze-large-navigate", **HUMANOID),
+    Domain("cube-double-play", episode_limit=500),
+    Domain("cube-triple-play", episode_limit=1000),
+    Domain("cube-quadruple-play", episode_limit=1000, shards=100),
+    Domain("scene-play", episode_limit=750, sparse=True),
+    Domain("puzzle-3x3-play", episode_limit=500, sparse=True),
+    Domain("puzzle-4x4-play", episode_limit=500, sparse=True, shards=100),
+)
+
+# The same goals on worse or differently collected data.
+QUALITY_DOMAINS = (
+    Domain("antmaze-large-stitch", episode_limit=1000, **MAZE),
+    Domain("humanoidmaze-medium-stitch", **HUMANOID),
+    Domain("cube-double-noisy", episode_limit=500),
+    Domain("cube-triple-noisy", episode_limit=1000),
+    Domain("scene-noisy", episode_limit=750, sparse=True),
+    Domain("puzzle-3x3-noisy", episode_limit=500, sparse=True),
+)
+
+# Small enough for a laptop.
+SMALL_DOMAINS = (Domain("cube-single-play", episode_limit=200),)
+
+DOMAINS: dict[str, Domain] = {d.name: d for d in (*OGBENCH_DOMAINS, *QUALITY_DOMAINS, *SMALL_DOMAINS)}
+TASKS: dict[str, Task] = {t.name: t for d in DOMAINS.values() for t in (Task(d, n) for n in range(1, 6))}
+
+
+def get_domain(name: str) -> Domain:
+    """Return the domain of that name, else raise a UserError that names the nearest one."""
+    return DOMAINS[check_choice("domain", name, DOMAINS)]
+
+
+def get_task(name: str) -> Task:
+    """Return the task of that name, else raise a UserError that names the nearest one."""
+    return TASKS[check_choice("task", name, TASKS)]
+
+
+def tasks_of(*domains: Domain) -> tuple[Task, ...]:
+    """Return the five tasks of each domain, in order."""
+    return tuple(Task(domain, number) for domain in domains for number in range(1, 6))
