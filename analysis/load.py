@@ -1,0 +1,410 @@
+"""From run directories to tidy frames, and from those to what may be averaged.
+
+Two steps, kept apart on purpose:
+
+* `load_runs(*folders)` reads everything there is and judges nothing: incomplete, diverged, failed and unreadable
+  runs are in its frames.
+* `comparable(runs)` takes from them what may be averaged, and says in `notes` what it left out, filled in or
+  kept apart. Tables, figures and the report print these notes.
+
+`Runs.evaluations` has one row per (run, seed, evaluation step):
+
+========== ===================================================================================
+agent      e.g. "rql"
+task       e.g. "cube-single-play-singletask-task1-v0"
+domain     e.g. "cube-single-play"
+suite      e.g. "quickstart"
+seed       int
+step       int, gradient updates so far
+success    float in [0, 1], mean over the episodes
+return     float, undiscounted, mean over the episodes
+length     float, environment steps, mean over the episodes
+episodes   int
+source     "own" (imported figures of others say whose)
+run        path of the run directory
+state      of that seed: "complete", "running", "failed" or "diverged"
+commit     of the code; "a+b" where a run was continued by another commit; "" if unknown
+clean      bool, whether the checkout had no uncommitted change
+mujoco     version, joined like `commit`
+jax        version, joined like `commit`
+device     e.g. "cpu: ...", joined like `commit`
+========== ===================================================================================
+
+`Runs.runs` has one row per run directory: run, folder, agent, task, domain, suite, seeds (tuple), state ("running",
+"done", "failed", "unreadable"), step, steps, diverged ({seed: step}), error, updates_per_second, train_seconds,
+eval_seconds, started, updated, commit, clean, python, mujoco, jax, versions (dict), device, host, command, dataset,
+fingerprint, source (of the dataset), transitions, hyperparameters (dict), protocol (dict).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from analysis.names import domain_of
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CACHE_NAME = ".analysis-cache.npz"
+CACHE_SCHEMA = 1
+RECORDS = ("config.json", "provenance.json", "status.json", "eval.csv")
+MEASURES = ("step", "seed", "episodes", "success", "return", "length")
+EVALUATION_COLUMNS = (
+    *("agent", "task", "domain", "suite", "seed", "step", "success", "return", "length", "episodes"),
+    *("source", "run", "state", "commit", "clean", "mujoco", "jax", "device"),
+)
+RUN_COLUMNS = (
+    *(
+        "run",
+        "folder",
+        "agent",
+        "task",
+        "domain",
+        "suite",
+        "seeds",
+        "state",
+        "step",
+        "steps",
+        "diverged",
+        "error",
+    ),
+    *(
+        "updates_per_second",
+        "train_seconds",
+        "eval_seconds",
+        "started",
+        "updated",
+        "commit",
+        "clean",
+        "python",
+    ),
+    *("mujoco", "jax", "versions", "device", "host", "command", "dataset", "fingerprint", "source"),
+    *("transitions", "hyperparameters", "protocol"),
+)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Everything that was found under some folders; see the module's text for the columns."""
+
+    evaluations: pd.DataFrame
+    runs: pd.DataFrame
+
+    def __len__(self) -> int:
+        """Number of run directories."""
+        return len(self.runs)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What may be averaged, and what was done to get it."""
+
+    evaluations: pd.DataFrame
+    """Columns of `Runs.evaluations` and `imputed` (bool: filled in for a diverged seed)."""
+    notes: list[str] = field(default_factory=list)
+    """One sentence per thing left out, filled in or kept apart; to be printed beside every average."""
+
+
+def load_runs(*folders: str | Path, cache: bool = True) -> Runs:
+    """Read all runs under the folders.
+
+    Args:
+        folders: each is a run directory or holds run directories at any depth.
+        cache: keep what was read in `<folder>/.analysis-cache.npz`, by path, size and time of change of each
+            record. The file can be deleted at any time, and is not written where the folder cannot be written.
+
+    Raises:
+        UserError: a folder that does not exist.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    blocks: list[np.ndarray] = []
+    seen: set[str] = set()
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise UserError(f"no folder '{folder}'; name a folder that holds runs, e.g. runs/quickstart")
+        for row, block in _read_folder(folder, cache):
+            identity = os.path.realpath(row["run"])
+            if identity not in seen:
+                seen.add(identity)
+                rows.append(row)
+                blocks.append(block)
+    runs = pd.DataFrame(rows, columns=list(RUN_COLUMNS))
+    return Runs(_evaluations(rows, blocks), runs)
+
+
+def read_training(run: str | Path) -> pd.DataFrame:
+    """Read a run's `train.csv`: step, seed and one column per metric, one row per (logging step, seed)."""
+    import pandas as pd
+
+    return pd.read_csv(Path(run) / "train.csv")
+
+
+def _evaluations(rows: list[dict[str, Any]], blocks: list[np.ndarray]) -> pd.DataFrame:
+    """Put the runs' measures (each of shape (n, 6), columns MEASURES) into the evaluations frame."""
+    import pandas as pd
+
+    counts = [len(block) for block in blocks]
+    data = np.concatenate(blocks) if blocks else np.empty((0, len(MEASURES)))
+    columns: dict[str, Any] = {name: data[:, i] for i, name in enumerate(MEASURES)}
+    for name in ("step", "seed", "episodes"):
+        columns[name] = columns[name].astype(np.int64)
+    for name in ("agent", "task", "domain", "suite", "run", "commit", "mujoco", "jax", "device"):
+        columns[name] = np.repeat(np.array([row[name] for row in rows], dtype=object), counts)
+    columns["clean"] = np.repeat(np.array([row["clean"] for row in rows], dtype=bool), counts)
+    columns["source"] = "own"
+    states = [_seed_states(row, block) for row, block in zip(rows, blocks, strict=True)]
+    columns["state"] = np.concatenate(states) if states else np.empty(0, dtype=object)
+    return pd.DataFrame(columns)[list(EVALUATION_COLUMNS)]
+
+
+def _seed_states(row: dict[str, Any], block: np.ndarray) -> np.ndarray:
+    """Return the state of the seed in each row of the block."""
+    whole = {"done": "complete", "running": "running"}.get(row["state"], "failed")
+    states = np.full(len(block), whole, dtype=object)
+    if row["diverged"]:
+        states[np.isin(block[:, MEASURES.index("seed")], list(row["diverged"]))] = "diverged"
+    return states
+
+
+def _read_folder(folder: Path, cache: bool) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Yield (row, measures) of every run under the folder, from its cache where the records did not change."""
+    kept = _read_cache(folder) if cache else {}
+    fresh: dict[str, tuple[str, dict[str, Any], np.ndarray]] = {}
+    changed = False
+    for path in sorted(_run_directories(str(folder))):
+        relative = os.path.relpath(path, folder)
+        signature = _signature(path)
+        entry = kept.get(relative)
+        if entry is None or entry[0] != signature:
+            entry = (signature, *_read_run(path))
+            changed = True
+        fresh[relative] = entry
+    if cache and (changed or len(fresh) != len(kept)):
+        _write_cache(folder, fresh)
+    for relative, (_, row, block) in fresh.items():
+        placed = dict(row, run=os.path.normpath(folder / relative), folder=str(folder))
+        placed["seeds"] = tuple(row["seeds"])
+        placed["diverged"] = {int(seed): step for seed, step in row["diverged"].items()}
+        yield placed, block
+
+
+def _run_directories(folder: str) -> Iterator[str]:
+    """Yield every directory at or below `folder` that holds a config.json; nothing below one is looked at."""
+    pending = [folder]
+    while pending:
+        current = pending.pop()
+        try:
+            with os.scandir(current) as listing:
+                entries = list(listing)
+        except OSError:
+            continue
+        if any(entry.name == "config.json" for entry in entries):
+            yield current
+        else:
+            pending += [
+                e.path for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False)
+            ]
+
+
+def _signature(path: str) -> str:
+    """Return a text that changes when a record of the run does."""
+    parts = []
+    for name in RECORDS:
+        try:
+            stat = os.stat(f"{path}/{name}")
+            parts.append(f"{stat.st_mtime_ns}:{stat.st_size}")
+        except OSError:
+            parts.append("-")
+    return " ".join(parts)
+
+
+def _read_run(path: str) -> tuple[dict[str, Any], np.ndarray]:
+    """Read one run directory: a row of the runs frame (JSON values only) and its measures.
+
+    A record that cannot be read makes the run "unreadable", with the reason in `error`.
+    """
+    row: dict[str, Any] = dict.fromkeys(RUN_COLUMNS)
+    row.update(
+        agent="", task="", domain="", suite="", seeds=[], diverged={}, error=None, versions={}, clean=False
+    )
+    row.update(hyperparameters={}, protocol={}, commit="", mujoco="", jax="", python="", device="", host="")
+    block = np.empty((0, len(MEASURES)))
+    try:
+        row.update(_config_fields(_read_json(path, "config.json", required=True)))
+        row.update(_provenance_fields(_read_json(path, "provenance.json")))
+        row.update(_status_fields(_read_json(path, "status.json"), row["protocol"]))
+        block = _read_measures(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        row.update(state="unreadable", error=reason.replace("\n", " "))
+    return row, block
+
+
+def _read_json(path: str, name: str, required: bool = False) -> dict[str, Any]:
+    """Read one of the run's JSON records; a missing one is empty unless it is required."""
+    try:
+        with open(f"{path}/{name}", encoding="utf-8") as file:
+            content = json.load(file)
+    except FileNotFoundError:
+        if required:
+            raise
+        return {}
+    except ValueError as error:
+        raise ValueError(f"{name}: not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{name}: not a JSON object")
+    return content
+
+
+def _config_fields(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what the runs frame takes from config.json."""
+    return {
+        "agent": str(config["agent"]),
+        "task": str(config["task"]),
+        "domain": str(config.get("domain") or domain_of(config["task"])),
+        "suite": str(config.get("suite") or ""),
+        "seeds": [int(seed) for seed in config["seeds"]],
+        "hyperparameters": dict(config.get("hyperparameters") or {}),
+        "protocol": dict(config.get("protocol") or {}),
+    }
+
+
+def _provenance_fields(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return what the runs frame takes from provenance.json; what changed between starts is joined by '+'."""
+    starts = provenance.get("starts") or []
+    if not starts:
+        return {}
+
+    def joined(values: list[Any]) -> str:
+        return "+".join(dict.fromkeys(str(value) for value in values if value is not None))
+
+    names = dict.fromkeys(name for start in starts for name in start.get("versions") or {})
+    versions = {name: joined([(s.get("versions") or {}).get(name) for s in starts]) for name in names}
+    dataset = starts[-1].get("dataset") or {}
+    return {
+        "started": starts[0].get("time"),
+        "commit": joined([start.get("commit") for start in starts]),
+        "clean": all(bool(start.get("clean")) for start in starts),
+        "python": joined([start.get("python") for start in starts]),
+        "versions": versions,
+        "mujoco": versions.get("mujoco", ""),
+        "jax": versions.get("jax", ""),
+        "device": joined([start.get("device") for start in starts]),
+        "host": joined([start.get("host") for start in starts]),
+        "command": starts[-1].get("command"),
+        "dataset": dataset.get("name"),
+        "fingerprint": joined([(start.get("dataset") or {}).get("fingerprint") for start in starts]),
+        "source": dataset.get("source"),
+        "transitions": dataset.get("transitions"),
+    }
+
+
+def _status_fields(status: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
+    """Return what the runs frame takes from status.json; a run without one has not begun and is "running"."""
+    fields = {
+        name: status.get(name) for name in ("error", "updates_per_second", "train_seconds", "eval_seconds")
+    }
+    return fields | {
+        "state": str(status.get("state") or "running"),
+        "step": int(status.get("step") or 0),
+        "steps": int(status.get("steps") or protocol.get("steps") or 0),
+        "diverged": {str(int(seed)): int(step) for seed, step in (status.get("diverged") or {}).items()},
+        "updated": status.get("updated"),
+    }
+
+
+def _read_measures(path: str) -> np.ndarray:
+    """Read eval.csv into an array of shape (rows, 6), columns MEASURES; no file, no rows."""
+    try:
+        with open(f"{path}/eval.csv", encoding="utf-8") as file:
+            header, *lines = file.read().splitlines() or [""]
+    except FileNotFoundError:
+        return np.empty((0, len(MEASURES)))
+    names = header.split(",")
+    missing = [name for name in MEASURES if name not in names]
+    if missing:
+        raise ValueError(f"eval.csv: no column {', '.join(missing)}")
+    places = [names.index(name) for name in MEASURES]
+    block = np.empty((len(lines), len(MEASURES)))
+    for i, line in enumerate(lines):
+        cells = line.split(",")
+        if len(cells) != len(names):
+            raise ValueError(f"eval.csv: line {i + 2} has {len(cells)} of {len(names)} columns")
+        block[i] = [float(cells[place] or "nan") for place in places]
+    success = block[:, MEASURES.index("success")]
+    if np.any((success < 0) | (success > 1)):
+        raise ValueError("eval.csv: a success outside [0, 1]")
+    return block
+
+
+def _read_cache(folder: Path) -> dict[str, tuple[str, dict[str, Any], np.ndarray]]:
+    """Read the folder's cache: relative run path to (signature, row, measures). Empty where it is of no use."""
+    try:
+        with np.load(folder / CACHE_NAME, allow_pickle=False) as content:
+            header = json.loads(content["rows"].tobytes())
+            measures, counts = content["measures"], content["counts"]
+        if header["schema"] != CACHE_SCHEMA or len(counts) != len(header["runs"]):
+            return {}
+        blocks = np.split(measures, np.cumsum(counts)[:-1])
+        return {
+            path: (signature, row, block)
+            for (path, signature, row), block in zip(header["runs"], blocks, strict=True)
+        }
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return {}
+
+
+def _write_cache(folder: Path, entries: dict[str, tuple[str, dict[str, Any], np.ndarray]]) -> None:
+    """Replace the folder's cache in one step, so that a reader sees the old one or the new one."""
+    header = {"schema": CACHE_SCHEMA, "runs": [(path, e[0], e[1]) for path, e in entries.items()]}
+    blocks = [entry[2] for entry in entries.values()]
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=CACHE_NAME, delete=False) as file:
+            temporary = file.name
+            np.savez(
+                file,
+                rows=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+                measures=np.concatenate(blocks) if blocks else np.empty((0, len(MEASURES))),
+                counts=np.array([len(block) for block in blocks], dtype=np.int64),
+            )
+        os.replace(temporary, folder / CACHE_NAME)
+    except OSError:
+        # A folder that cannot be written is read again next time; nothing else depends on the cache.
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def comparable(
+    runs: Runs,
+    incomplete: Literal["exclude", "include"] = "exclude",
+    diverged: Literal["zero", "exclude"] = "zero",
+    mixed: Literal["separate", "pool"] = "separate",
+) -> Selection:
+    """Take from the runs what may be averaged.
+
+    Args:
+        incomplete: a run that is not "done" has no final score; it is left out unless "include".
+        diverged: a seed whose loss became NaN or infinite. "zero" counts it as success 0 at the evaluations after
+            that: leaving it out would report a method on the seeds it happened to survive. "exclude" leaves the
+            whole seed out.
+        mixed: runs of one agent on one task that are not the same experiment (other hyperparameters, protocol,
+            dataset or MuJoCo). "separate" gives each its own agent name, "rql (quickstart)" or "rql (2)"; "pool"
+            averages them. Runs that differ in commit or in other packages only are averaged, with a note.
+
+    Returns:
+        The selection; its notes say everything that was done.
+    """
+    return Selection(runs.evaluations[runs.evaluations["state"] == "complete"].assign(imputed=False))

@@ -1,0 +1,73 @@
+"""Names that tables and figures share: the agents' labels in print and the order of agents and domains.
+
+`analysis` reads files only, so these are written down here and not imported from `agents` or `envs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+AGENT_LABELS: dict[str, str] = {
+    "rql": "RQL",
+    "tfql": "TFQL",
+    "bdpo": "BDPO",
+    "diffusion_ql": "Diffusion-QL",
+    "rebrac": "ReBRAC",
+    "fbrac": "FBRAC",
+    "bam": "BAM",
+    "fql": "FQL",
+    "fawac": "FAWAC",
+    "cgql": "CGQL",
+    "cgql_m": "CGQL-M",
+    "cgql_l": "CGQL-L",
+    "dac": "DAC",
+    "qsm": "QSM",
+    "dsrl": "DSRL",
+    "fedit": "FEdit",
+    "ifql": "IFQL",
+    "qam": "QAM",
+    "qam_f": "QAM-F",
+    "qam_e": "QAM-E",
+    "bc": "BC (flow)",
+}
+"""Agent name to its label in print, in the order of the tables. `bc` is the floor, not one of the 20."""
+
+DOMAINS: tuple[str, ...] = (
+    "antmaze-large-navigate",
+    "antmaze-giant-navigate",
+    "humanoidmaze-medium-navigate",
+    "humanoidmaze-large-navigate",
+    "scene-play",
+    "puzzle-3x3-play",
+    "puzzle-4x4-play",
+    "cube-double-play",
+    "cube-triple-play",
+    "cube-quadruple-play",
+)
+"""The ten domains of the published tables, in their order."""
+
+TASKS: tuple[str, ...] = tuple(f"{d}-singletask-task{n}-v0" for d in DOMAINS for n in range(1, 6))
+"""The fifty tasks of the published tables, in their order."""
+
+
+def label(agent: str) -> str:
+    """Return the agent's label in print; an agent that is not listed is its own label."""
+    base, separator, variant = agent.partition(" (")
+    return AGENT_LABELS.get(base, base) + separator + variant
+
+
+def domain_of(task: str) -> str:
+    """Return the domain in a task's name ('cube-double-play' of 'cube-double-play-singletask-task1-v0')."""
+    return task.partition("-singletask")[0]
+
+
+def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return the distinct names, those of `known` first and in its order, the others after them, sorted."""
+    names, known = set(names), list(known)
+    return [name for name in known if name in names] + sorted(names - set(known))
+
+
+def agents_in_order(names: Iterable[str]) -> list[str]:
+    """Return the distinct agents in the tables' order; 'rql (quickstart)' stands where 'rql' does."""
+    place = {name: index for index, name in enumerate(AGENT_LABELS)}
+    return sorted(set(names), key=lambda name: (place.get(name.partition(" (")[0], len(place)), name))
