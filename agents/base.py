@@ -1,0 +1,293 @@
+"""The agent interface: a configuration, a state, and pure functions of them.
+
+An algorithm subclasses `Agent` and says five things: its networks, which of them have a target copy, which random
+arrays its loss consumes, the loss, and how it acts. Everything else (initialisation, the optimiser, target tracking)
+is here, once; the harness jits, scans over updates and vmaps over seeds.
+
+In a loss, networks come bound to parameters in three ways, and the name at the call says which are trained by it:
+`train.critic(s, a)` receives gradient, `fixed.critic(s, a)` uses the current parameters as constants (gradient still
+flows through its *inputs*), `target.critic(s, a)` uses the slowly tracking copy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+from jax import Array
+
+from agents.networks import Value, VectorField
+
+# --------------------------------------------------------------------------------------------- configuration
+
+
+def option(default: Any, text: str, *, low: float | None = None, high: float | None = None, choices=None) -> Any:
+    """Declare a hyperparameter: its default, a line on what it does, and the values allowed (ends included)."""
+    return dataclasses.field(default=default, metadata=dict(text=text, low=low, high=high, choices=choices))
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Hyperparameters that every agent has. Fields of type float are numeric: leaves of the agent's pytree, which can
+    be batched and changed without compiling again. All others are structural and part of the compiled program.
+    """
+
+    learning_rate: float = option(3e-4, "Adam's step size", low=0)
+    discount: float = option(0.99, "discount γ per environment step", low=0, high=1)
+    target_rate: float = option(
+        0.005, "τ: share of the online parameters that a target takes per update", low=0, high=1
+    )
+    pessimism: float = option(0.5, "ρ: standard deviations subtracted from the ensemble's mean value", low=0)
+    chunk_length: int = option(5, "actions per chunk, H", low=1)
+    batch_size: int = option(256, "samples per update", low=2)
+    hidden: tuple[int, ...] = option((512, 512, 512, 512), "widths of the hidden layers of every network", low=1)
+    ensemble: int = option(10, "members of the critic ensemble, E", low=1)
+
+
+def numeric_fields(config: type[Config] | Config) -> list[str]:
+    """Names of the numeric hyperparameters (annotated `float`), in order."""
+    hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
+    return [field.name for field in dataclasses.fields(config) if hints[field.name] is float]
+
+
+# ------------------------------------------------------------------------------------------------ data types
+
+
+class Batch(NamedTuple):
+    """What one update sees. The sampler that an agent names fills it (envs/dataset.py says how)."""
+
+    observations: Array
+    """s, (B, O): at the start of the chunk."""
+    actions: Array
+    """a, (B, A): the chunk's H actions of d dimensions, flattened time-major, A = H d."""
+    rewards: Array
+    """R, (B,): discounted return of the chunk."""
+    masks: Array
+    """m, (B,): 0 where the task is solved and the bootstrap value is dropped, else 1."""
+    next_observations: Array
+    """s', (B, O): where the bootstrap value is taken."""
+    valid: Array
+    """v, (B,): 1 where the chunk lies within one trajectory, else 0."""
+    action_weights: Array
+    """w, (B, A): 1 for actions of the chunk's own trajectory, 0 for what lies beyond its end."""
+
+
+@struct.dataclass
+class State:
+    """All that an agent learns. `rng` never changes: update k draws from `fold_in(rng, k)`."""
+
+    step: Array
+    rng: Array
+    params: dict
+    targets: dict
+    optimizer: Any
+
+
+class Draw(NamedTuple):
+    """A random array that a loss consumes: its law, shape, and the bounds of integers."""
+
+    law: str
+    shape: tuple[int, ...]
+    low: int = 0
+    high: int = 0
+    count: int | None = None
+    """Where set, that many arrays stacked on a new leading axis (one per step of a rollout)."""
+
+    def sample(self, rng: Array) -> Array:
+        """Draw the array."""
+        shape = self.shape if self.count is None else (self.count, *self.shape)
+        if self.law == "normal":
+            return jax.random.normal(rng, shape)
+        if self.law == "uniform":
+            return jax.random.uniform(rng, shape)
+        return jax.random.randint(rng, shape, self.low, self.high)
+
+
+def normal(*shape: int, count: int | None = None) -> Draw:
+    """Standard normal array."""
+    return Draw("normal", shape, count=count)
+
+
+def uniform(*shape: int) -> Draw:
+    """Uniform array on [0, 1)."""
+    return Draw("uniform", shape)
+
+
+def integers(low: int, high: int, *shape: int) -> Draw:
+    """Integers from low to high - 1."""
+    return Draw("integers", shape, low, high)
+
+
+# ----------------------------------------------------------------------------------------------------- agent
+
+REGISTRY: dict[str, type[Agent]] = {}
+
+
+class Agent:
+    """Base of all algorithms: immutable, a pytree whose leaves are the numeric hyperparameters.
+
+    Subclasses set `name` (which registers them), `Config`, `sampler` and `targets`, and define `networks`, `draws`,
+    `loss` and `sample_actions`.
+    """
+
+    name: ClassVar[str]
+    """What the command line calls it."""
+    Config: ClassVar[type[Config]] = Config
+    """Its hyperparameters."""
+    sampler: ClassVar[str] = "sequences"
+    """How batches are drawn: "sequences" (uniform over flat indices) or "trajectories" (first a trajectory)."""
+    targets: ClassVar[tuple[str, ...]] = ("critic",)
+    """Networks that have a target copy, tracked at `Config.target_rate` unless `target_rates` says otherwise."""
+    max_gradient_norm: ClassVar[float | None] = None
+    """Where set, the joint gradient of all networks is scaled down to this global norm before Adam."""
+
+    config: Any
+    observation_dim: int
+    action_dim: int
+
+    def __init__(self, config: Config, observation_dim: int, action_dim: int):
+        """Make an agent for observations of size O and single actions of size d."""
+        self.config = config
+        self.observation_dim = observation_dim
+        self.action_dim = action_dim
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "Config" in cls.__dict__:
+            _register_config(cls.Config)
+        jax.tree_util.register_dataclass(cls, data_fields=["config"], meta_fields=["observation_dim", "action_dim"])
+        if "name" in cls.__dict__:
+            REGISTRY[cls.name] = cls
+
+    # ---- what an algorithm defines
+
+    def networks(self) -> dict[str, tuple[nn.Module, str]]:
+        """Trainable networks: name -> (module, its inputs among "observation action time", in order)."""
+        raise NotImplementedError
+
+    def draws(self, batch_size: int) -> dict[str, Draw]:
+        """Random arrays that `loss` consumes, in the order in which the authors' code draws them."""
+        raise NotImplementedError
+
+    def loss(self, train, fixed, target, batch: Batch, noise: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        """Return the scalar to minimise and a dictionary of scalars to log."""
+        raise NotImplementedError
+
+    def sample_actions(self, online, target, observations: Array, rng: Array) -> Array:
+        """Return flattened action chunks (B, A) in [-1, 1] for observations (B, O)."""
+        raise NotImplementedError
+
+    def cycle(self, step: int) -> tuple[tuple[str, ...], int | None]:
+        """Which updates run from update `step` (0-based, pretraining included) on: the names of the methods that follow
+        one another in a fixed pattern, and the step at which another cycle begins (None: never). Algorithms that delay
+        their actor or begin with another loss override this; a pattern compiles to no condition inside the loop.
+        """
+        return ("update",), None
+
+    @property
+    def pretraining_steps(self) -> int:
+        """Updates before step 0 of the protocol, e.g. of a behaviour-cloning phase."""
+        return 0
+
+    def target_rates(self, step: Array) -> dict[str, Array | float]:
+        """Rate of each target network at the update that brings the count to `step` (1-based)."""
+        return dict.fromkeys(self.targets, self.config.target_rate)
+
+    # ---- what the harness calls
+
+    def init(self, rng: Array) -> State:
+        """Return the initial state; targets start as copies of their networks."""
+        init_rng, rng = jax.random.split(rng)
+        example = {
+            "observation": jnp.zeros((1, self.observation_dim)),
+            "action": jnp.zeros((1, self.chunk_dim)),
+            "time": jnp.zeros((1, 1)),
+        }
+        params = {}
+        for key, (name, (module, inputs)) in zip(
+            jax.random.split(init_rng, len(self.networks())), self.networks().items(), strict=True
+        ):
+            params[name] = module.init(key, *(example[i] for i in inputs.split())).get("params", {})
+        targets = {name: jax.tree.map(jnp.copy, params[name]) for name in self.targets}
+        return State(jnp.zeros((), jnp.int32), rng, params, targets, self.optimizer().init(params))
+
+    def update(self, state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
+        """One step of Adam on the joint loss, then targets track the parameters from *before* the step."""
+        noise = self.draw_noise(jax.random.fold_in(state.rng, state.step), batch.actions.shape[0])
+
+        def objective(params):
+            fixed = self.bind(jax.lax.stop_gradient(state.params))
+            return self.loss(self.bind(params), fixed, self.bind(state.targets), batch, noise)
+
+        (total, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        steps, optimizer = self.optimizer().update(gradient, state.optimizer, state.params)
+        step = state.step + 1
+        targets = {
+            name: track(state.targets[name], state.params[name], rate) for name, rate in self.target_rates(step).items()
+        }
+        params = optax.apply_updates(state.params, steps)
+        return State(step, state.rng, params, targets, optimizer), {"loss": total, **metrics}
+
+    def act(self, state: State, observations: Array, rng: Array) -> Array:
+        """Return action chunks (B, H, d) in [-1, 1] for observations (B, O)."""
+        actions = self.sample_actions(self.bind(state.params), self.bind(state.targets), observations, rng)
+        return actions.reshape(-1, self.config.chunk_length, self.action_dim)
+
+    # ---- what algorithms use
+
+    @property
+    def chunk_dim(self) -> int:
+        """A = H d, the size of a flattened action chunk."""
+        return self.config.chunk_length * self.action_dim
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam over all trainable networks at once, after joint clipping where the algorithm has it."""
+        adam = optax.adam(self.config.learning_rate)
+        if self.max_gradient_norm is None:
+            return adam
+        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), adam)
+
+    def draw_noise(self, rng: Array, batch_size: int) -> dict[str, Array]:
+        """Draw every array that `draws` names."""
+        draws = self.draws(batch_size)
+        keys = jax.random.split(rng, max(len(draws), 1))
+        return {name: draw.sample(key) for key, (name, draw) in zip(keys, draws.items(), strict=False)}
+
+    def bind(self, params: dict) -> Any:
+        """Return a namespace of callables: `bound.critic(s, a)` applies that network with these parameters."""
+        networks = self.networks()
+        return types.SimpleNamespace(
+            **{name: partial(networks[name][0].apply, {"params": tree}) for name, tree in params.items()}
+        )
+
+    def td_target(self, batch: Batch, next_value: Array) -> Array:
+        """y = R + γ^H m V', (B,), from the value (B,) at s'."""
+        return batch.rewards + self.config.discount**self.config.chunk_length * batch.masks * next_value
+
+    def critic(self) -> Value:
+        """An ensemble of values with this agent's widths."""
+        return Value(self.config.hidden, self.config.ensemble)
+
+    def vector_field(self) -> VectorField:
+        """A vector field (or one-step policy) with this agent's widths."""
+        return VectorField(self.config.hidden, self.chunk_dim)
+
+
+def track(target: Any, online: Any, rate: Array | float) -> Any:
+    """θ̄ <- τ θ + (1 - τ) θ̄."""
+    return jax.tree.map(lambda t, o: rate * o + (1 - rate) * t, target, online)
+
+
+def _register_config(cls: type[Config]) -> None:
+    """Make a configuration a pytree: floats are leaves, the rest is static."""
+    numeric = numeric_fields(cls)
+    static = [field.name for field in dataclasses.fields(cls) if field.name not in numeric]
+    jax.tree_util.register_dataclass(cls, data_fields=numeric, meta_fields=static)

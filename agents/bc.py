@@ -1,0 +1,43 @@
+"""BC: flow behaviour cloning alone, the floor that every table can show. Not one of the compared algorithms.
+
+Flow matching: Lipman et al., arXiv 2210.02747. Tuned: nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+
+from agents import flow
+from agents.base import Agent, Config, normal, option, uniform
+
+
+@dataclass(frozen=True)
+class BCConfig(Config):
+    """Behaviour cloning's hyperparameters; those of critics are unused."""
+
+    flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
+
+
+class BC(Agent):
+    """Flow u(s, x, t)."""
+
+    name = "bc"
+    Config = BCConfig
+    targets = ()
+
+    def networks(self):
+        return {"flow": (self.vector_field(), "observation action time")}
+
+    def draws(self, batch_size):
+        return {"x0": normal(batch_size, self.chunk_dim), "t": uniform(batch_size, 1)}
+
+    def loss(self, train, fixed, target, batch, noise):
+        s = batch.observations
+        loss = flow.matching_loss(lambda x, t: train.flow(s, x, t), noise["x0"], batch.actions, noise["t"], batch.valid)
+        return loss, dict(flow_loss=loss)
+
+    def sample_actions(self, online, target, observations, rng):
+        z = jax.random.normal(rng, (observations.shape[0], self.chunk_dim))
+        return flow.euler(lambda x, t: online.flow(observations, x, t), z, self.config.flow_steps)

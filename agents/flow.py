@@ -1,0 +1,45 @@
+"""Flows: what every flow policy shares.
+
+Time convention: t = 0 is noise, t = 1 is data, x_t = (1 - t) x_0 + t x_1, velocity target x_1 - x_0. A vector field
+is a function (x, t) -> velocity with x (B, A) and t (B, 1); the observation is bound by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Field = Callable[[Array, Array], Array]
+
+
+def euler(field: Field, x: Array, steps: int) -> Array:
+    """Φ_u: integrate dx/dt = u(x, t) from noise x (B, A) with `steps` Euler steps; clip the end to [-1, 1].
+
+    Velocities are evaluated at the left end points t = i / steps. Differentiable, also through the clip.
+    """
+
+    def step(x, i):
+        t = jnp.full((*x.shape[:-1], 1), i / steps, x.dtype)
+        return x + field(x, t) / steps, None
+
+    x, _ = jax.lax.scan(step, x, jnp.arange(steps, dtype=x.dtype))
+    return jnp.clip(x, -1, 1)
+
+
+def interpolate(noise: Array, data: Array, t: Array) -> Array:
+    """x_t = (1 - t) x_0 + t x_1, with x_0, x_1 (B, A) and t (B, 1)."""
+    return (1 - t) * noise + t * data
+
+
+def matching_error(velocity: Array, noise: Array, data: Array) -> Array:
+    """Squared error (B, A) of a predicted velocity against the flow-matching target x_1 - x_0."""
+    return (velocity - (data - noise)) ** 2
+
+
+def matching_loss(field: Field, noise: Array, data: Array, t: Array, weight: Array) -> Array:
+    """L_FM: mean over dimensions, times the weight (B,) of each sample, mean over the batch (divisor B)."""
+    error = matching_error(field(interpolate(noise, data, t), t), noise, data)
+    return (weight * error.mean(axis=-1)).mean()

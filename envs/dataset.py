@@ -1,0 +1,227 @@
+"""Datasets on the device, and the two ways of drawing batches from them.
+
+A dataset is stored once: observations of all rows (the last row of a trajectory, which has no action, included) and
+everything else per transition. Next observations are the following row. Transition i of trajectory n is observation
+row i + n, since every earlier trajectory has one row more than it has transitions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from agents.base import Batch
+from benchmark.errors import UserError
+from envs.tasks import Task
+
+
+@struct.dataclass
+class Dataset:
+    """N transitions of T trajectories. All trajectories have at least one transition."""
+
+    observations: Array
+    """(N + T, O) float32."""
+    actions: Array
+    """(N, d) float32 in [-1, 1]."""
+    rewards: Array
+    """(N,) float32."""
+    masks: Array
+    """(N,) bool: False where the observed state already solves the task."""
+    trajectory: Array
+    """(N,) int32: the trajectory of each transition."""
+    first: Array
+    """(T,) int32: its first transition."""
+    last: Array
+    """(T,) int32: its last transition."""
+    candidates: Array
+    """(C,) int32: trajectories of at least two transitions, from which `sample_trajectories` starts."""
+
+    @property
+    def size(self) -> int:
+        """Number of transitions, N."""
+        return self.actions.shape[0]
+
+    @property
+    def observation_dim(self) -> int:
+        """O."""
+        return self.observations.shape[1]
+
+    @property
+    def action_dim(self) -> int:
+        """d."""
+        return self.actions.shape[1]
+
+
+# --------------------------------------------------------------------------------------------------- samplers
+
+
+def sample_sequences(data: Dataset, rng: Array, batch_size: int, chunk_length: int, discount) -> Batch:
+    """Draw windows of H transitions uniformly over flat indices (QAM and its baselines).
+
+    A window may run past the end of its trajectory, k transitions ahead: then `valid` is 0, and rewards, masks and
+    the bootstrap row stop at the end; the actions are the raw window. The bootstrap mask is the minimum over the
+    window: any success in it stops the bootstrap.
+    """
+    start = jax.random.randint(rng, (batch_size,), 0, data.size - chunk_length + 1)
+    trajectory = data.trajectory[start]
+    to_end = data.last[trajectory] - start
+    offsets = jnp.arange(chunk_length)
+    rows = start[:, None] + offsets
+    inside = offsets <= to_end[:, None]
+    bootstrap = start + jnp.minimum(chunk_length - 1, to_end) + 1
+    return Batch(
+        observations=data.observations[start + trajectory],
+        actions=data.actions[rows].reshape(batch_size, -1),
+        rewards=(discount**offsets * data.rewards[rows] * inside).sum(1),
+        masks=jnp.where(inside, data.masks[rows], True).all(1).astype(jnp.float32),
+        next_observations=data.observations[bootstrap + trajectory],
+        valid=(to_end >= chunk_length - 1).astype(jnp.float32),
+        action_weights=jnp.repeat(inside, data.action_dim, axis=1).astype(jnp.float32),
+    )
+
+
+def sample_trajectories(data: Dataset, rng: Array, batch_size: int, chunk_length: int, discount) -> Batch:
+    """Draw trajectories first (without replacement where there are more than the batch needs), then a start in each,
+    never its last transition; H + 1 rows from there, those beyond the end repeating the last (RQL).
+    """
+    trajectory_rng, start_rng = jax.random.split(rng)
+    replace = batch_size >= data.first.shape[0] or batch_size > data.candidates.shape[0]
+    trajectory = jax.random.choice(trajectory_rng, data.candidates, (batch_size,), replace=replace)
+    last = data.last[trajectory]
+    start = jax.random.randint(start_rng, (batch_size,), data.first[trajectory], last)
+    rows = jnp.minimum(start + jnp.arange(chunk_length + 1)[:, None], last)
+    return trajectory_batch(
+        observations=data.observations[(rows + trajectory)[jnp.array([0, -1])]],
+        actions=data.actions[rows],
+        rewards=data.rewards[rows],
+        masks=data.masks[rows].astype(jnp.float32),
+        terminals=(rows == last).astype(jnp.float32),
+        discount=discount,
+    )
+
+
+def trajectory_batch(observations, actions, rewards, masks, terminals, discount) -> Batch:
+    """Reduce rows 0..H (leading axis; H + 1 of them, of observations the first and last suffice) to a batch.
+
+    Rewards and actions count up to the trajectory's last row, the mask is that of row H - 1 alone, the bootstrap
+    observation is row H, and a chunk is valid if at most one row lies beyond the end.
+    """
+    rows, batch_size, action_dim = actions.shape
+    chunk_length = rows - 1
+    beyond = jnp.concatenate([jnp.zeros_like(terminals[:1]), terminals[:-1]])
+    inside = 1 - beyond[:chunk_length]
+    weights = discount ** jnp.arange(chunk_length)
+    return Batch(
+        observations=observations[0],
+        actions=actions[:chunk_length].swapaxes(0, 1).reshape(batch_size, -1),
+        rewards=(weights[:, None] * rewards[:chunk_length] * inside).sum(0),
+        masks=masks[chunk_length - 1],
+        next_observations=observations[-1],
+        valid=(beyond.sum(0) <= 1).astype(rewards.dtype),
+        action_weights=jnp.repeat(inside.T, action_dim, axis=1),
+    )
+
+
+SAMPLERS = {"sequences": sample_sequences, "trajectories": sample_trajectories}
+
+
+# ---------------------------------------------------------------------------------------------------- loading
+
+
+def from_transitions(observations, actions, rewards, masks, terminals, next_observations) -> Dataset:
+    """Build a dataset from N transitions as OGBench's loader gives them (`terminals` 1 at a trajectory's last).
+
+    Only the next observations of last transitions are kept; the others are the following row.
+    """
+    last = np.flatnonzero(np.asarray(terminals) > 0)
+    if len(actions) == 0 or len(last) == 0 or last[-1] != len(actions) - 1:
+        raise UserError("a dataset must end with the end of a trajectory (terminals = 1 in its last row)")
+    first = np.concatenate([[0], last[:-1] + 1])
+    rows = np.insert(np.asarray(observations, np.float32), last + 1, next_observations[last], axis=0)
+    return Dataset(
+        observations=jnp.asarray(rows),
+        actions=jnp.asarray(actions, jnp.float32),
+        rewards=jnp.asarray(rewards, jnp.float32),
+        masks=jnp.asarray(np.asarray(masks) > 0),
+        trajectory=jnp.asarray(np.repeat(np.arange(len(last)), last - first + 1), jnp.int32),
+        first=jnp.asarray(first, jnp.int32),
+        last=jnp.asarray(last, jnp.int32),
+        candidates=jnp.asarray(np.flatnonzero(last > first), jnp.int32),
+    )
+
+
+def load(task: Task, path: Path, env, *, clip_actions: bool = True) -> Dataset:
+    """Load an OGBench file for a task: OGBench's reader and its relabelling with the task's goal.
+
+    Rewards become -1 and 0 where the domain is sparse; actions are clipped to ±(1 - 1e-5) unless `clip_actions` is
+    False (as the authors' code leaves those of the 100M files). Raises a UserError for a file that is missing,
+    damaged, or of another environment. `env` is the task's environment (it knows the goal).
+    """
+    from ogbench.relabel_utils import relabel_dataset
+
+    rows = read_rows(path)
+    expected = env.observation_space.shape[-1], env.action_space.shape[-1]
+    found = rows["observations"].shape[-1], rows["actions"].shape[-1]
+    if expected != found:
+        raise UserError(
+            f"{path} has observations and actions of sizes {found}, but {task.name} has {expected}: "
+            "it belongs to another environment"
+        )
+    relabel_dataset(env_name(task), env, rows)
+    rewards = rows["rewards"]
+    if task.domain.sparse:
+        rewards = np.where(rewards != 0, -1.0, 0.0)
+    actions = rows["actions"]
+    if clip_actions:
+        actions = np.clip(actions, -1 + 1e-5, 1 - 1e-5)
+    return from_transitions(
+        rows["observations"], actions, rewards, rows["masks"], rows["terminals"], rows["next_observations"]
+    )
+
+
+def read_rows(path: Path) -> dict[str, np.ndarray]:
+    """Read an OGBench file as transitions, or say in a UserError what is wrong with it."""
+    from ogbench.utils import load_dataset
+
+    if not path.is_file():
+        raise UserError(f"no dataset at {path}")
+    try:
+        rows = load_dataset(str(path), add_info=True)
+    except (zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
+        raise UserError(f"{path} is damaged or incomplete ({error}): delete it and fetch it again") from error
+    except KeyError as error:
+        raise UserError(f"{path} is not an OGBench dataset: {error}") from error
+    lengths = {name: len(values) for name, values in rows.items()}
+    if len(set(lengths.values())) != 1:
+        raise UserError(f"{path} has arrays of different lengths: {lengths}")
+    return rows
+
+
+def env_name(task: Task) -> str:
+    """Name of the task's environment in gymnasium, e.g. 'cube-double-singletask-task1-v0'."""
+    return f"{task.domain.name.rsplit('-', 1)[0]}-singletask-task{task.number}-v0"
+
+
+def make_env(task: Task):
+    """Make the task's environment."""
+    import gymnasium
+    import ogbench  # noqa: F401  (registers the environments)
+
+    return gymnasium.make(env_name(task))
+
+
+def fingerprint(path: Path) -> str:
+    """sha256 of a file, or of the files of a folder in order, as 'sha256:...'."""
+    digest = hashlib.sha256()
+    for file in sorted(path.glob("*.npz")) if path.is_dir() else [path]:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
