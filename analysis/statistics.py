@@ -6,17 +6,18 @@ Two forms of frame go through here:
 * *scores*: agent, task, domain, seed, score, one row per (agent, task, seed), as `final_scores` makes them.
 
 Every interval is a percentile bootstrap over seeds, the tasks being strata: each task's seeds are drawn with
-replacement among themselves, so that tasks may have different numbers of seeds. One (agent, task) draws from a
-random stream of its own, made from `seed` and the two names: an interval does not depend on what else is in the
-frame. An interval over seeds needs at least two of them: where a task has one seed, `low` and `high` are NaN, and
-with two seeds the interval is simply their range.
+replacement among themselves, so that tasks may have different numbers of seeds. One (agent, task) draws from
+a random stream of its own, made from `seed` and the two names: an interval does not depend on what else is in
+the frame. An interval over seeds needs at least two of them: where a task has one seed, `low` and `high` are
+NaN, and with two seeds the interval is simply their range.
 """
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -45,9 +46,7 @@ def final_scores(evaluations: pd.DataFrame, last: int = 1) -> pd.DataFrame:
         UserError: a seed that has not all of the evaluation steps that its (agent, task) ends with.
     """
     if last < 1:
-        raise UserError(
-            f"last must be at least 1, not {last}; 1 is the final step, 3 the mean of the last three"
-        )
+        raise UserError(f"last must be at least 1, not {last}; 1 is the final step, 3 the mean of the last three")
     keys = ["agent", "task"]
     steps = evaluations[[*keys, "step"]].drop_duplicates().sort_values("step")
     wanted = steps.groupby(keys).tail(last)
@@ -58,10 +57,7 @@ def final_scores(evaluations: pd.DataFrame, last: int = 1) -> pd.DataFrame:
         evaluations=("step", "nunique"),
         rows=("step", "size"),
     )
-    if (
-        len(scores) < len(evaluations[[*keys, "seed"]].drop_duplicates())
-        or (scores["evaluations"] < last).any()
-    ):
+    if len(scores) < len(evaluations[[*keys, "seed"]].drop_duplicates()) or (scores["evaluations"] < last).any():
         raise UserError(_uneven(evaluations, scores, wanted, last))
     if (scores["rows"] > scores["evaluations"]).any():
         twice = scores[scores["rows"] > scores["evaluations"]].iloc[0]
@@ -81,11 +77,6 @@ def _uneven(evaluations: pd.DataFrame, scores: pd.DataFrame, wanted: pd.DataFram
     return f"{agent} on {task}: seed {seed} was not evaluated at all of the last steps{short}: {listed}"
 
 
-def _stream(seed: int, *names: str) -> np.random.Generator:
-    """A random stream that depends on the seed and the names alone."""
-    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
-
-
 def _strata(scores: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
     """Return {agent: {task: scores of its seeds}}, agents and tasks in a fixed order."""
     ordered = scores.sort_values(["agent", "task", "seed"])
@@ -95,28 +86,22 @@ def _strata(scores: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
     return result
 
 
-def _draws(agent: str, tasks: dict[str, np.ndarray], repetitions: int, seed: int) -> dict[str, np.ndarray]:
-    """Bootstrap samples of each task's seeds: {task: (repetitions, seeds)}."""
-    draws = {}
-    for task, values in tasks.items():
-        stream = _stream(seed, agent, task)
-        draws[task] = values[stream.integers(len(values), size=(repetitions, len(values)))]
-    return draws
+def _drawn_seeds(agent: str, task: str, n: int, repetitions: int, seed: int) -> np.ndarray:
+    """Which of the n seeds each bootstrap sample holds: (repetitions, n) of positions."""
+    stream = np.random.default_rng([seed, zlib.crc32(agent.encode()), zlib.crc32(task.encode())])
+    return stream.integers(n, size=(repetitions, n))
 
 
-def _mean_draws(agent: str, task: str, curves: np.ndarray, repetitions: int, seed: int) -> np.ndarray:
-    """Bootstrap means over seeds of whole curves: (seeds, points) to (repetitions, points).
+def _weights(agent: str, task: str, n: int, repetitions: int, seed: int) -> np.ndarray:
+    """The same samples as the share that each seed has in them: (repetitions, n), rows summing to 1.
 
-    A sample of seeds is how often each was drawn, so the means are one matrix product.
+    A mean over the sampled seeds is then a matrix product.
     """
-    n = len(curves)
-    counts = _stream(seed, agent, task).multinomial(n, np.full(n, 1 / n), size=repetitions)
-    return counts @ curves / n
+    places = _drawn_seeds(agent, task, n, repetitions, seed) + n * np.arange(repetitions)[:, None]
+    return np.bincount(places.ravel(), minlength=n * repetitions).reshape(repetitions, n) / n
 
 
-def _interval(
-    samples: np.ndarray, fewest: int, confidence: float = CONFIDENCE
-) -> tuple[np.ndarray, np.ndarray]:
+def _interval(samples: np.ndarray, fewest: int, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval along the first axis; NaN where a stratum has fewer than two seeds."""
     if fewest < 2:
         nothing = np.full(samples.shape[1:], np.nan)
@@ -147,7 +132,7 @@ def grouped_means(
     repetitions: int = REPETITIONS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Mean of task means within each group of tasks, every task weighing the same however many seeds it has."""
+    """Mean of task means per group of tasks; every task weighs the same however many seeds it has."""
     curves = scores.assign(step=0, success=scores["score"])
     return learning_curves(curves, by, repetitions, seed).drop(columns="step")
 
@@ -163,36 +148,51 @@ def learning_curves(
     A group's curve runs over the steps that all of its tasks and seeds have. Seeds are drawn as whole curves.
 
     Returns:
-        agent, the group (task and domain, or domain, or nothing), step, mean, low, high, seeds (the fewest of any
-        task), tasks.
+        agent, the group (task and domain, or domain, or nothing), step, mean, low, high, seeds (the fewest of
+        any task), tasks.
     """
-    import pandas as pd
-
     names = {"task": ["task", "domain"], "domain": ["domain"], "overall": []}[by]
-    rows: list[pd.DataFrame] = []
-    for key, group in evaluations.groupby(["agent", *names]):
-        agent = key[0]
-        tables = {task: _curves(agent, task, rows_) for task, rows_ in group.groupby("task")}
-        steps = sorted(set.intersection(*(set(table.columns) for table in tables.values())))
-        arrays = {task: table[steps].to_numpy(dtype=float) for task, table in tables.items()}
-        means = np.mean([array.mean(axis=0) for array in arrays.values()], axis=0)
-        samples = np.mean(
-            [_mean_draws(agent, task, array, repetitions, seed) for task, array in arrays.items()], axis=0
-        )
-        fewest = min(len(array) for array in arrays.values())
-        low, high = _interval(samples, fewest)
-        columns = dict(zip(["agent", *names], key, strict=True)) | {"step": steps, "mean": means}
-        rows.append(pd.DataFrame(columns | {"low": low, "high": high, "seeds": fewest, "tasks": len(arrays)}))
-    if not rows:
-        return pd.DataFrame(columns=["agent", *names, "step", "mean", "low", "high", "seeds", "tasks"])
-    return pd.concat(rows, ignore_index=True)
+    groups: dict[tuple[str, ...], dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for (agent, task, domain), rows in evaluations.groupby(["agent", "task", "domain"]):
+        key = (agent, *{"task": (task, domain), "domain": (domain,), "overall": ()}[by])
+        groups.setdefault(key, {})[task] = _curves(agent, task, rows)
+    parts: list[dict[str, Any]] = []
+    for key, tasks in sorted(groups.items()):
+        shared = functools.reduce(np.intersect1d, [steps for steps, _ in tasks.values()])
+        curves = {task: table[:, np.isin(steps, shared)] for task, (steps, table) in tasks.items()}
+        samples = [_weights(key[0], task, len(table), repetitions, seed) @ table for task, table in curves.items()]
+        fewest = min(len(table) for table in curves.values())
+        low, high = _interval(np.mean(samples, axis=0), fewest)
+        means = np.mean([table.mean(axis=0) for table in curves.values()], axis=0)
+        part = dict(zip(["agent", *names], key, strict=True)) | {"step": shared, "mean": means}
+        parts.append(part | {"low": low, "high": high, "seeds": fewest, "tasks": len(curves)})
+    return _long(parts, ["agent", *names, "step", "mean", "low", "high", "seeds", "tasks"])
 
 
-def _curves(agent: str, task: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """Success as a table of seeds x steps, steps that some seed lacks left out."""
+def _curves(agent: str, task: str, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps that all seeds of one (agent, task) have, (points,), and success, (seeds, points)."""
     if rows.duplicated(["seed", "step"]).any():
         raise UserError(f"{agent} on {task}: a seed is there more than once")
-    return rows.pivot(index="seed", columns="step", values="success").dropna(axis=1)
+    seeds, place = np.unique(rows["seed"].to_numpy(), return_inverse=True)
+    steps, point = np.unique(rows["step"].to_numpy(), return_inverse=True)
+    table = np.full((len(seeds), len(steps)), np.nan)
+    table[place, point] = rows["success"].to_numpy(dtype=float)
+    whole = ~np.isnan(table).any(axis=0)
+    return steps[whole], table[:, whole]
+
+
+def _long(parts: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """Stack parts (each: arrays of one length and single values) into one frame."""
+    import pandas as pd
+
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    lengths = [max(np.size(value) for value in part.values()) for part in parts]
+
+    def stacked(name: str) -> np.ndarray:
+        return np.concatenate([np.broadcast_to(p[name], n) for p, n in zip(parts, lengths, strict=True)])
+
+    return pd.DataFrame({name: stacked(name) for name in columns})
 
 
 def _reduce(statistic: Statistic, samples: Sequence[np.ndarray]) -> np.ndarray:
@@ -216,8 +216,8 @@ def aggregate(
     """Aggregates over all tasks with stratified bootstrap intervals.
 
     "mean" is the mean of the task means; "iqm" the mean of the middle half of all (task, seed) scores pooled;
-    "optimality_gap" the mean of how far scores fall short of 1. Pooled statistics weigh a task by its seeds, as
-    defined in the field; they are equal weights where all tasks have as many.
+    "optimality_gap" the mean of how far scores fall short of 1. Pooled statistics weigh a task by its seeds,
+    as defined in the field; the weights are equal where all tasks have as many.
 
     Returns:
         agent, statistic, value, low, high, seeds (fewest), tasks.
@@ -226,19 +226,13 @@ def aggregate(
 
     rows = []
     for agent, tasks in _strata(scores).items():
-        draws = list(_draws(agent, tasks, repetitions, seed).values())
+        draws = [v[_drawn_seeds(agent, task, len(v), repetitions, seed)] for task, v in tasks.items()]
         fewest = min(len(values) for values in tasks.values())
         for statistic in statistics:
             value = _reduce(statistic, [values[None] for values in tasks.values()])[0]
             low, high = _interval(_reduce(statistic, draws), fewest)
             rows.append((agent, statistic, value, float(low), float(high), fewest, len(tasks)))
     return pd.DataFrame(rows, columns=["agent", "statistic", "value", "low", "high", "seeds", "tasks"])
-
-
-def _chance_of_winning(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """P(X > Y) + P(X = Y) / 2 of samples (repetitions, seeds of x) and (repetitions, seeds of y)."""
-    difference = x[:, :, None] - y[:, None, :]
-    return (0.5 + 0.5 * np.sign(difference)).mean(axis=(1, 2))
 
 
 def probability_of_improvement(
@@ -253,23 +247,32 @@ def probability_of_improvement(
         pairs: (x, y) agents; by default every agent against every other.
 
     Returns:
-        x, y, value, low, high, tasks (those that both have), seeds (fewest). A pair without a common task is left
-        out.
+        x, y, value, low, high, tasks (those that both have), seeds (fewest). A pair without a common task is
+        left out.
     """
     import pandas as pd
 
     strata = _strata(scores)
     if pairs is None:
         pairs = [(x, y) for x in strata for y in strata if x != y]
-    drawn = {agent: _draws(agent, tasks, repetitions, seed) for agent, tasks in strata.items()}
+    weights = {
+        (agent, task): _weights(agent, task, len(values), repetitions, seed)
+        for agent, tasks in strata.items()
+        for task, values in tasks.items()
+    }
     rows = []
     for x, y in pairs:
         common = [task for task in strata[x] if task in strata[y]]
         if not common:
             continue
-        value = np.mean([_chance_of_winning(strata[x][t][None], strata[y][t][None])[0] for t in common])
-        samples = np.mean([_chance_of_winning(drawn[x][t], drawn[y][t]) for t in common], axis=0)
-        fewest = min(min(len(strata[x][t]), len(strata[y][t])) for t in common)
+        samples = np.zeros(repetitions)
+        value = 0.0
+        for task in common:
+            # 1 where x's seed (row) scores above y's (column), 1/2 where they tie.
+            wins = 0.5 + 0.5 * np.sign(strata[x][task][:, None] - strata[y][task])
+            value += wins.mean() / len(common)
+            samples += ((weights[x, task] @ wins) * weights[y, task]).sum(axis=1) / len(common)
+        fewest = min(min(len(strata[x][task]), len(strata[y][task])) for task in common)
         low, high = _interval(samples, fewest)
         rows.append((x, y, float(value), float(low), float(high), len(common), fewest))
     return pd.DataFrame(rows, columns=["x", "y", "value", "low", "high", "tasks", "seeds"])
@@ -289,24 +292,19 @@ def performance_profiles(
     Returns:
         agent, threshold, fraction, low, high, seeds (fewest), tasks.
     """
-    import pandas as pd
-
     points = np.linspace(0, 1, 101) if thresholds is None else np.asarray(thresholds, dtype=float)
-    rows = []
+    parts: list[dict[str, Any]] = []
     for agent, tasks in _strata(scores).items():
         pooled = np.concatenate(list(tasks.values()))
-        fraction = (pooled[:, None] > points).mean(axis=0)
         total = np.zeros((repetitions, len(points)))
         for task, values in tasks.items():
             above = (values[:, None] > points).astype(float)
-            total += _mean_draws(agent, task, above, repetitions, seed) * len(values)
+            total += _weights(agent, task, len(values), repetitions, seed) @ above * len(values)
         fewest = min(len(values) for values in tasks.values())
         low, high = _interval(total / len(pooled), fewest)
-        columns = {"agent": agent, "threshold": points, "fraction": fraction, "low": low, "high": high}
-        rows.append(pd.DataFrame(columns | {"seeds": fewest, "tasks": len(tasks)}))
-    if not rows:
-        return pd.DataFrame(columns=["agent", "threshold", "fraction", "low", "high", "seeds", "tasks"])
-    return pd.concat(rows, ignore_index=True)
+        part = {"agent": agent, "threshold": points, "fraction": (pooled[:, None] > points).mean(axis=0)}
+        parts.append(part | {"low": low, "high": high, "seeds": fewest, "tasks": len(tasks)})
+    return _long(parts, ["agent", "threshold", "fraction", "low", "high", "seeds", "tasks"])
 
 
 def near_best(values: Sequence[float] | np.ndarray, percent: float = 95) -> np.ndarray:
