@@ -43,6 +43,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -273,26 +274,36 @@ def check_structure(path: Path) -> dict:
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
     """Return the shape of one array, having read all of it: the end of the read checks its CRC."""
+    with archive.open(name) as member:
+        try:
+            return _read_array(name, member)
+        except Refused:
+            # Judged wrong before its end; were its bytes damaged, the end of the read says so instead.
+            while member.read(BLOCK):
+                pass
+            raise
+
+
+def _read_array(name: str, member: IO[bytes]) -> tuple[int, ...]:
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
-    with archive.open(name) as member:
-        try:
-            shape, _, dtype = readers[np.lib.format.read_magic(member)](member)
-        except (ValueError, KeyError) as error:
-            raise Refused(f"{name} in it is not an array") from error
-        if dtype.hasobject:
-            raise Refused(f"{name} in it holds Python objects, not numbers")
-        left = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        while block := member.read(dtype.itemsize * BLOCK):
-            left -= len(block)
-            if left < 0 or len(block) % dtype.itemsize:
-                break
-            if dtype.kind == "f" and not np.isfinite(np.frombuffer(block, dtype)).all():
-                raise Refused(f"{name} in it has values that are not finite")
-        if left:
-            raise Refused(f"{name} in it is not as long as its header says")
+    try:
+        shape, _, dtype = readers[np.lib.format.read_magic(member)](member)
+    except (ValueError, KeyError) as error:
+        raise Refused(f"{name} in it is not an array") from error
+    if dtype.hasobject:
+        raise Refused(f"{name} in it holds Python objects, not numbers")
+    left = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    while block := member.read(dtype.itemsize * BLOCK):
+        left -= len(block)
+        if left < 0 or len(block) % dtype.itemsize:
+            break
+        if dtype.kind == "f" and not np.isfinite(np.frombuffer(block, dtype)).all():
+            raise Refused(f"{name} in it has values that are not finite")
+    if left:
+        raise Refused(f"{name} in it is not as long as its header says")
     return shape
 
 
