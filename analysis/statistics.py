@@ -296,13 +296,14 @@ def performance_profiles(
     parts: list[dict[str, Any]] = []
     for agent, tasks in _strata(scores).items():
         pooled = np.concatenate(list(tasks.values()))
-        total = np.zeros((repetitions, len(points)))
-        for task, values in tasks.items():
-            above = (values[:, None] > points).astype(float)
-            total += _weights(agent, task, len(values), repetitions, seed) @ above * len(values)
+        above = (pooled[:, None] > points).astype(float)
+        shares = [
+            _weights(agent, task, len(values), repetitions, seed) * (len(values) / len(pooled))
+            for task, values in tasks.items()
+        ]
         fewest = min(len(values) for values in tasks.values())
-        low, high = _interval(total / len(pooled), fewest)
-        part = {"agent": agent, "threshold": points, "fraction": (pooled[:, None] > points).mean(axis=0)}
+        low, high = _interval(np.concatenate(shares, axis=1) @ above, fewest)
+        part = {"agent": agent, "threshold": points, "fraction": above.mean(axis=0)}
         parts.append(part | {"low": low, "high": high, "seeds": fewest, "tasks": len(tasks)})
     return _long(parts, ["agent", "threshold", "fraction", "low", "high", "seeds", "tasks"])
 
