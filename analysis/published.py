@@ -1,0 +1,42 @@
+"""The published figures in `results/published/`, as tidy frames (success as a fraction, agents by our names)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.names import domain_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "published"
+RQL_PAPER = "RQL paper, Table 1"
+QAM_ARCHIVE = "QAM archive"
+
+
+def by_domain() -> pd.DataFrame:
+    """The RQL paper's table: agent, domain, success, source. 19 agents x 10 domains, five-task means."""
+    import pandas as pd
+
+    table = pd.read_csv(FOLDER / "rql_table1_by_domain.csv")
+    table["success"] = table.pop("success_percent") / 100
+    return table.assign(source=RQL_PAPER)
+
+
+def by_task() -> pd.DataFrame:
+    """All published figures per task: agent, task, domain, success, low, high, seeds, step, source.
+
+    RQL's come from its paper, without interval, seeds or step (NaN: its transcriptions disagree on both); those of
+    16 baselines from the QAM archive at 1M updates, 12 seeds, with 95% bootstrap intervals.
+    """
+    import pandas as pd
+
+    rql = pd.read_csv(FOLDER / "rql_table1_rql_by_task.csv")
+    rql["success"] = rql.pop("success_percent") / 100
+    qam = pd.read_csv(FOLDER / "qam_offline_1m_by_task.csv").rename(
+        columns={"success_mean": "success", "success_ci95_low": "low", "success_ci95_high": "high"}
+    )
+    table = pd.concat([rql.assign(source=RQL_PAPER), qam.assign(source=QAM_ARCHIVE)], ignore_index=True)
+    table["domain"] = table["task"].map(domain_of)
+    return table[["agent", "task", "domain", "success", "low", "high", "seeds", "step", "source"]]
