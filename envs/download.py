@@ -194,14 +194,10 @@ def missing(
     for name in dict.fromkeys(names):
         for file in files_of(name, validation):
             path = folder / file
-            if not is_verified(path) and not _looks_whole(path):
+            # An archive's directory is at its end, so a truncated file is not taken for one.
+            if not is_verified(path) and not zipfile.is_zipfile(path):
                 absent.append((file, _expected_size(path)))
     return absent
-
-
-def _looks_whole(path: Path) -> bool:
-    """Say whether an unrecorded file ends as an archive does; a truncated one does not."""
-    return path.is_file() and read_record(path) is None and zipfile.is_zipfile(path)
 
 
 def _expected_size(path: Path) -> int | None:
@@ -229,10 +225,23 @@ def _write_json(path: Path, value: dict) -> None:
     os.replace(draft, path)
 
 
-def _record(path: Path, facts: dict, sha256: str, source: str | None) -> None:
-    size = path.stat().st_size
+def _record(path: Path, facts: dict, sha256: str, origin: dict) -> None:
+    """Write down what the file is; `origin`: its source and what else is known of how it came about."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    _write_json(Path(f"{path}.json"), {"size": size, "sha256": sha256, **facts, "source": source, "time": now})
+    size = path.stat().st_size
+    _write_json(Path(f"{path}.json"), {"time": now, **origin, "size": size, "sha256": sha256, **facts})
+
+
+def _adopt(path: Path) -> None:
+    """Check and record a file that something else put there, keeping what `envs.generate` wrote about it.
+
+    Raises:
+        Damaged, Refused: as `check_structure`.
+    """
+    facts = check_structure(path)
+    known = read_record(path) or {}
+    written_with_it = "size" not in known and known.get("rows") == facts["rows"]
+    _record(path, facts, _sha256(path), known if written_with_it else {"source": None})
 
 
 def _sha256(path: Path) -> str:
@@ -589,7 +598,7 @@ def _ensure_file(file: str, folder: Path, bases: Sequence[str], display: Display
             return
         if path.is_file():
             try:
-                _record(path, check_structure(path), _sha256(path), source=None)
+                _adopt(path)
                 return
             except (Damaged, Refused) as fault:
                 display.say(f"{path} is of no use: {fault}; it becomes {file}.corrupt when a whole one is here")
@@ -597,7 +606,7 @@ def _ensure_file(file: str, folder: Path, bases: Sequence[str], display: Display
         if path.is_file():
             os.replace(path, f"{path}.corrupt")
         os.replace(source.part, path)
-        _record(path, facts, sha256, source.url)
+        _record(path, facts, sha256, {"source": source.url})
         for leftover in path.parent.glob(f"{path.name}.*.part*"):
             leftover.unlink()
         display.say(f"{file}: {path.stat().st_size / 1e6:.1f} MB from {source.name}")
@@ -774,7 +783,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.suite:
         from benchmark.suites import get_suite  # a suite is the benchmark's word; only this option needs it
 
-        names += [task.dataset for task in get_suite(options.suite)]
+        suite = get_suite(options.suite)
+        if suite.data is not None:
+            raise UserError(f"suite '{suite.name}' generates its own data, there is nothing to download")
+        names += [task.dataset for task in suite.tasks]
     if not names:
         raise UserError("nothing to fetch: give --suite, --domain or --dataset")
     if options.dry_run:

@@ -317,6 +317,17 @@ def test_whole_file_put_there_by_hand_is_recorded_without_the_network(host, tmp_
     assert dl.read_record(tmp_path / FILE)["sha256"] == SHA
 
 
+def test_generated_file_keeps_the_record_of_its_making(host, tmp_path):
+    (tmp_path / FILE).write_bytes(WHOLE)
+    made = {"source": "generated", "seed": 3, "rows": 8000}
+    (tmp_path / f"{FILE}.json").write_text(json.dumps(made))
+    assert dl.missing([NAME], tmp_path) == []
+    fetch(host, tmp_path)
+    assert host.log == []
+    assert made.items() <= dl.read_record(tmp_path / FILE).items()
+    assert dl.is_verified(tmp_path / FILE)
+
+
 def test_disk_too_small_is_said_before_the_first_byte(host, tmp_path, monkeypatch):
     monkeypatch.setattr(dl, "SPARE_BYTES", 1 << 60)
     with pytest.raises(UserError, match="to spare"):
@@ -433,7 +444,21 @@ def test_command_takes_folder_and_sources_from_the_environment(host, tmp_path):
         (["--dataset", NAME, "--base", "ftp://host"], "not an http(s) address"),
     ],
 )
-def test_bad_arguments_are_one_line_and_exit_code_two(capsys, tmp_path, arguments, said):
+def test_bad_arguments_are_named_before_any_work(tmp_path, arguments, said):
     with pytest.raises(UserError) as error:
-        dl.main([*arguments, "--data-dir", str(tmp_path)])
+        dl.main([*arguments, "--data-dir", str(tmp_path / "new")])
     assert said in str(error.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_command_fails_in_one_line_with_exit_code_two(tmp_path):
+    done = command("--dataset", NAME, "--data-dir", str(tmp_path), "--base", "ftp://host")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_suite_names_every_dataset_of_its_tasks(capsys, tmp_path):
+    dl.main(["--suite=ogbench", "--dry-run", "--data-dir", str(tmp_path)])
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) == 8 + 2 * 100
+    assert len([line for line in listed if line.startswith("cube-quadruple-play-100m-v0/")]) == 100
