@@ -47,7 +47,16 @@ def fill(tree: dict, identity) -> dict:
     return _fill(tree, identity, ())
 
 
+def tanh_normal(path) -> tuple[int, int]:
+    """(number, layer) of a TanhNormal's parts: trunk, mean head, log-std head."""
+    if path[0] == "trunk":
+        return 11, int(path[-1].split("_")[1])
+    return {"mean": 12, "log_std": 13}[path[0]], 0
+
+
 def _fill(tree, identity, path):
+    if "log_temperature" in tree:
+        return {"log_temperature": jnp.asarray(-0.3)}
     if "kernel" not in tree and "scale" not in tree:
         return {name: _fill(child, identity, (*path, name)) for name, child in tree.items()}
     number, layer = identity(path)
