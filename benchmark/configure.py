@@ -1,0 +1,180 @@
+"""From names and strings to agents and configurations, with every mistake named before work starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import math
+import pkgutil
+import sys
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import agents
+from agents.base import REGISTRY, Agent, Config
+from benchmark.errors import UserError, check_choice, nearest
+
+TUNED = Path(__file__).parent / "tuned"
+
+
+def agent_names() -> list[str]:
+    """Names of the agents in this repository, in alphabetical order."""
+    for module in pkgutil.iter_modules(agents.__path__):
+        importlib.import_module(f"agents.{module.name}")
+    return sorted(name for name, cls in REGISTRY.items() if cls.__module__.startswith("agents."))
+
+
+def agent_class(name: str) -> type[Agent]:
+    """Return the agent of that name, or the one defined in the file of that path.
+
+    Raises a UserError for a name that is unknown, a file that fails to import, or one without exactly one agent.
+    """
+    if not name.endswith(".py"):
+        return REGISTRY[check_choice("agent", name, agent_names(), most=30)]
+    path = Path(name).resolve()
+    if not path.is_file():
+        raise UserError(f"no agent file at {name}")
+    module_name = f"agent_file_{path.stem}"
+    found = [cls for cls in REGISTRY.values() if cls.__module__ == module_name]
+    if not found:
+        found = _import_agents(path, module_name)
+    if len(found) != 1:
+        names = ", ".join(cls.__name__ for cls in found) or "none"
+        raise UserError(f"{name} must define exactly one subclass of Agent with a name; found: {names}")
+    return found[0]
+
+
+def _import_agents(path: Path, module_name: str) -> list[type[Agent]]:
+    """Import an agent file and return the agents that it registers; it may not take a built-in agent's name."""
+    built_in = {known: REGISTRY[known] for known in agent_names()}
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{path} does not import: {type(error).__name__}: {error}") from error
+    taken = [known for known, cls in built_in.items() if REGISTRY[known] is not cls]
+    REGISTRY.update(built_in)
+    if taken:
+        raise UserError(f"{path} takes the name of a built-in agent: {', '.join(taken)}; choose another `name`")
+    return [cls for cls in REGISTRY.values() if cls.__module__ == module_name]
+
+
+def configure(cls: type[Agent], *layers: Mapping[str, Any]) -> Config:
+    """Build an agent's configuration from its defaults and layers of settings, later ones winning.
+
+    Values may be strings (from the command line) or of the field's own type. Raises a UserError that names the field,
+    what is wrong and what is allowed.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls.Config)}
+    hints = typing.get_type_hints(cls.Config)
+    values: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if key not in fields:
+                raise UserError(
+                    f"agent '{cls.name}' has no hyperparameter '{key}'{nearest(key, fields)}; "
+                    f"it has: {', '.join(fields)}"
+                )
+            values[key] = _check(f"{cls.name}: {key}", _convert(f"{cls.name}: {key}", value, hints[key]), fields[key])
+    return cls.Config(**values)
+
+
+def parse_settings(items: Iterable[str]) -> dict[str, str]:
+    """Parse ["alpha=10", "expectile=0.9"] into a dictionary."""
+    settings = {}
+    for item in items:
+        key, sign, value = item.partition("=")
+        if not sign or not key or not value:
+            raise UserError(f"'{item}' is not a setting; write name=value, e.g. alpha=10")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """A configuration as plain values for JSON: every hyperparameter."""
+    return {
+        field.name: list(value) if isinstance(value := getattr(config, field.name), tuple) else value
+        for field in dataclasses.fields(config)
+    }
+
+
+def tuned(agent: str, domain: str) -> dict[str, Any]:
+    """The tuned hyperparameters of an agent on a domain, {} where none are known (see benchmark/tuned/)."""
+    path = TUNED / f"{agent}.yaml"
+    if not path.is_file():
+        return {}
+    return yaml.safe_load(path.read_text())["domains"].get(domain, {})
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Parse "0-3,7" into (0, 1, 2, 3, 7)."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            seeds += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise UserError(f"seeds '{text}' do not parse; write e.g. 0-3 or 0,2,5-7") from None
+    if not seeds or len(set(seeds)) != len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
+        raise UserError(f"seeds '{text}' must be different numbers from 0 to {2**32 - 1}, ranges rising")
+    return tuple(seeds)
+
+
+def format_seeds(seeds: Iterable[int]) -> str:
+    """The inverse of `parse_seeds`: (0, 1, 2, 3, 7) becomes "0-3,7"."""
+    parts: list[list[int]] = []
+    for seed in sorted(seeds):
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def _convert(what: str, value: Any, kind: Any) -> Any:
+    """Turn a value into a field's type, or say what type is wanted."""
+    wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "a word"}.get(
+        kind, "whole numbers separated by commas, e.g. 512,512"
+    )
+    try:
+        if kind is float and not isinstance(value, bool):
+            number = float(value)
+            if math.isfinite(number):
+                return number
+        elif kind is int and not isinstance(value, bool) and float(value) == int(float(value)):
+            return int(float(value))
+        elif kind is bool:
+            return value if isinstance(value, bool) else BOOLEANS[str(value).lower()]
+        elif kind is str and isinstance(value, str):
+            return value
+        elif typing.get_origin(kind) is tuple:
+            parts = value.strip("()[] ").rstrip(",").split(",") if isinstance(value, str) else value
+            return tuple(int(part) for part in parts)
+    except (ValueError, TypeError, KeyError, OverflowError):
+        pass
+    raise UserError(f"{what} must be {wanted}, not '{value}'")
+
+
+def _check(what: str, value: Any, field: dataclasses.Field) -> Any:
+    """Check a value against the bounds or choices of its field."""
+    low, high = field.metadata.get("low"), field.metadata.get("high")
+    choices = field.metadata.get("choices")
+    if choices and value not in choices:
+        raise UserError(f"{what} must be one of {', '.join(map(str, choices))}, not '{value}'{nearest(value, choices)}")
+    for part in value if isinstance(value, tuple) else (value,):
+        if (low is not None and part < low) or (high is not None and part > high):
+            allowed = (
+                f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
+            )
+            raise UserError(f"{what} must be {allowed}, not {value}")
+    return value

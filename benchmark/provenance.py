@@ -1,0 +1,76 @@
+"""What made a number: commit, versions, device, command."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmark.records import now
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "ogbench", "mujoco", "gymnasium", "dm-control", "d4rl")
+
+
+def collect(dataset: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of one start of a run; `dataset` says which data it trains on."""
+    import jax
+
+    commit, clean = git_state()
+    device = jax.devices()[0]
+    return {
+        "time": now(),
+        "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+        "commit": commit,
+        "clean": clean,
+        "python": platform.python_version(),
+        "versions": versions(),
+        "device": f"{device.platform}: {processor() if device.platform == 'cpu' else device.device_kind}",
+        "host": platform.node(),
+        "dataset": dataset,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that can change a number."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def git_state() -> tuple[str | None, bool | None]:
+    """(commit, whether the tree has no uncommitted change), (None, None) outside a repository."""
+    try:
+        commit = _git("rev-parse", "HEAD").strip()
+        return commit, not _git("status", "--porcelain", "--untracked-files=no").strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+@functools.cache
+def processor() -> str:
+    """The processor's name and the number of cores this process may use."""
+    import os
+
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"

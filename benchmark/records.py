@@ -1,0 +1,178 @@
+"""The run store: one directory a run, plain files, written atomically.
+
+    <out>/<agent>/<task>/seeds-<seeds>/
+        config.json      what was asked: agent, task, seeds, every hyperparameter, the protocol
+        provenance.json  what made it, an entry for every start: commit, versions, device, dataset
+        train.csv        step, seed, metrics: one row per (logging step, seed)
+        eval.csv         step, seed, episodes, success, return, length
+        status.json      state, step, rate, diverged seeds, error
+        checkpoints/     the last two
+
+A table is rewritten whole (through a temporary file and a rename), so that it is never cut in half; it is written
+before the checkpoint of the same step. A resumed run drops the rows after its checkpoint and makes them again.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from benchmark.errors import UserError
+
+SCHEMA = 1
+
+
+def run_directory(out: Path, agent: str, task: str, seeds: str) -> Path:
+    """Where a run lives; `seeds` as `benchmark.configure.format_seeds` writes them."""
+    return out / agent / task / f"seeds-{seeds}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by `text` atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file atomically."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path, default: Any = None) -> Any:
+    """Read a JSON file, `default` where there is none."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return default
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+
+
+def now() -> str:
+    """The time, to the second, in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class Table:
+    """Rows of (step, seed, values), kept in memory and mirrored in a CSV file."""
+
+    def __init__(self, path: Path):
+        """Read what is there."""
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        if path.is_file():
+            with path.open(newline="") as file:
+                self.rows = [_numbers(row) for row in csv.DictReader(file)]
+
+    def keep_until(self, step: int) -> None:
+        """Drop the rows of later steps."""
+        self.rows = [row for row in self.rows if row["step"] <= step]
+
+    def add(self, step: int, seed: int, values: dict[str, float]) -> None:
+        """Append a row; `save` writes it."""
+        self.rows.append({"step": step, "seed": seed, **values})
+
+    def save(self) -> None:
+        """Write the file."""
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        lines = [",".join(columns)]
+        lines += [",".join(_text(row.get(name)) for name in columns) for row in self.rows]
+        write_text(self.path, "\n".join(lines) + "\n")
+
+
+def _numbers(row: dict[str, str]) -> dict[str, Any]:
+    whole = {"step", "seed", "episodes"}
+    return {name: int(text) if name in whole else float(text) for name, text in row.items() if text != ""}
+
+
+def _text(value: float | int | None) -> str:
+    """A float32's shortest text that reads back to the same number."""
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.9g}"
+
+
+class RunDirectory:
+    """One run's files. Use as a context manager: it holds the run's lock, which a dead process releases."""
+
+    def __init__(self, path: Path):
+        """`path` need not exist yet."""
+        self.path = path
+        self.lock = FileLock(path / ".lock")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def __enter__(self) -> RunDirectory:
+        make_folder(self.path)
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.path} is being written by another process; wait for it or stop it") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+    def check_config(self, config: dict[str, Any]) -> None:
+        """Record what is asked, or refuse if the folder holds a run of another configuration."""
+        known = read_json(self.path / "config.json")
+        if known is None:
+            write_json(self.path / "config.json", config)
+            return
+        differing = differences(known, config)
+        if differing:
+            raise UserError(
+                f"{self.path} holds a run of another configuration ({'; '.join(differing)}); "
+                "choose another --out or delete that folder"
+            )
+
+    def add_start(self, provenance: dict[str, Any]) -> None:
+        """Append what made this (re)start."""
+        path = self.path / "provenance.json"
+        starts = read_json(path, {"starts": []})["starts"]
+        write_json(path, {"starts": [*starts, provenance]})
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The last status, {} before the first."""
+        return read_json(self.path / "status.json", {})
+
+    def set_status(self, **values: Any) -> None:
+        """Update the status."""
+        write_json(self.path / "status.json", {**self.status, **values, "updated": now()})
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder for results, or say why that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {path}: {error.strerror or error}") from error
+    if not os.access(path, os.W_OK):
+        raise UserError(f"cannot write to {path}: no permission")
+
+
+def differences(known: Any, asked: Any, name: str = "") -> list[str]:
+    """What differs between two JSON values, as "name: old, not new"."""
+    if isinstance(known, dict) and isinstance(asked, dict):
+        keys = dict.fromkeys([*known, *asked])
+        return [d for k in keys for d in differences(known.get(k), asked.get(k), f"{name}.{k}".lstrip("."))]
+    same = known == asked or (
+        isinstance(known, float) and isinstance(asked, float) and math.isclose(known, asked, rel_tol=1e-12)
+    )
+    return [] if same else [f"{name}: {known}, not {asked}"]

@@ -1,0 +1,117 @@
+"""Suites and protocols: which tasks, which agents, how long, how often evaluated."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark.errors import check_choice
+from envs.tasks import OGBENCH_DOMAINS, QUALITY_DOMAINS, TASKS, Task, tasks_of
+
+BASELINES = (
+    "tfql bdpo diffusion_ql rebrac fbrac bam fql fawac cgql cgql_m cgql_l dac qsm dsrl fedit ifql qam qam_f qam_e"
+).split()
+PAPER_AGENTS = ("rql", *BASELINES)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How long a run trains and how it is evaluated."""
+
+    steps: int
+    """Updates, after an algorithm's own pretraining if it has one."""
+    eval_every: int
+    """Updates between evaluations; the last update is always evaluated."""
+    eval_episodes: int
+    """Episodes per evaluation and seed."""
+    eval_first: bool
+    """Whether to evaluate after the first update too."""
+    log_every: int
+    """Updates between rows of train.csv."""
+    checkpoint_every: int
+    """Updates between checkpoints."""
+
+    def scaled_to(self, steps: int) -> Protocol:
+        """The same protocol with another length; intervals that no longer fit shrink to the whole length."""
+        shorter = {name: min(getattr(self, name), steps) for name in ("eval_every", "log_every", "checkpoint_every")}
+        return dataclasses.replace(self, steps=steps, **shorter)
+
+
+# RQL: arXiv 2606.17551 and its code (evaluation at update 1 and every 100,000). QAM: arXiv 2601.14234 (every 50,000).
+PROTOCOLS = {
+    "rql": Protocol(1_000_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),
+    "qam": Protocol(1_000_000, 50_000, 50, eval_first=False, log_every=5_000, checkpoint_every=50_000),
+    "quickstart": Protocol(10_000, 5_000, 50, eval_first=False, log_every=500, checkpoint_every=2_500),
+}
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A dataset that is made, not downloaded: by OGBench's scripted policies."""
+
+    transitions: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A set of runs that belong together."""
+
+    name: str
+    text: str
+    tasks: tuple[Task, ...]
+    agents: tuple[str, ...]
+    seeds: tuple[int, ...]
+    protocol: str
+    data: Generated | None = None
+    """None: the published datasets."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Hyperparameters that differ from the published ones, for all agents."""
+    agent_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The same for single agents."""
+
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite(
+            "quickstart",
+            "RQL, FQL and the behaviour-cloning floor on one task, on generated data, in minutes on a laptop",
+            tasks=(TASKS["cube-single-play-singletask-task1-v0"],),
+            agents=("bc", "fql", "rql"),
+            seeds=(0, 1),
+            protocol="quickstart",
+            data=Generated(100_000),
+            settings=dict(hidden=(256, 256), ensemble=2, flow_steps=5),
+            agent_settings={"rql": dict(alpha=3, expectile=0.9), "fql": dict(alpha=300)},
+        ),
+        Suite(
+            "ogbench",
+            "the paper's experiment: 10 domains x 5 tasks, 20 algorithms, tuned hyperparameters",
+            tasks=tasks_of(*OGBENCH_DOMAINS),
+            agents=PAPER_AGENTS,
+            seeds=tuple(range(12)),
+            protocol="rql",
+        ),
+        Suite(
+            "ogbench_quality",
+            "the same goals on stitched and noisy data: 6 domains x 5 tasks",
+            tasks=tasks_of(*QUALITY_DOMAINS),
+            agents=PAPER_AGENTS,
+            seeds=tuple(range(4)),
+            protocol="rql",
+        ),
+    )
+}
+
+
+def get_suite(name: str) -> Suite:
+    """Return the suite of that name, else raise a UserError that names the nearest one."""
+    return SUITES[check_choice("suite", name, SUITES)]
+
+
+def get_protocol(name: str) -> Protocol:
+    """Return the protocol of that name, else raise a UserError that names the nearest one."""
+    return PROTOCOLS[check_choice("protocol", name, PROTOCOLS)]

@@ -1,0 +1,220 @@
+"""One run: `python -m benchmark.train --agent=rql --task=... --seeds=0-3 --set alpha=10 --set expectile=0.9`.
+
+A run trains one agent on one task, several seeds at once in one process. Started again with the same command it
+continues from its last checkpoint; a finished run is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import UserError, run_main
+from benchmark.suites import PROTOCOLS, Generated, Protocol, get_protocol
+from envs.tasks import get_task
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that a run is asked to do; plain values, so that it travels to another machine as JSON."""
+
+    agent: str
+    """Name of an agent, or the path of its file."""
+    task: str
+    seeds: tuple[int, ...]
+    settings: dict[str, Any]
+    """Hyperparameters that differ from the agent's defaults."""
+    protocol: Protocol
+    out: str
+    suite: str | None = None
+    data: Generated | None = None
+    data_dir: str | None = None
+
+    def to_json(self) -> str:
+        """As one line of text."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> RunSpec:
+        """The inverse of `to_json`."""
+        values = json.loads(text)
+        values["protocol"] = Protocol(**values["protocol"])
+        values["seeds"] = tuple(values["seeds"])
+        values["data"] = Generated(**values["data"]) if values["data"] else None
+        return RunSpec(**values)
+
+
+def run_path(spec: RunSpec) -> Path:
+    """The run's directory."""
+    from benchmark.configure import agent_class, format_seeds
+    from benchmark.records import run_directory
+
+    return run_directory(Path(spec.out), agent_class(spec.agent).name, spec.task, format_seeds(spec.seeds))
+
+
+def run_config(spec: RunSpec) -> dict[str, Any]:
+    """What is asked of a run, as its config.json holds it. Raises a UserError for what cannot be done."""
+    from benchmark.configure import agent_class, configure, describe
+    from benchmark.records import SCHEMA
+
+    task = get_task(spec.task)
+    cls = agent_class(spec.agent)
+    return {
+        "schema": SCHEMA,
+        "agent": cls.name,
+        "task": task.name,
+        "domain": task.domain.name,
+        "suite": spec.suite,
+        "seeds": list(spec.seeds),
+        "hyperparameters": describe(configure(cls, spec.settings)),
+        "protocol": asdict(spec.protocol),
+        "data": asdict(spec.data) if spec.data else "published",
+    }
+
+
+def is_done(spec: RunSpec) -> bool:
+    """Whether a run of exactly this configuration is finished; a UserError if the folder holds another one."""
+    from benchmark.records import RunDirectory, differences, read_json
+
+    directory = RunDirectory(run_path(spec))
+    known = read_json(directory.path / "config.json")
+    if known is None:
+        return False
+    directory.check_config(run_config(spec)) if differences(known, run_config(spec)) else None
+    return directory.status.get("state") == "done"
+
+
+def data_path(spec: RunSpec) -> Path:
+    """Where the run's dataset lies, or will lie."""
+    from envs.download import data_folder
+
+    task = get_task(spec.task)
+    folder = data_folder(spec.data_dir)
+    if spec.data is None:
+        return folder / (task.dataset if task.domain.shards else f"{task.dataset}.npz")
+    return folder / "generated" / f"{spec.data.transitions}-seed{spec.data.seed}" / f"{task.dataset}.npz"
+
+
+def ensure_data(spec: RunSpec) -> Path:
+    """Make or fetch the run's dataset if it is not there; processes that ask together do it once."""
+    from filelock import FileLock
+
+    from benchmark.records import make_folder
+
+    task, path = get_task(spec.task), data_path(spec)
+    if spec.data is None:
+        from envs.download import ensure_dataset
+
+        return path if path.exists() else ensure_dataset(task.dataset, spec.data_dir)
+    from envs.generate import generate
+
+    make_folder(path.parent)
+    with FileLock(f"{path}.lock"):
+        return generate(task.domain.name, spec.data.transitions, spec.data.seed, path)
+
+
+def execute(spec: RunSpec, quiet: bool = False) -> None:
+    """Do a run, from its start or its last checkpoint. What goes wrong is recorded in its status and raised."""
+    from benchmark.records import RunDirectory
+
+    config = run_config(spec)
+    with RunDirectory(run_path(spec)) as directory:
+        directory.check_config(config)
+        if directory.status.get("state") == "done":
+            print(f"{directory.path} is finished already")
+            return
+        try:
+            _train(spec, directory, quiet)
+        except BaseException as error:
+            reason = str(error) if isinstance(error, UserError) else traceback.format_exc()
+            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            directory.set_status(state=state, error=reason)
+            raise
+
+
+def _train(spec: RunSpec, directory, quiet: bool) -> None:
+    from benchmark import provenance
+    from benchmark.configure import agent_class, configure
+    from benchmark.progress import RunProgress
+    from benchmark.training import Training
+    from envs.world import OGBenchWorld, environments_for
+
+    task, cls = get_task(spec.task), agent_class(spec.agent)
+    config = configure(cls, spec.settings)
+    path = ensure_data(spec)
+    world = OGBenchWorld(task, path, environments_for(len(spec.seeds), spec.protocol.eval_episodes))
+    try:
+        directory.add_start(provenance.collect({**world.source, "source": "generated" if spec.data else "published"}))
+        agent = cls(config, world.data.observation_dim, world.data.action_dim)
+        with RunProgress(f"{cls.name} {task.name}", directory.path / "log.txt", quiet) as progress:
+            Training(agent, spec.seeds, spec.protocol, world, directory, progress.say, progress.update).run()
+    finally:
+        world.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    spec = parse(arguments if arguments is not None else sys.argv[1:])
+    execute(spec)
+    return 0
+
+
+def parse(arguments: list[str]) -> RunSpec:
+    """Read a RunSpec from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.train", description="Train and evaluate one agent on one task, several seeds at once."
+    )
+    parser.add_argument("--agent", help="name of an agent, or the path of a file that defines one")
+    parser.add_argument("--task", help="OGBench's name, e.g. cube-double-play-singletask-task1-v0")
+    parser.add_argument("--seeds", default="0", help="e.g. 0-3 or 0,2,5-7 (default: 0)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter; repeatable")
+    parser.add_argument("--protocol", default="rql", help=f"one of {', '.join(PROTOCOLS)} (default: rql)")
+    parser.add_argument("--steps", help="updates, instead of the protocol's")
+    parser.add_argument("--eval-episodes", help="episodes per evaluation, instead of the protocol's")
+    parser.add_argument("--out", default="runs/single", help="folder for results (default: runs/single)")
+    parser.add_argument("--data-dir", help="folder of datasets (default: $RQL_DATA_DIR or ~/.ogbench/data)")
+    parser.add_argument("--generate", metavar="N", help="train on N generated transitions instead of published data")
+    parser.add_argument("--spec", help=argparse.SUPPRESS)  # how run_all.py starts a run: a whole RunSpec as JSON
+    options = parser.parse_args(arguments)
+    if options.spec:
+        return RunSpec.from_json(options.spec)
+    if not options.agent or not options.task:
+        raise UserError("--agent and --task are needed; `python run_all.py --list` names them")
+    return _spec_from(options)
+
+
+def _spec_from(options: argparse.Namespace) -> RunSpec:
+    import dataclasses
+
+    from benchmark.configure import agent_class, configure, parse_seeds, parse_settings
+    from benchmark.plan import settings_for, whole_number
+
+    protocol = get_protocol(options.protocol)
+    if options.steps:
+        protocol = protocol.scaled_to(whole_number("--steps", options.steps))
+    if options.eval_episodes:
+        episodes = whole_number("--eval-episodes", options.eval_episodes)
+        protocol = dataclasses.replace(protocol, eval_episodes=episodes)
+    task = get_task(options.task)
+    cls = agent_class(options.agent)
+    settings = settings_for(cls, task, parse_settings(options.set))
+    configure(cls, settings)
+    return RunSpec(
+        agent=options.agent,
+        task=task.name,
+        seeds=parse_seeds(options.seeds),
+        settings=settings,
+        protocol=protocol,
+        out=options.out,
+        data=Generated(whole_number("--generate", options.generate)) if options.generate else None,
+        data_dir=options.data_dir,
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

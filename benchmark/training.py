@@ -1,0 +1,255 @@
+"""The training loop: compiled segments of updates for all seeds of a run, and evaluation, records and checkpoints
+between them. Python runs only between segments.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax import Array
+
+from agents.base import Agent, State
+from benchmark.records import RunDirectory, Table
+from benchmark.suites import Protocol
+from envs.dataset import SAMPLERS, Dataset
+from envs.world import World
+
+SAMPLING = 0x5A  # folded into an update's key for its batch, so that batch and noise are independent
+
+# ---------------------------------------------------------------------------------------------- compiled parts
+
+
+@partial(jax.jit, static_argnames="agent_axis")
+def init_states(agent: Agent, seeds: Array, agent_axis: int | None = None) -> State:
+    """Initial states of all seeds, stacked on a leading axis. Seed k's does not depend on the others."""
+    return jax.vmap(lambda agent, seed: agent.init(jax.random.PRNGKey(seed)), (agent_axis, 0))(agent, seeds)
+
+
+@partial(jax.jit, static_argnames=("length", "cycle", "agent_axis"), donate_argnames="states")
+def run_segment(
+    agent: Agent, states: State, data: Dataset, length: int, cycle: Sequence[str], agent_axis: int | None = None
+) -> tuple[State, dict[str, Array]]:
+    """Run `length` updates of every seed; return the states and each metric's mean over the segment, (S,).
+
+    `cycle` names the agent's update methods that follow one another (see `Agent.cycle`); `length` is a multiple of
+    theirs. With `agent_axis` 0 each seed has hyperparameters of its own.
+    """
+
+    def segment(agent, state):
+        def one_cycle(state, _):
+            for name in cycle:
+                state, metrics = getattr(agent, name)(state, sample(agent, state, data))
+            return state, metrics
+
+        state, metrics = jax.lax.scan(one_cycle, state, length=length // len(cycle))
+        return state, jax.tree.map(lambda values: values.mean(axis=0), metrics)
+
+    return jax.vmap(segment, (agent_axis, 0))(agent, states)
+
+
+def sample(agent: Agent, state: State, data: Dataset):
+    """Draw the batch of the update that `state` is about to make, as the agent was published with."""
+    rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), SAMPLING)
+    config = agent.config
+    return SAMPLERS[agent.sampler](data, rng, config.batch_size, config.chunk_length, config.discount)
+
+
+@partial(jax.jit, static_argnames="agent_axis")
+def act(agent: Agent, states: State, observations: Array, ids: Array, agent_axis: int | None = None) -> Array:
+    """Action chunks (S, P, H, d) for observations (S, P, O); the noise of each is drawn from its ids (S, P, n)."""
+
+    def one(agent, state, observation, identity):
+        rng = jax.random.PRNGKey(identity[0])
+        for word in identity[1:]:
+            rng = jax.random.fold_in(rng, word)
+        return agent.act(state, observation[None], rng)[0]
+
+    return jax.vmap(jax.vmap(one, (None, None, 0, 0)), (agent_axis, 0, 0, 0))(agent, states, observations, ids)
+
+
+# ------------------------------------------------------------------------------------------------ checkpoints
+
+
+class Checkpoints:
+    """The last two checkpoints of a run, written atomically; a damaged one is passed over."""
+
+    def __init__(self, folder: Path):
+        """`folder` is made if needed."""
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def save(self, update: int, states: State, clocks: dict[str, float]) -> None:
+        """Write the states after `update` updates."""
+        items = ocp.args.Composite(states=ocp.args.StandardSave(states), clocks=ocp.args.JsonSave(clocks))
+        self.manager.save(update, args=items)
+        self.manager.wait_until_finished()
+
+    def restore(self, like: State, say: Callable[[str], None]) -> tuple[int, State, dict[str, float]] | None:
+        """Return (updates, states, clocks) of the newest checkpoint that can be read, None where there is none."""
+        for update in sorted(self.manager.all_steps(), reverse=True):
+            try:
+                items = ocp.args.Composite(states=ocp.args.StandardRestore(like), clocks=ocp.args.JsonRestore())
+                found = self.manager.restore(update, args=items)
+                return update, found.states, found.clocks
+            except Exception as error:
+                say(f"the checkpoint of update {update} cannot be read ({type(error).__name__}); using the one before")
+                self.manager.delete(update)
+        return None
+
+    def close(self) -> None:
+        """Release the folder."""
+        self.manager.close()
+
+
+# --------------------------------------------------------------------------------------------------- the loop
+
+
+class Training:
+    """One run: all its seeds, from its first update or its last checkpoint to its end."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        seeds: Sequence[int],
+        protocol: Protocol,
+        world: World,
+        directory: RunDirectory,
+        say: Callable[[str], None] = print,
+        on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    ):
+        """`say` takes lines for the log; `on_progress` what is being done, how far it is, and how far it goes."""
+        self.agent, self.seeds, self.protocol, self.world, self.directory = agent, seeds, protocol, world, directory
+        self.say, self.on_progress = say, on_progress
+        self.offset = agent.pretraining_steps
+        self.total = self.offset + protocol.steps
+        self.update = 0
+        self.states = init_states(agent, jnp.asarray(seeds, jnp.uint32))
+        self.clocks = {"train_seconds": 0.0, "eval_seconds": 0.0}
+        self.train_table = Table(directory.path / "train.csv")
+        self.eval_table = Table(directory.path / "eval.csv")
+        self.diverged: dict[int, int] = {}
+        self.checkpoints = Checkpoints(directory.checkpoints)
+
+    @property
+    def step(self) -> int:
+        """The protocol's step: updates so far, less the algorithm's own pretraining."""
+        return self.update - self.offset
+
+    def resume(self) -> None:
+        """Continue from the newest readable checkpoint, dropping the rows after it."""
+        found = self.checkpoints.restore(self.states, self.say)
+        if found:
+            self.update, self.states, self.clocks = found
+            self.say(f"continuing from step {self.step}")
+        self.train_table.keep_until(self.step if found else -self.total)
+        self.eval_table.keep_until(self.step if found else -1)
+        known = self.directory.status.get("diverged", {})
+        self.diverged = {int(seed): step for seed, step in known.items() if found and step <= self.step}
+
+    def run(self) -> None:
+        """Train to the end."""
+        self.resume()
+        self.set_status("running")
+        if self.protocol.eval_first and self.update == 0 and self.offset == 0:
+            self.evaluate_first()
+        while self.update < self.total:
+            started = time.perf_counter()
+            length, cycle = self.next_segment()
+            self.states, metrics = run_segment(self.agent, self.states, self.world.data, length, cycle)
+            metrics = jax.device_get(metrics)
+            self.update += length
+            seconds = time.perf_counter() - started
+            self.clocks["train_seconds"] += seconds
+            self.after_segment(metrics, length / seconds)
+        self.set_status("done")
+        self.checkpoints.close()
+
+    def next_segment(self) -> tuple[int, tuple[str, ...]]:
+        """Length and cycle of the next segment: up to the next log row, or to where another cycle begins."""
+        cycle, until = self.agent.cycle(self.update)
+        ends = [self.total, self.update + self.protocol.log_every - self.step % self.protocol.log_every]
+        if self.update < self.offset:
+            ends.append(self.offset)
+        if until is not None:
+            ends.append(until)
+        length = min(end for end in ends if end > self.update) - self.update
+        if length < len(cycle):
+            return length, cycle[:length]
+        return length - length % len(cycle), tuple(cycle)
+
+    def after_segment(self, metrics: dict[str, np.ndarray], rate: float) -> None:
+        """Write what a segment gave: rows first, then the checkpoint that vouches for them."""
+        step, protocol = self.step, self.protocol
+        last = self.update == self.total
+        self.note_divergence(metrics)
+        for i, seed in enumerate(self.seeds):
+            if seed not in self.diverged:
+                self.train_table.add(step, seed, {name: float(values[i]) for name, values in metrics.items()})
+        self.train_table.save()
+        if step > 0 and (step % protocol.eval_every == 0 or last):
+            self.evaluate(self.states, step)
+        if step % protocol.checkpoint_every == 0 or last:
+            self.checkpoints.save(self.update, self.states, self.clocks)
+        self.set_status("running", rate)
+        self.on_progress("training", self.update, self.total)
+
+    def note_divergence(self, metrics: dict[str, np.ndarray]) -> None:
+        """A seed whose loss is no longer finite has diverged; the others go on."""
+        finite = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
+        for i, seed in enumerate(self.seeds):
+            if not finite[i] and seed not in self.diverged:
+                self.diverged[seed] = self.step
+                self.say(f"seed {seed} diverged: its loss is not finite at step {self.step}")
+
+    def evaluate_first(self) -> None:
+        """Evaluate after the first update, made on a copy: the run itself goes on from its start in whole segments."""
+        copy = jax.tree.map(jnp.copy, self.states)
+        states, _ = run_segment(self.agent, copy, self.world.data, 1, self.agent.cycle(0)[0][:1])
+        self.evaluate(states, 1)
+
+    def evaluate(self, states: State, step: int) -> None:
+        """Evaluate every seed that has not diverged and write the rows."""
+        started = time.perf_counter()
+        active = [seed not in self.diverged for seed in self.seeds]
+        if any(active):
+            results = self.world.evaluate(
+                lambda observations, ids: act(self.agent, states, observations, ids),
+                self.seeds,
+                self.protocol.eval_episodes,
+                step,
+                active=active,
+                on_progress=partial(self.on_progress, f"evaluating at step {step}"),
+            )
+            for seed, result in zip(self.seeds, results, strict=True):
+                if result is not None:
+                    self.eval_table.add(step, seed, summarise(result))
+                    self.say(f"step {step} seed {seed}: success {result.success.mean():.2f}")
+        self.eval_table.save()
+        self.clocks["eval_seconds"] += time.perf_counter() - started
+
+    def set_status(self, state: str, rate: float | None = None) -> None:
+        """Record where the run is."""
+        values: dict[str, Any] = dict(state=state, step=self.step, steps=self.protocol.steps, error=None)
+        if rate is not None:
+            values["updates_per_second"] = round(rate, 2)
+        diverged = {str(seed): step for seed, step in self.diverged.items()}
+        clocks = {name: round(seconds, 2) for name, seconds in self.clocks.items()}
+        self.directory.set_status(**values, diverged=diverged, **clocks)
+
+
+def summarise(result) -> dict[str, float | int]:
+    """An evaluation row: means over episodes."""
+    return {
+        "episodes": len(result.success),
+        "success": float(result.success.mean()),
+        "return": float(result.returns.mean()),
+        "length": float(result.lengths.mean()),
+    }
