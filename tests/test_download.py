@@ -205,9 +205,11 @@ def test_file_that_changed_between_attempts_is_not_mixed(host, tmp_path, second,
         fetch(host, tmp_path)
     changed = npz(seed=1)
     host.files[FILE] = changed
-    host.faults = [second]
+    host.faults, asked = [second], len(host.gets())
     fetch(host, tmp_path)
     assert_whole(tmp_path, changed)
+    # A guarded request is answered with the whole new file; an unguarded one costs a second request.
+    assert len(host.gets()) - asked == (1 if etag and not second else 2)
 
 
 def test_busy_host_is_asked_again_no_sooner_than_it_says(host, tmp_path):
