@@ -15,17 +15,18 @@ from jax import Array
 Field = Callable[[Array, Array], Array]
 
 
-def euler(field: Field, x: Array, steps: int) -> Array:
+def euler(field: Field, x: Array, steps: int, start: int = 0) -> Array:
     """Φ_u: integrate dx/dt = u(x, t) from noise x (B, A) with `steps` Euler steps; clip the end to [-1, 1].
 
     Velocities are evaluated at the left end points t = i / steps. Differentiable, also through the clip.
+    With `start` > 0, x is where the first `start` of the steps ended.
     """
 
     def step(x, i):
         t = jnp.full((*x.shape[:-1], 1), i / steps, x.dtype)
         return x + field(x, t) / steps, None
 
-    x, _ = jax.lax.scan(step, x, jnp.arange(steps, dtype=x.dtype))
+    x, _ = jax.lax.scan(step, x, jnp.arange(start, steps, dtype=x.dtype))
     return jnp.clip(x, -1, 1)
 
 

@@ -26,6 +26,12 @@ class FQLConfig(Config):
     flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
 
 
+def one_step_losses(action, teacher, critic):
+    """L_dist = mean (μ - Φ)² and L_Q = -mean Q(clip(μ)), for a one-step policy's unclipped actions μ (B, A), those of
+    its teacher Φ from the same noise, and a critic a -> (E, B)."""
+    return ((action - teacher) ** 2).mean(), -ensemble_mean(critic(jnp.clip(action, -1, 1))).mean()
+
+
 class FQL(Agent):
     """Critic Q(s, a), behaviour-cloning flow u(s, x, t), one-step policy μ(s, z)."""
 
@@ -68,12 +74,10 @@ class FQL(Agent):
         )
 
     def policy_losses(self, train, fixed, batch, noise):
-        """L_dist = mean (μ(s, z) - Φ_u(s, z))² and L_Q = -mean Q(s, clip(μ(s, z)))."""
+        """L_dist and L_Q of the one-step policy, with the behaviour flow as its teacher."""
         s, z = batch.observations, noise["latent"]
-        action = train.one_step(s, z)
         teacher = flow.euler(lambda x, t: fixed.flow(s, x, t), z, self.config.flow_steps)
-        q = ensemble_mean(fixed.critic(s, jnp.clip(action, -1, 1)))
-        return ((action - teacher) ** 2).mean(), -q.mean()
+        return one_step_losses(train.one_step(s, z), teacher, lambda a: fixed.critic(s, a))
 
     def sample_actions(self, online, target, observations, rng):
         z = jax.random.normal(rng, (observations.shape[0], self.chunk_dim))
