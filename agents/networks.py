@@ -41,6 +41,18 @@ class MLP(nn.Module):
         return x
 
 
+def ensemble_of(module: type[nn.Module], members: int) -> type[nn.Module]:
+    """A module class of independent copies that see the same inputs; their outputs are stacked on a new first axis."""
+    return nn.vmap(
+        module,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=None,
+        out_axes=0,
+        axis_size=members,
+    )
+
+
 class Value(nn.Module):
     """A scalar function of its inputs: a critic Q(s, a), a state value V(s), a value V(s, x, f).
 
@@ -53,17 +65,8 @@ class Value(nn.Module):
     @nn.compact
     def __call__(self, *inputs: Array) -> Array:
         """Map inputs (B, n_i) to (E, B), or to (B,) without an ensemble."""
-        mlp, sizes = MLP, (*self.hidden, 1)
-        if self.ensemble is not None:
-            mlp = nn.vmap(
-                MLP,
-                variable_axes={"params": 0},
-                split_rngs={"params": True},
-                in_axes=None,
-                out_axes=0,
-                axis_size=self.ensemble,
-            )
-        return mlp(sizes, layer_norm=True, name="mlp")(*inputs).squeeze(-1)
+        mlp = MLP if self.ensemble is None else ensemble_of(MLP, self.ensemble)
+        return mlp((*self.hidden, 1), layer_norm=True, name="mlp")(*inputs).squeeze(-1)
 
 
 class VectorField(nn.Module):
