@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any
 
@@ -287,21 +287,16 @@ class EvaluationPool:
                 except OSError as error:
                     raise self._failure(slot, "the worker process died") from error
             replies = []
-            waiting: dict[Any, _Slot] = {slot.connection: slot for slot in slots}
-            while waiting:
-                answered = wait(list(waiting), self._reply_timeout)
-                if not answered:
-                    silent = next(iter(waiting.values()))
-                    raise self._failure(silent, f"no reply for {self._reply_timeout:g} s")
-                for connection in answered:
-                    slot = waiting.pop(connection)
-                    try:
-                        observation, outcome, error_text = slot.connection.recv()
-                    except (EOFError, OSError) as error:
-                        raise self._failure(slot, "the worker process died") from error
-                    if error_text is not None:
-                        raise self._failure(slot, "the environment failed", f"\n{error_text}")
-                    replies.append((slot, (observation, outcome)))
+            for slot in slots:  # in turn: a round waits for the slowest of them anyway
+                try:
+                    if not slot.connection.poll(self._reply_timeout):
+                        raise self._failure(slot, f"no reply for {self._reply_timeout:g} s")
+                    observation, outcome, error_text = slot.connection.recv()
+                except (EOFError, OSError) as error:
+                    raise self._failure(slot, "the worker process died") from error
+                if error_text is not None:
+                    raise self._failure(slot, "the environment failed", f"\n{error_text}")
+                replies.append((slot, (observation, outcome)))
             return replies
         except BaseException:  # replies may be under way: the workers' state is not known any more
             self.close()
