@@ -521,7 +521,7 @@ class Display:
             disable=not (enabled and self.console.is_terminal),
         )
         self.all = self.bars.add_task("all files", total=total) if total else None
-        self.one = self.bars.add_task("", visible=False)
+        self.one = self.bars.add_task("", total=None, visible=False)
 
     def __enter__(self) -> Display:
         self.bars.start()
@@ -537,7 +537,8 @@ class Display:
 
     def begin(self, file: str) -> None:
         """Name the file that the next bytes belong to."""
-        self.bars.reset(self.one, description=file, total=None, visible=True)
+        self.bars.remove_task(self.one)
+        self.one = self.bars.add_task(file, total=None)
 
     def transfer(self, done: float, total: float | None) -> None:
         """Set how much of the file is there, and its size."""
@@ -630,6 +631,7 @@ def _fetch_from_any(
         for turn in range(patience.rounds):
             after = 0.0
             for source in list(waiting_for):
+                before = failures.get(source.url)
                 try:
                     return source, *source.fetch(session, display, patience)
                 except Refused as refusal:
@@ -638,7 +640,8 @@ def _fetch_from_any(
                 except Interrupted as interruption:
                     after = max(after, interruption.after)
                     failures[source.url] = f"{source.name}: {interruption}"
-                display.say(f"{file}: {failures[source.url]}")
+                if failures[source.url] != before:
+                    display.say(f"{file}: {failures[source.url]}")
             if not waiting_for:
                 break
             if turn + 1 < patience.rounds:
@@ -651,7 +654,11 @@ def _advice(file: str, path: Path, failures: list[str]) -> str:
     """Say in one line what was tried and what a person can do now."""
     makeable = ", ".join(f"{start}*" for start in GENERATED)
     if path.name.startswith(GENERATED):
-        instead = "or generate this dataset here with python -m envs.generate"
+        shards = file.count("/")
+        name = re.sub(r"(-100m)?-v0$", "", file.split("/")[0].removesuffix(".npz").removesuffix("-val"))
+        folder = path.parents[shards]
+        form = f" --shards={get_domain(name).shards}" if shards else ""
+        instead = f"or generate it: python -m envs.generate --dataset={name} --out={folder}{form}"
     else:
         instead = f"this one was recorded with trained policies and cannot be generated here ({makeable} can)"
     kept = "; what has arrived is kept, the next call resumes" if list(path.parent.glob("*.part")) else ""
@@ -745,15 +752,17 @@ def download(
     begun = sum(p.stat().st_size for file in sizes for p in folder.glob(f"{file}.*.part"))
     _check_space(folder, total - begun)
     failed = {}
+    known = f"{total / 1e9:.2f} GB to fetch" if sizes or not todo else "no source told a size"
     with Display(progress, total) as display:
-        display.say(f"{len(wanted) - len(todo)} of {len(wanted)} files are here, {total / 1e9:.2f} GB to fetch")
+        display.say(f"{len(wanted) - len(todo)} of {len(wanted)} files are here, {known}")
         for name in names:
             try:
                 for file in files_of(name, validation):
                     _ensure_file(file, folder, bases, display, patience)
             except UserError as error:
                 failed[name] = str(error)
-                display.say(f"{name}: {error}")
+                if len(names) > 1:
+                    display.say(f"{name}: {error}")
     if len(failed) == 1:
         raise UserError(next(iter(failed.values())))
     if failed:
