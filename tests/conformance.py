@@ -54,7 +54,14 @@ def tanh_normal(path) -> tuple[int, int]:
     return {"mean": 12, "log_std": 13}[path[0]], 0
 
 
+def noise_network(path) -> tuple[int, int]:
+    """(number, layer) of a denoising policy's parts: features of the step, and the rest."""
+    return 15 if path[0] == "embedding" else 16, int(path[-1].split("_")[1])
+
+
 def _fill(tree, identity, path):
+    if path[-1:] == ("frequencies",):
+        return jnp.asarray(0.2 * np.sin(0.7 * 14 + 1.9 * np.arange(tree.size) + 0.4))
     if "log_temperature" in tree:
         return {"log_temperature": jnp.asarray(-0.3)}
     if "kernel" not in tree and "scale" not in tree:
