@@ -22,13 +22,13 @@ CHUNK = 3
 
 
 class Clockwork(gymnasium.Env):
-    """Episodes of 1 to 12 steps; the observation is (length, steps done, first noise, first global noise).
+    """Episodes of 1 to 12 steps; the observation is (length, steps done, own noise, global noise, task).
 
     Reward is the first action. Success is 1 at every step but the last, where it is 1 for even lengths only.
     The second action breaks the environment: 0.6 raises, 0.9 kills the process, 0.7 hangs.
     """
 
-    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (4,))
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (5,))
     action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
 
     def reset(self, *, seed=None, options=None):
@@ -36,6 +36,7 @@ class Clockwork(gymnasium.Env):
         self.length = int(self.np_random.integers(1, 13))
         self.steps = 0
         self.noise = (self.np_random.uniform(), np.random.uniform())
+        self.task = (options or {}).get("task_id", 0)
         return self._observation(), {}
 
     def step(self, action):
@@ -51,7 +52,7 @@ class Clockwork(gymnasium.Env):
         return self._observation(), float(action[0]), done, False, {"success": success}
 
     def _observation(self):
-        return np.array([self.length, self.steps, *self.noise], np.float64)
+        return np.array([self.length, self.steps, *self.noise, self.task], np.float64)
 
 
 def make_broken_env():
@@ -149,7 +150,7 @@ def test_results_equal_the_sequential_loop_for_any_number_of_slots(clockwork):
         policy = Recorder()
         result = clockwork.evaluate(policy, seeds, EPISODES, 100)[seeds.index(4)]
         np.testing.assert_allclose(table(result), reference, rtol=1e-5)
-        assert policy.batches == {(len(seeds), EPISODES // len(seeds), 4)}, "the batch's shape must not change"
+        assert policy.batches == {(len(seeds), EPISODES // len(seeds), 5)}, "the batch's shape must not change"
 
 
 def test_every_episode_counts_once_and_depends_on_seed_step_and_index(clockwork):
@@ -344,9 +345,12 @@ def test_a_real_environment_agrees_with_the_sequential_loop():
     assert_same_observations(one.seen, many.seen)
 
 
-def test_task_number_is_read_from_the_name():
-    assert task_number("cube-double-play-singletask-task3-v0") == 3
+def test_the_task_in_the_name_is_the_one_played():
     assert task_number("cube-double-play-singletask-v0") is None
+    policy = Recorder()
+    with EvaluationPool("clockwork-singletask-task3-v0", slots=2, make_env=Clockwork) as pool:
+        pool.evaluate(policy, [0], 2, 0)
+    assert {observation[4] for observation in policy.seen.values()} == {3.0}
 
 
 def test_evaluation_does_not_import_jax():
