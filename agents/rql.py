@@ -83,7 +83,7 @@ class RQL(Agent):
     def value_loss(self, train, fixed, target, batch, noise):
         """L_V: expectile regression of V(s, x^f, f) onto y = G + γ^H m P_ρ[V̄(s', z', 0)]."""
         y = self.next_value_target(target, batch, noise)
-        x, f = self.reversed_actions(fixed, batch, noise)
+        x, f = self.reversed_actions(fixed, batch, self.depths(noise))
         values = train.value(batch.observations, x, f)
         return (batch.valid * expectile_loss(y - values, self.config.expectile)).mean()
 
@@ -93,11 +93,14 @@ class RQL(Agent):
         next_values = target.value(batch.next_observations, z, jnp.zeros_like(z[:, :1]))
         return self.td_target(batch, pessimistic(next_values, self.config.pessimism))
 
-    def reversed_actions(self, fixed, batch, noise):
-        """(x^f, f): half the batch at a continuous depth, half on the grid {0, 1/F, ..., 1}."""
-        steps = self.config.flow_steps
-        depth = jnp.concatenate([noise["depth"], noise["grid_depth"] / steps])[:, None]
-        return reverse(lambda x, f: fixed.actor(batch.observations, x, f), batch.actions, depth, steps)
+    def depths(self, noise):
+        """How far to reverse, (B, 1): half the batch continuous, half on the grid {0, 1/F, ..., 1}."""
+        return jnp.concatenate([noise["depth"], noise["grid_depth"] / self.config.flow_steps])[:, None]
+
+    def reversed_actions(self, fixed, batch, depth):
+        """(x^f, f) of the batch's actions, for depth (B, 1)."""
+        s = batch.observations
+        return reverse(lambda x, f: fixed.actor(s, x, f), batch.actions, depth, self.config.flow_steps)
 
     def actor_losses(self, train, fixed, batch, noise):
         """L_BC = mean w (p - (a - x_0))², and L_π = -mean V(s, x⁺, f⁺) after one Euler step with the velocity p."""

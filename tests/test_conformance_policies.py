@@ -1,0 +1,248 @@
+"""ReBRAC, FBRAC, FAWAC, DSRL and FEdit: the authors' numbers, the branches these miss, and whole updates."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents.dsrl import DSRL
+from agents.fawac import FAWAC
+from agents.fbrac import FBRAC
+from agents.fedit import FEdit
+from agents.fql import one_step_losses
+from agents.losses import expectile_loss
+from agents.rebrac import ReBRAC
+from agents.stochastic import TanhNormal, squashed_sample, temperature_loss
+from tests import conformance as c
+
+
+def rebrac_actor(trunk):
+    """The authors number the trunk and the head of ReBRAC's actor separately."""
+
+    def identity(path):
+        return (trunk + 1, 0) if path[-1] == "head" else (trunk, int(path[-1].split("_")[1]))
+
+    return identity
+
+
+CRITIC = {"critic": 1, "target critic": 2}
+CASES = {
+    "ReBRAC": (
+        ReBRAC,
+        dict(alpha=0.03, actor_noise=0.4),
+        {**CRITIC, "actor": rebrac_actor(17), "target actor": rebrac_actor(19)},
+        {"TD": "critic_loss", "Q term": "q_loss", "BC": lambda m: 0.03 * m["cloning_loss"]},
+        {},
+    ),
+    "FBRAC": (
+        FBRAC,
+        dict(alpha=0.3),
+        {**CRITIC, "flow": 4},
+        {"TD": "critic_loss", "FM": "flow_loss", "actor total": lambda m: m["flow_loss"] + m["q_loss"] / 0.3},
+        {},
+    ),
+    "FAWAC": (
+        FAWAC,
+        dict(inv_temp=0.8),
+        {**CRITIC, "value": 3, "flow": 4},
+        {"TD": "critic_loss", "V": "value_loss", "actor": "flow_loss"},
+        {"V": "value"},
+    ),
+    "DSRL": (
+        DSRL,
+        dict(noise_scale=1.4),
+        {
+            **CRITIC,
+            "noise_critic": 10,
+            "flow": 4,
+            "target flow": 5,
+            "noise_policy": c.tanh_normal,
+            "temperature": None,
+        },
+        {
+            "TD": "critic_loss",
+            "Z": "noise_critic_loss",
+            "FM": "flow_loss",
+            "π": "policy_loss",
+            "α": "temperature_loss",
+        },
+        {"Z": "noise_critic", "π": "noise_policy", "λ": "temperature"},
+    ),
+    "FEdit": (
+        FEdit,
+        dict(edit_scale=0.3),
+        {**CRITIC, "flow": 4, "edit": c.tanh_normal, "temperature": None},
+        {
+            "TD": "critic_loss",
+            "FM": "flow_loss",
+            "−Q": "q_loss",
+            "entropy term": "entropy_loss",
+            "α": "temperature_loss",
+        },
+        {"λ": "temperature"},
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def make(name, **settings):
+    cls, tuned, numbers, *_ = CASES[name]
+    agent = cls(cls.Config(**{**c.COMMON, **tuned, **settings}), c.O, c.D)
+    return agent, c.filled_state(agent, numbers)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loss_and_gradients_equal_the_authors(name):
+    agent, _ = make(name)
+    _, _, numbers, metrics_of, networks_of = CASES[name]
+    found = c.errors(agent, numbers, c.sequence_batch(), c.VECTORS[name], metrics_of, networks_of)
+    assert max(found.values()) < c.PRECISION, found
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("size", [1, 3])
+def test_actions_are_chunks_within_bounds(name, size):
+    agent, state = make(name)
+    s = c.sequence_batch().observations[:size] * 20
+    actions = agent.act(state, s, jax.random.PRNGKey(0))
+    assert actions.shape == (size, c.H, c.D)
+    assert float(jnp.abs(actions).max()) <= 1
+    assert not np.allclose(actions, agent.act(state, s, jax.random.PRNGKey(1))), "acting is stochastic"
+
+
+# ------------------------------------------------------------------------- branches that the vectors do not exercise
+
+
+def test_squashed_density_is_the_derivative_of_the_cumulative_distribution():
+    y, log_density = squashed_sample(*jnp.array([[0.2, -0.4], [-0.5, 0.1]]), jnp.array([0.7, -1.2]))
+    np.testing.assert_allclose(y, [0.55430292, -0.93860587], rtol=1e-8)
+    np.testing.assert_allclose(log_density, 0.09268355, rtol=1e-7)
+
+
+def test_squashed_density_stays_exact_where_tanh_saturates():
+    u = 30.0
+    y, log_density = squashed_sample(jnp.array([u]), jnp.array([0.0]), jnp.array([0.0]))
+    assert y == 1
+    np.testing.assert_allclose(log_density, -0.5 * np.log(2 * np.pi) + 2 * u - 2 * np.log(2))
+
+
+def test_log_std_is_clipped_at_both_ends():
+    policy = TanhNormal((4,), 2)
+    params = policy.init(jax.random.PRNGKey(0), jnp.ones((1, 3)))["params"]
+    params["log_std"] = {"kernel": jnp.zeros((4, 2)), "bias": jnp.array([-25.0, 7.0])}
+    _, log_std = policy.apply({"params": params}, jnp.ones((1, 3)))
+    np.testing.assert_array_equal(log_std, [[-20, 2]])
+
+
+def test_temperature_falls_while_the_entropy_exceeds_its_target():
+    above, below = jnp.array([-5.0, -4.0]), jnp.array([4.0, 5.0])  # log-densities: entropies 4.5 and -4.5
+    gradient = jax.grad(temperature_loss)
+    assert gradient(1.0, above, -3.0) == 7.5
+    assert gradient(1.0, below, -3.0) == -1.5
+    np.testing.assert_array_equal(jax.grad(temperature_loss, argnums=1)(1.0, above, -3.0), 0)
+
+
+def test_fawac_weights_stop_at_their_cap():
+    agent, state = make("FAWAC", inv_temp=50.0)
+    batch = c.sequence_batch()
+    networks = agent.bind(state.params)
+    advantage = networks.critic(batch.observations, batch.actions).mean(0) - networks.value(batch.observations)
+    weights = agent.weights(networks, batch)
+    assert 0 < (weights == 100).sum() < c.B
+    np.testing.assert_allclose(weights, np.minimum(np.exp(50 * np.asarray(advantage)), 100))
+
+
+def test_rebrac_clips_the_noise_and_then_the_action():
+    agent, _ = make("ReBRAC", actor_noise=0.4)
+    action = agent.perturb(jnp.array([0.0, 0.0, 0.8, -0.8, 0.8]), jnp.array([1.0, 3.0, 1.0, -9.0, -9.0]))
+    np.testing.assert_allclose(action, [0.4, 0.5, 1.0, -1.0, 0.3])
+
+
+def test_rebrac_head_starts_ten_times_smaller_than_glorot():
+    agent = ReBRAC(ReBRAC.Config(**{**c.COMMON, "hidden": (64, 64)}), c.O, 30)
+    kernel = agent.init(jax.random.PRNGKey(0)).params["actor"]["head"]["kernel"]
+    limit = 0.1 * np.sqrt(6 / (64 + 90))
+    assert 0.95 * limit < float(jnp.abs(kernel).max()) <= limit
+
+
+def test_edits_of_actions_at_the_bound_stay_within_it():
+    agent, state = make("FEdit", edit_scale=5.0)
+    batch = c.sequence_batch()
+    noise = 9 * jnp.ones((c.B, c.A))
+    edited = agent.edited(agent.bind(state.params), batch.observations, noise, noise)
+    assert float(jnp.abs(edited).max()) == 1
+
+
+def test_one_step_policies_are_distilled_unclipped_and_valued_clipped():
+    action, teacher = jnp.array([[1.5, 0.5]]), jnp.array([[1.0, 0.0]])
+
+    def losses(a):
+        return one_step_losses(a, teacher, lambda a: a.sum(-1)[None])
+
+    np.testing.assert_allclose(losses(action), [0.25, -1.5])
+    np.testing.assert_allclose(jax.jacobian(lambda a: jnp.stack(losses(a)))(action)[:, 0], [[0.5, 0.5], [0, -1]])
+
+
+def test_expectile_weighs_errors_by_their_sign():
+    np.testing.assert_allclose(expectile_loss(jnp.array([2.0, 0.0, -2.0]), 0.7), [2.8, 0, 1.2])
+
+
+# ------------------------------------------------------------------------------------------------- whole updates
+
+
+def adam(gradients, rate=3e-4):
+    """Sum of Adam's steps for a list of gradients (trees of arrays)."""
+    mean = square = total = jax.tree.map(jnp.zeros_like, gradients[0])
+    for k, gradient in enumerate(gradients, start=1):
+        mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, gradient)
+        square = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, square, gradient)
+        total = jax.tree.map(
+            lambda total, m, v: total - rate * (m / (1 - 0.9**k)) / (jnp.sqrt(v / (1 - 0.999**k)) + 1e-8),
+            total,
+            mean,
+            square,
+        )
+    return total
+
+
+@pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        ("FBRAC", [{"critic": 0.005}, {"critic": 0.005}]),
+        ("DSRL", [{"critic": 0.005, "flow": 0.005}, {"critic": 0.005, "flow": 0.005}]),
+        ("ReBRAC", [{"critic": 0, "actor": 0}, {"critic": 0.005, "actor": 0.005}]),
+    ],
+)
+def test_two_updates_equal_adam_and_targets_that_lag(name, moves):
+    """All networks move at every update; targets move by `moves`, towards the parameters from before the step."""
+    agent, state = make(name)
+    batch = c.sequence_batch()
+
+    @jax.jit
+    def gradient(state):
+        noise = agent.draw_noise(jax.random.fold_in(state.rng, state.step), c.B)
+
+        def objective(params):
+            fixed = agent.bind(jax.lax.stop_gradient(state.params))
+            return agent.loss(agent.bind(params), fixed, agent.bind(state.targets), batch, noise)[0]
+
+        return jax.grad(objective)(state.params)
+
+    update = jax.jit(agent.update)
+    start, gradients, targets = state.params, [], state.targets
+    for rates in moves:
+        gradients.append(gradient(state))
+        targets = {
+            key: jax.tree.map(lambda t, o: (1 - rate) * t + rate * o, targets[key], state.params[key])
+            for key, rate in rates.items()
+        }
+        state, _ = update(state, batch)
+        expected = jax.tree.map(jnp.add, start, adam(gradients))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), state.params, expected)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), state.targets, targets)
+        assert state.targets.keys() == targets.keys()
