@@ -98,7 +98,7 @@ class Draw(NamedTuple):
     shape: tuple[int, ...]
     low: int = 0
     high: int = 0
-    count: int | None = None
+    count: int | None = None  # type: ignore[assignment]
     """Where set, that many arrays stacked on a new leading axis (one per step of a rollout)."""
 
     def sample(self, rng: Array) -> Array:
@@ -153,7 +153,7 @@ class Agent:
     observation_dim: int
     action_dim: int
 
-    def __init__(self, config: Config, observation_dim: int, action_dim: int):
+    def __init__(self, config: Any, observation_dim: int, action_dim: int):
         """Make an agent for observations of size O and single actions of size d."""
         self.config = config
         self.observation_dim = observation_dim

@@ -11,8 +11,9 @@ from benchmark.errors import check_choice
 from envs.tasks import OGBENCH_DOMAINS, QUALITY_DOMAINS, TASKS, Task, tasks_of
 
 BASELINES = (
-    "tfql bdpo diffusion_ql rebrac fbrac bam fql fawac cgql cgql_m cgql_l dac qsm dsrl fedit ifql qam qam_f qam_e"
-).split()
+    *("tfql", "bdpo", "diffusion_ql", "rebrac", "fbrac", "bam", "fql", "fawac", "cgql", "cgql_m", "cgql_l"),
+    *("dac", "qsm", "dsrl", "fedit", "ifql", "qam", "qam_f", "qam_e"),
+)
 PAPER_AGENTS = ("rql", *BASELINES)
 
 

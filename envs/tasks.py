@@ -57,15 +57,22 @@ class Task:
         return self.domain.dataset
 
 
-MAZE = dict(chunk_length=1)
-HUMANOID = dict(chunk_length=1, discount=0.995, pessimism=0.0, episode_limit=2000)
+def ant_maze(name: str, discount: float = 0.99) -> Domain:
+    """An ant's maze."""
+    return Domain(name, episode_limit=1000, chunk_length=1, discount=discount)
+
+
+def humanoid_maze(name: str) -> Domain:
+    """A humanoid's maze."""
+    return Domain(name, episode_limit=2000, chunk_length=1, discount=0.995, pessimism=0.0)
+
 
 # The paper's ten domains, in the order of its table.
 OGBENCH_DOMAINS = (
-    Domain("antmaze-large-navigate", episode_limit=1000, **MAZE),
-    Domain("antmaze-giant-navigate", episode_limit=1000, discount=0.995, **MAZE),
-    Domain("humanoidmaze-medium-navigate", **HUMANOID),
-    Domain("humanoidmaze-large-navigate", **HUMANOID),
+    ant_maze("antmaze-large-navigate"),
+    ant_maze("antmaze-giant-navigate", discount=0.995),
+    humanoid_maze("humanoidmaze-medium-navigate"),
+    humanoid_maze("humanoidmaze-large-navigate"),
     Domain("cube-double-play", episode_limit=500),
     Domain("cube-triple-play", episode_limit=1000),
     Domain("cube-quadruple-play", episode_limit=1000, shards=100),
@@ -76,8 +83,8 @@ OGBENCH_DOMAINS = (
 
 # The same goals on worse or differently collected data.
 QUALITY_DOMAINS = (
-    Domain("antmaze-large-stitch", episode_limit=1000, **MAZE),
-    Domain("humanoidmaze-medium-stitch", **HUMANOID),
+    ant_maze("antmaze-large-stitch"),
+    humanoid_maze("humanoidmaze-medium-stitch"),
     Domain("cube-double-noisy", episode_limit=500),
     Domain("cube-triple-noisy", episode_limit=1000),
     Domain("scene-noisy", episode_limit=750, sparse=True),

@@ -1,0 +1,159 @@
+"""Samplers equal their closed forms, on trajectories of unequal length; files that are wrong are named."""
+
+import jax
+import numpy as np
+import pytest
+
+from benchmark.errors import UserError
+from envs.dataset import from_transitions, read_rows, sample_sequences, sample_trajectories
+from tests.worlds import D, transitions
+
+LENGTHS = (9, 1, 14, 3, 7, 5, 2)
+GAMMA = 0.9
+
+
+def draw(sampler, *arguments):
+    """A batch as numpy arrays."""
+    return jax.tree.map(np.asarray, sampler(*arguments))
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return transitions(LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def data(rows):
+    return from_transitions(**rows)
+
+
+def row_of(rows, observation) -> int:
+    """The transition that starts at this observation; all are different."""
+    return int(np.flatnonzero((rows["observations"] == observation).all(1))[0])
+
+
+def expected_sequence(rows, i, H):
+    """B.3 by its step-wise recursion, for the window that starts at transition i."""
+    valid, reward, mask, following = 1.0, 0.0, 1.0, None
+    last_valid = 1.0
+    for j in range(H):
+        if valid:
+            reward += GAMMA**j * rows["rewards"][i + j]
+            mask = min(mask, rows["masks"][i + j])
+            following = rows["next_observations"][i + j]
+        last_valid = valid
+        valid *= 1 - rows["terminals"][i + j]
+    return reward, mask, following, last_valid
+
+
+@pytest.mark.parametrize("H", [1, 3, 5])
+def test_sequences_equal_the_step_by_step_definition(rows, data, H):
+    batch = draw(sample_sequences, data, jax.random.PRNGKey(H), 400, H, GAMMA)
+    size, seen = len(rows["actions"]), set()
+    for b in range(400):
+        i = row_of(rows, batch.observations[b])
+        seen.add(i)
+        reward, mask, following, valid = expected_sequence(rows, i, H)
+        np.testing.assert_allclose(batch.rewards[b], reward, rtol=1e-6)
+        assert batch.masks[b] == mask
+        assert batch.valid[b] == valid
+        np.testing.assert_array_equal(batch.next_observations[b], following)
+        np.testing.assert_array_equal(batch.actions[b], rows["actions"][i : i + H].ravel())
+    assert seen == set(range(size - H + 1)), "every window, and none beyond the end, can be drawn"
+
+
+def test_sequences_of_one_step_use_every_transition_with_its_true_next_observation(rows, data):
+    batch = draw(sample_sequences, data, jax.random.PRNGKey(0), 600, 1, GAMMA)
+    assert (batch.valid == 1).all()
+    assert {row_of(rows, o) for o in batch.observations} == set(range(len(rows["actions"])))
+
+
+def test_sequence_starts_are_uniform(data):
+    batch = draw(sample_sequences, data, jax.random.PRNGKey(1), 40_000, 5, GAMMA)
+    _, counts = np.unique(np.asarray(batch.observations), axis=0, return_counts=True)
+    expected = 40_000 / (data.size - 4)
+    assert len(counts) == data.size - 4
+    assert np.abs(counts - expected).max() < 5 * expected**0.5
+
+
+@pytest.mark.parametrize("H", [1, 3, 5])
+def test_trajectories_equal_the_table_of_distances(rows, data, H):
+    batch = draw(sample_trajectories, data, jax.random.PRNGKey(H), 300, H, GAMMA)
+    last = np.cumsum(LENGTHS) - 1
+    trajectory = np.repeat(np.arange(len(LENGTHS)), LENGTHS)
+    for b in range(300):
+        x = row_of(rows, batch.observations[b])
+        end = last[trajectory[x]]
+        k = end - x
+        assert k >= 1, "the last row of a trajectory is never a start"
+        window = np.minimum(x + np.arange(H + 1), end)
+        weights = GAMMA ** np.arange(H) * (np.arange(H) <= k)
+        np.testing.assert_allclose(batch.rewards[b], (weights * rows["rewards"][window[:H]]).sum(), rtol=1e-6)
+        np.testing.assert_array_equal(batch.next_observations[b], rows["observations"][window[H]])
+        assert batch.masks[b] == rows["masks"][window[H - 1]]
+        assert batch.valid[b] == (k >= H - 1)
+        np.testing.assert_array_equal(batch.actions[b], rows["actions"][window[:H]].ravel())
+        np.testing.assert_array_equal(batch.action_weights[b], np.repeat(np.arange(H) <= k, D))
+
+
+def test_trajectories_are_drawn_uniformly_whatever_their_length(rows, data):
+    batch = draw(sample_trajectories, data, jax.random.PRNGKey(3), 30_000, 1, GAMMA)
+    starts = np.array([row_of(rows, o) for o in np.unique(np.asarray(batch.observations), axis=0)])
+    assert len(starts) == sum(length - 1 for length in LENGTHS)
+    first = {tuple(o): 0 for o in rows["observations"]}
+    for o in np.asarray(batch.observations):
+        first[tuple(o)] += 1
+    counts = np.array([first[tuple(o)] for o in rows["observations"]])
+    per_trajectory = np.add.reduceat(counts, np.cumsum([0, *LENGTHS[:-1]]))
+    usable = np.array(LENGTHS) > 1
+    assert per_trajectory[~usable].sum() == 0
+    expected = 30_000 / usable.sum()
+    assert np.abs(per_trajectory[usable] - expected).max() < 5 * expected**0.5
+
+
+def test_no_trajectory_twice_in_a_batch_when_there_are_more_than_it_needs(rows, data):
+    trajectory = np.repeat(np.arange(len(LENGTHS)), LENGTHS)
+    for seed in range(20):
+        batch = draw(sample_trajectories, data, jax.random.PRNGKey(seed), 5, 3, GAMMA)
+        drawn = [trajectory[row_of(rows, o)] for o in batch.observations]
+        assert len(set(drawn)) == 5
+
+
+def test_observations_are_stored_once(rows, data):
+    assert data.observations.shape[0] == len(rows["actions"]) + len(LENGTHS)
+
+
+def write(path, **changes):
+    """A file in OGBench's format, with arrays changed or (None) left out."""
+    arrays = dict(
+        observations=np.zeros((20, 28), np.float32),
+        actions=np.zeros((20, 5), np.float32),
+        terminals=np.arange(20) % 10 == 9,
+        qpos=np.zeros((20, 21), np.float32),
+        qvel=np.zeros((20, 20), np.float32),
+    )
+    arrays = {name: value for name, value in {**arrays, **changes}.items() if value is not None}
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    path = write(tmp_path / "cut.npz")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="cut.npz is damaged or incomplete"):
+        read_rows(path)
+
+
+def test_a_file_without_actions_is_named(tmp_path):
+    with pytest.raises(UserError, match="not an OGBench dataset.*actions"):
+        read_rows(write(tmp_path / "odd.npz", actions=None))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no dataset at .*absent\.npz"):
+        read_rows(tmp_path / "absent.npz")
+
+
+def test_arrays_of_different_lengths_are_named(tmp_path):
+    with pytest.raises(UserError, match="damaged"):
+        read_rows(write(tmp_path / "uneven.npz", actions=np.zeros((19, 5), np.float32)))

@@ -1,0 +1,153 @@
+"""The loop: seeds are independent, a run that is cut anywhere ends with the same records."""
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents.rql import RQL
+from benchmark.errors import UserError
+from benchmark.records import RunDirectory
+from benchmark.suites import Protocol
+from benchmark.training import Training, init_states, run_segment
+from tests.worlds import D, FakeWorld, O
+
+SMALL = RQL.Config(hidden=(16, 16), ensemble=2, chunk_length=3, batch_size=4, flow_steps=2)
+AGENT = RQL(SMALL, O, D)
+PROTOCOL = Protocol(steps=12, eval_every=6, eval_episodes=3, eval_first=True, log_every=2, checkpoint_every=4)
+
+
+def train(path, world=None, seeds=(0, 3), protocol=PROTOCOL, agent=AGENT, **options):
+    with RunDirectory(path) as directory:
+        training = Training(agent, seeds, protocol, world or FakeWorld(), directory, say=lambda text: None, **options)
+        training.run()
+    return training
+
+
+def records(path):
+    return {name: (path / name).read_text() for name in ("train.csv", "eval.csv")}
+
+
+def test_a_seed_gives_the_same_numbers_whichever_seeds_run_beside_it():
+    data = FakeWorld().data
+
+    def after(seeds):
+        states, metrics = run_segment(AGENT, init_states(AGENT, jnp.asarray(seeds)), data, 5, ("update",))
+        return jax.tree.map(lambda leaf: np.asarray(leaf[seeds.index(7)]), (states.params, metrics))
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6), after([7]), after([1, 7, 2]))
+
+
+def test_segments_of_any_length_make_the_same_updates():
+    data = FakeWorld().data
+    whole, _ = run_segment(AGENT, init_states(AGENT, jnp.asarray([0])), data, 6, ("update",))
+    parts = init_states(AGENT, jnp.asarray([0]))
+    for length in (1, 2, 3):
+        parts, _ = run_segment(AGENT, parts, data, length, ("update",))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), whole.params, parts.params)
+
+
+def test_records_have_a_row_for_every_step_and_seed(tmp_path):
+    train(tmp_path / "run")
+    rows = list(csv.DictReader((tmp_path / "run" / "train.csv").open()))
+    assert [(int(r["step"]), int(r["seed"])) for r in rows] == [(s, k) for s in range(2, 13, 2) for k in (0, 3)]
+    rows = list(csv.DictReader((tmp_path / "run" / "eval.csv").open()))
+    assert [(int(r["step"]), int(r["seed"])) for r in rows] == [(s, k) for s in (1, 6, 12) for k in (0, 3)]
+    assert RunDirectory(tmp_path / "run").status["state"] == "done"
+
+
+class Cut(Exception):
+    pass
+
+
+@pytest.mark.parametrize("segment", range(1, 6))
+def test_a_run_cut_after_any_segment_ends_with_the_same_records(tmp_path, segment, whole_records):
+    calls = []
+
+    def cut(what, done, total):
+        calls.append(done)
+        if what == "training" and len(calls) == segment:
+            raise Cut
+
+    with pytest.raises(Cut):
+        train(tmp_path / "run", on_progress=cut)
+    train(tmp_path / "run")
+    assert records(tmp_path / "run") == whole_records
+
+
+@pytest.fixture(scope="module")
+def whole_records(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "run"
+    train(path)
+    return records(path)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, whole_records):
+    def cut(what, done, total):
+        if done == 10:
+            raise Cut
+
+    with pytest.raises(Cut):
+        train(tmp_path / "run", on_progress=cut)
+    steps = sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())
+    assert steps == [4, 8]
+    for file in (tmp_path / "run" / "checkpoints" / "8").rglob("*"):
+        if file.is_file() and file.stat().st_size > 20:
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    train(tmp_path / "run")
+    assert records(tmp_path / "run") == whole_records
+
+
+class Poisoned(RQL):
+    """RQL whose seed 3 loses its parameters to NaN at its sixth update."""
+
+    def update(self, state, batch):
+        state, metrics = super().update(state, batch)
+        hit = (state.rng == self.init(jax.random.PRNGKey(3)).rng).all() & (state.step >= 6)
+        spoil = lambda x: jnp.where(hit, jnp.nan, x)  # noqa: E731
+        return state.replace(params=jax.tree.map(spoil, state.params)), jax.tree.map(spoil, metrics)
+
+
+def test_a_seed_that_diverges_is_recorded_and_the_others_go_on(tmp_path, whole_records):
+    train(tmp_path / "run", agent=Poisoned(SMALL, O, D))
+    assert RunDirectory(tmp_path / "run").status["diverged"] == {"3": 6}
+    of_seed_0 = [line for line in whole_records["eval.csv"].splitlines() if line.split(",")[1] in ("seed", "0")]
+    rows = (tmp_path / "run" / "eval.csv").read_text().splitlines()
+    assert [row for row in rows if row.split(",")[1] in ("seed", "0")] == of_seed_0
+    assert [row.split(",")[0] for row in rows if row.split(",")[1] == "3"] == ["1"]
+
+
+def test_a_folder_of_another_configuration_is_refused(tmp_path):
+    with RunDirectory(tmp_path) as directory:
+        directory.check_config({"agent": "rql", "hyperparameters": {"alpha": 1.0}})
+        directory.check_config({"agent": "rql", "hyperparameters": {"alpha": 1.0}})
+        with pytest.raises(UserError, match=r"hyperparameters.alpha: 1.0, not 3.0"):
+            directory.check_config({"agent": "rql", "hyperparameters": {"alpha": 3.0}})
+
+
+def test_two_processes_do_not_write_one_run(tmp_path):
+    code = f"""
+import sys; sys.path.insert(0, {str(__import__("pathlib").Path(__file__).parent.parent)!r})
+from pathlib import Path
+from benchmark.records import RunDirectory
+with RunDirectory(Path({str(tmp_path)!r})):
+    print("locked", flush=True)
+    import time; time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(UserError, match="being written by another process"), RunDirectory(tmp_path):
+            pass
+    finally:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    time.sleep(0.1)
+    with RunDirectory(tmp_path):
+        pass
