@@ -1,0 +1,883 @@
+"""Figures of the results, as PDF and PNG, made to be read at the width of one column and by the colour-blind.
+
+python -m analysis.figures --runs runs/quickstart --out figures
+python -m analysis.figures --runs runs/ogbench runs/mine --published --highlight my_agent --out figures
+python -m analysis.figures --reversal reversal.npz --out figures
+
+Every agent has one colour and one dash pattern in all figures. Up to `CROWD` agents are told apart by these; where
+there are more, one of them is highlighted and the others are named in place and drawn in grey.
+
+**The reversal file** (`--reversal`), a numpy `.npz` made from a trained flow policy at one observation, with F flow
+steps and n trajectories, all of them in two chosen coordinates of the action chunk:
+
+============ =============================================================================================
+forward      float (n, F+1, 2). `forward[:, 0]` is noise, `forward[:, F]` the action that the flow makes of it
+reversed     float (n, F+1, 2). `reversed[:, 0]` is an action of the dataset, `reversed[:, F]` the noise that the
+             reversed flow leads back to
+coordinates  optional, int (2,): which two of the flattened chunk's coordinates these are
+agent, task  optional, text: for the caption
+============ =============================================================================================
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis import published as published_figures
+from analysis import statistics
+from analysis.names import AGENT_LABELS, DOMAINS, agents_in_order, in_order, label
+from benchmark.errors import UserError, check_choice, run_main
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 3.35
+"""Inches: one column of a two-column paper."""
+CROWD = 6
+"""More agents than this are not told apart by colour."""
+QUIET = "#A9AEB4"
+INK = "#333333"
+
+# Colours that stay apart under the common forms of colour blindness (Okabe and Ito's, yellow left out, grey added).
+_VERMILLION, _BLUE, _GREEN, _ORANGE = "#D55E00", "#0072B2", "#009E73", "#E69F00"
+_PINK, _SKY, _BLACK, _GREY = "#CC79A7", "#56B4E9", "#000000", "#7F7F7F"
+_HUES = (_BLUE, _GREEN, _ORANGE, _PINK, _SKY, _BLACK, _VERMILLION, _GREY)
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+_LOOKS: dict[str, tuple[str, int]] = {
+    "rql": (_VERMILLION, 0),
+    "tfql": (_ORANGE, 0),
+    "bdpo": (_PINK, 0),
+    "diffusion_ql": (_PINK, 1),
+    "rebrac": (_BLACK, 0),
+    "fbrac": (_BLACK, 1),
+    "bam": (_SKY, 1),
+    "fql": (_BLUE, 0),
+    "fawac": (_BLUE, 1),
+    "cgql": (_GREEN, 1),
+    "cgql_m": (_GREEN, 2),
+    "cgql_l": (_GREEN, 3),
+    "dac": (_PINK, 2),
+    "qsm": (_PINK, 3),
+    "dsrl": (_ORANGE, 1),
+    "fedit": (_ORANGE, 2),
+    "ifql": (_GREEN, 0),
+    "qam": (_SKY, 0),
+    "qam_f": (_SKY, 2),
+    "qam_e": (_SKY, 3),
+    "bc": (_GREY, 0),
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an agent is drawn."""
+
+    colour: str
+    dash: Any
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its file name (without ending) and the caption that says how its numbers were made."""
+
+    name: str
+    figure: Figure
+    caption: str
+
+    def save(self, out_dir: Path) -> list[Path]:
+        """Write `<name>.pdf` and `<name>.png` (300 dots per inch) and return their paths."""
+        paths = [out_dir / f"{self.name}.pdf", out_dir / f"{self.name}.png"]
+        with _style():
+            self.figure.savefig(paths[0], metadata={"CreationDate": None})
+            self.figure.savefig(paths[1], dpi=300)
+        return paths
+
+    def png(self, dpi: int = 200) -> bytes:
+        """Return the figure as a PNG file's bytes."""
+        buffer = io.BytesIO()
+        with _style():
+            self.figure.savefig(buffer, format="png", dpi=dpi)
+        return buffer.getvalue()
+
+
+def looks(agents: Iterable[str]) -> dict[str, Look]:
+    """Return how each agent is drawn: known agents always alike, the others with colours that are still free.
+
+    A variant such as "rql (2)" has the colour of "rql" and another dash pattern.
+    """
+    result: dict[str, Look] = {}
+    taken: set[tuple[str, int]] = set()
+    for agent in sorted(agents_in_order(agents), key=lambda name: name.partition(" (")[0] not in _LOOKS):
+        base = agent.partition(" (")[0]
+        if base in _LOOKS:
+            colour, dash = _LOOKS[base]
+            wishes = [(colour, (dash + k) % len(_DASHES)) for k in range(len(_DASHES))]
+        else:
+            used = {colour for colour, _ in taken}
+            free = [colour for colour in _HUES if colour not in used]
+            wishes = [(colour, dash) for dash in range(len(_DASHES)) for colour in (free or _HUES)]
+        choice = next((wish for wish in wishes if wish not in taken), wishes[0])
+        taken.add(choice)
+        result[agent] = Look(choice[0], _DASHES[choice[1]])
+    return result
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Seaborn's white grid with type for a column's width; drawing and saving both need it."""
+    import matplotlib
+    import seaborn
+
+    small = {"font.size": 7, "axes.labelsize": 7, "axes.titlesize": 7, "legend.fontsize": 6.5}
+    small |= {"xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.frameon": False, "axes.edgecolor": "#888888"}
+    lines = {"axes.linewidth": 0.6, "grid.linewidth": 0.4, "grid.color": "#E4E4E4", "lines.linewidth": 1.2}
+    lines |= {"xtick.major.size": 2, "ytick.major.size": 2, "xtick.major.pad": 2, "ytick.major.pad": 2}
+    lines |= {"lines.solid_capstyle": "round", "axes.labelpad": 2, "axes.titlepad": 3}
+    # Type 42 keeps text in the PDF selectable and accepted by publishers' checks.
+    output = {"pdf.fonttype": 42, "figure.dpi": 100, "savefig.facecolor": "white"}
+    with matplotlib.rc_context(seaborn.axes_style("whitegrid") | small | lines | output):
+        yield
+
+
+def _figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A new figure of column width with a grid of axes, (rows, columns); nothing global is touched."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.03, hspace=0.03)  # type: ignore[union-attr]
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, axes
+
+
+def _text(name: str) -> str:
+    """Return a name as matplotlib should print it: a dollar sign is no formula."""
+    return label(name).replace("$", r"\$")
+
+
+def _short(task: str) -> str:
+    """Return a task's or domain's name as a panel's title: 'cube-single task 1'."""
+    domain, separator, rest = task.partition("-singletask")
+    for ending in ("-navigate", "-play"):
+        domain = domain.removesuffix(ending)
+    number = rest.removeprefix("-").removesuffix("-v0").replace("task", "task ")
+    return f"{domain} {number}".strip().replace("$", r"\$") if separator else domain.replace("$", r"\$")
+
+
+def choose_highlight(agents: Sequence[str], highlight: str | None) -> str:
+    """Return the agent to highlight: the one asked for, else RQL, else the first.
+
+    Raises:
+        UserError: the one asked for is not there.
+    """
+    if highlight is not None:
+        return check_choice("agent to highlight", highlight, agents)
+    return "rql" if "rql" in agents else agents[0]
+
+
+def _steps_axis(axis: Axes, named: bool = True) -> None:
+    """Write steps as 500k or 1M."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+    if named:
+        axis.set_xlabel("gradient steps")
+
+
+def _success_limits(axis: Axes, highest: float) -> None:
+    """Let success begin at 0 and leave out the empty upper part."""
+    axis.set_ylim(0, min(1.02, max(0.1, 1.15 * highest if np.isfinite(highest) else 1.0)))
+
+
+def _curve(axis: Axes, rows: pd.DataFrame, look: Look, **line: Any) -> None:
+    """Draw one mean curve with its interval (where it has one)."""
+    single = {"marker": "o", "markersize": 3} if len(rows) == 1 else {}
+    axis.plot(rows["step"], rows["mean"], color=look.colour, linestyle=look.dash, **single, **line)
+    axis.fill_between(rows["step"], rows["low"], rows["high"], color=look.colour, alpha=0.18, linewidth=0)
+
+
+def _seed_curves(axis: Axes, rows: pd.DataFrame, look: Look) -> None:
+    """Draw every seed as a thin line."""
+    import seaborn
+
+    seaborn.lineplot(
+        rows,
+        x="step",
+        y="success",
+        units="seed",
+        estimator=None,
+        ax=axis,
+        color=look.colour,
+        linewidth=0.5,
+        alpha=0.7,
+        legend=False,
+    )
+
+
+def draw_learning_curves(evaluations: pd.DataFrame) -> Drawing:
+    """Success against gradient steps for a few agents: one panel per task, or per domain where tasks are many.
+
+    With up to five seeds of one task each seed is a thin line; the band is the 95% interval of the mean.
+    """
+    agents, look = agents_in_order(evaluations["agent"]), looks(evaluations["agent"])
+    by: Any = "task" if evaluations["task"].nunique() <= 6 else "domain"
+    groups = list(dict.fromkeys(evaluations.sort_values("task")[by]))
+    groups = in_order(groups, DOMAINS) if by == "domain" else groups
+    curves = statistics.learning_curves(evaluations, by)
+    columns = min(2, len(groups))
+    rows = math.ceil(len(groups) / columns)
+    with _style():
+        height = 0.35 + 0.15 * math.ceil(len(agents) / 3) + (2.0 if columns == 1 else 1.25 * rows)
+        figure, axes = _figure(height, rows, columns, sharex=len(groups) > 1)
+        for axis, group in zip(axes.flat, groups, strict=False):
+            of_group = curves[curves[by] == group]
+            highest = of_group["high"].fillna(of_group["mean"]).max()
+            for agent in agents:
+                mine = evaluations[(evaluations["agent"] == agent) & (evaluations[by] == group)]
+                if by == "task" and 1 < mine["seed"].nunique() <= 5:
+                    _seed_curves(axis, mine, look[agent])
+                    highest = max(highest, mine["success"].max())
+                _curve(axis, of_group[of_group["agent"] == agent], look[agent], linewidth=1.6)
+            axis.set_title(_short(group))
+            axis.set_ylabel("success" if axis in axes[:, 0] else "")
+            _success_limits(axis, highest)
+            _steps_axis(axis, named=axis in axes[-1])
+        for axis in axes.flat[len(groups) :]:
+            axis.set_visible(False)
+        _legend(figure, agents, look)
+    seeds = "thin lines: single seeds; " if by == "task" and evaluations["seed"].nunique() <= 5 else ""
+    return Drawing("learning_curves", figure, f"Success while training, mean over seeds; {seeds}band: 95% interval.")
+
+
+def _legend(figure: Figure, agents: Sequence[str], look: dict[str, Look]) -> None:
+    """Name the agents below the panels."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=look[a].colour, linestyle=look[a].dash, linewidth=1.6) for a in agents]
+    names = [_text(agent) for agent in agents]
+    figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(agents)), handlelength=2.2)
+
+
+def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str) -> Drawing:
+    """Many agents' curves over all tasks: a panel per agent, the highlighted one for comparison in each."""
+    agents = agents_in_order(evaluations["agent"])
+    curves = {agent: rows for agent, rows in statistics.learning_curves(evaluations, "overall").groupby("agent")}
+    agents = [agent for agent in agents if agent in curves]
+    reference, look = curves.get(highlight), looks(agents).get(highlight)
+    columns = 4
+    rows = math.ceil(len(agents) / columns)
+    with _style():
+        figure, axes = _figure(0.3 + 0.8 * rows, rows, columns, sharex=True, sharey=True)
+        highest = max(curve["high"].fillna(curve["mean"]).max() for curve in curves.values())
+        for axis, agent in zip(axes.flat, agents, strict=False):
+            for other in agents:
+                axis.plot(curves[other]["step"], curves[other]["mean"], color="#DDDDDD", linewidth=0.5, zorder=1)
+            if reference is not None and look is not None:
+                axis.plot(reference["step"], reference["mean"], color=look.colour, linewidth=0.9, zorder=2)
+            own = look if agent == highlight and look is not None else Look(INK, "-")
+            _curve(axis, curves[agent], own, linewidth=1.3, zorder=3)
+            axis.set_title(_text(agent), color=own.colour, fontweight="bold" if agent == highlight else "normal")
+            _success_limits(axis, highest)
+            _steps_axis(axis, named=False)
+            axis.xaxis.set_major_locator(_few_ticks())
+        for axis in axes.flat[len(agents) :]:
+            axis.set_visible(False)
+        figure.supxlabel("gradient steps", fontsize=7)
+        figure.supylabel("success, mean over tasks", fontsize=7)
+    text = f"Success while training, mean over all tasks of each agent; in every panel {label(highlight)} is coloured "
+    return Drawing("learning_curves_by_agent", figure, text + "and the other agents are grey. Band: 95% interval.")
+
+
+def _few_ticks() -> Any:
+    """Tick positions for a panel of less than an inch."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(2)
+
+
+def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str) -> Drawing:
+    """Many agents' curves in every domain: the highlighted one and the best of the others stand out."""
+    curves = statistics.learning_curves(evaluations, "domain")
+    domains = in_order(curves["domain"], DOMAINS)
+    look = looks(curves["agent"])
+    rows = math.ceil(len(domains) / 2)
+    with _style():
+        figure, axes = _figure(0.3 + 1.15 * rows, rows, 2, sharex=True)
+        for axis, domain in zip(axes.flat, domains, strict=False):
+            of_domain = {agent: c for agent, c in curves[curves["domain"] == domain].groupby("agent")}
+            others = [agent for agent in of_domain if agent != highlight]
+            for agent in others:
+                axis.plot(of_domain[agent]["step"], of_domain[agent]["mean"], color="#D5D8DB", linewidth=0.6)
+            named = ([highlight] if highlight in of_domain else []) + sorted(
+                others, key=lambda agent: -of_domain[agent]["mean"].iloc[-1]
+            )[:1]
+            for agent, drawn in zip(named, (look.get(highlight), Look(INK, "-")), strict=False):
+                _curve(axis, of_domain[agent], drawn if agent == highlight else Look(INK, "-"), linewidth=1.2)
+            best = [agent for agent in named if agent != highlight]
+            title = f"{_short(domain)}\n" + (f"best other: {_text(best[0])}" if best else "")
+            axis.set_title(title.strip(), fontsize=6.5)
+            axis.set_ylabel("success" if axis in axes[:, 0] else "")
+            _success_limits(axis, max(c["high"].fillna(c["mean"]).max() for c in of_domain.values()))
+            _steps_axis(axis, named=axis in axes[-1])
+        for axis in axes.flat[len(domains) :]:
+            axis.set_visible(False)
+    text = f"Success while training by domain: {label(highlight)} in colour, the agent that ends best among the "
+    return Drawing("learning_curves_by_domain", figure, text + "others in black, the rest grey. Band: 95% interval.")
+
+
+def task_group(domain: str) -> str:
+    """Return the group of tasks a domain belongs to: 'antmaze' of 'antmaze-large-navigate'."""
+    return domain.partition("-")[0]
+
+
+def _bar_table(scores: pd.DataFrame, published: bool) -> pd.DataFrame:
+    """Means per agent and group of tasks: agent, group, mean, low, high, published (NaN where there is none)."""
+    import pandas as pd
+
+    parts = [_all_tasks(scores), *_by_group(scores)]
+    own = pd.concat([part for part in parts if len(part)], ignore_index=True) if len(scores) else parts[0]
+    if not published:
+        return own.assign(published=np.nan)
+    theirs = [_published_means(own_tasks, group) for group, own_tasks in _tasks_of_groups(scores).items()]
+    merged = own.merge(pd.concat(theirs, ignore_index=True), on=["agent", "group"], how="outer")
+    return merged
+
+
+def _all_tasks(scores: pd.DataFrame) -> pd.DataFrame:
+    """The group of all tasks: agent, group, mean, low, high, tasks."""
+    means = statistics.overall_means(scores)
+    return means.assign(group=ALL_TASKS)[["agent", "group", "mean", "low", "high", "tasks"]]
+
+
+ALL_TASKS = "all tasks"
+
+
+def _by_group(scores: pd.DataFrame) -> list[pd.DataFrame]:
+    """The groups of tasks, if there are at least two."""
+    groups = scores["domain"].map(task_group)
+    if groups.nunique() < 2:
+        return []
+    return [_all_tasks(rows).assign(group=group) for group, rows in scores.groupby(groups)]
+
+
+def _tasks_of_groups(scores: pd.DataFrame) -> dict[str, set[str]]:
+    """The tasks that each group compares: those of the scores, or all published ones where there are no scores."""
+    from analysis.names import TASKS, domain_of
+
+    tasks = set(scores["task"]) or set(TASKS)
+    groups: dict[str, set[str]] = {}
+    for task in tasks:
+        groups.setdefault(task_group(domain_of(task)), set()).add(task)
+    return {ALL_TASKS: tasks} | (groups if len(groups) > 1 else {})
+
+
+def _published_means(tasks: set[str], group: str) -> pd.DataFrame:
+    """Published means over exactly these tasks: agent, group, published.
+
+    The domain table has the most agents and serves where the tasks are whole domains of five; otherwise the
+    figures by task do. An agent without a figure for every one of the tasks is left out.
+    """
+    by_task = published_figures.by_task()
+    by_domain = published_figures.by_domain()
+    domains = {domain: set(rows["task"]) & tasks for domain, rows in by_task.groupby("domain")}
+    domains = {domain: found for domain, found in domains.items() if found}
+    whole = all(len(found) == 5 for found in domains.values()) and set().union(*domains.values(), set()) == tasks
+    if whole:
+        table, wanted = by_domain[by_domain["domain"].isin(domains)], len(domains)
+    else:
+        table, wanted = by_task[by_task["task"].isin(tasks)], len(tasks)
+    means = table.groupby("agent")["success"].agg(["mean", "size"]).reset_index()
+    means = means[means["size"] == wanted]
+    return means.rename(columns={"mean": "published"}).assign(group=group)[["agent", "group", "published"]]
+
+
+def draw_bars(evaluations: pd.DataFrame, highlight: str, published: bool = False, last: int = 1) -> Drawing:
+    """Success by agent, over all tasks and by group of tasks, with 95% intervals; agents ordered by their mean.
+
+    Published means are diamonds beside one's own bars, and hollow bars where there is nothing of one's own.
+    """
+    scores = statistics.final_scores(evaluations, last)
+    table = _bar_table(scores, published)
+    overall = table[table["group"] == ALL_TASKS].set_index("agent")
+    # The published mean orders all agents where it is shown: an agent run on few tasks would else be misplaced.
+    shown = overall["mean"].fillna(overall["published"])
+    agents = list(shown.sort_values(ascending=False, kind="stable").index)
+    agents += [agent for agent in agents_in_order(table["agent"]) if agent not in agents]
+    groups = in_order(table["group"], [ALL_TASKS, *dict.fromkeys(map(task_group, DOMAINS))])
+    look = looks(agents)
+    columns = 1 if len(groups) == 1 else 2
+    rows = math.ceil(len(groups) / columns)
+    most = int(overall["tasks"].max()) if overall["tasks"].notna().any() else 0
+    with _style():
+        figure, axes = _figure(rows * (0.35 + 0.125 * max(len(agents), 3)) + 0.2, rows, columns, sharey=True)
+        for axis, group in zip(axes.flat, groups, strict=False):
+            bars = table[table["group"] == group].set_index("agent").reindex(agents)
+            _bars(axis, bars, [look[a].colour for a in agents], agents.index(highlight), len(agents) > CROWD)
+            axis.set_title(_group_title(group, scores))
+            axis.set_xlabel("success" if axis in axes[-1] else "")
+        for axis in axes[:, 0]:
+            axis.set_yticks(range(len(agents)), [_agent_tick(a, overall, most) for a in agents])
+            axis.set_ylim(len(agents) - 0.4, -0.6)
+            axis.get_yticklabels()[agents.index(highlight)].set_fontweight("bold")
+        for axis in axes.flat[len(groups) :]:
+            axis.set_visible(False)
+        if published:
+            _published_legend(figure, bool(len(scores)))
+    return Drawing("bars", figure, _bars_caption(scores, published, last))
+
+
+def _bars_caption(scores: pd.DataFrame, published: bool, last: int) -> str:
+    """Say what the bars are."""
+    own = statistics.caption(last, scores) if len(scores) else ""
+    theirs = (
+        "Published: means that the methods' authors reported, see results/published/README.md." if published else ""
+    )
+    return f"{own} {theirs}".strip()
+
+
+def _group_title(group: str, scores: pd.DataFrame) -> str:
+    """Return the panel's title; a single task is named."""
+    tasks = scores["task"].unique()
+    if len(tasks) == 1:
+        return _short(tasks[0])
+    count = len(tasks) if group == ALL_TASKS else scores[scores["domain"].map(task_group) == group]["task"].nunique()
+    return f"{group} ({count})" if count and group != ALL_TASKS else (f"all {count} tasks" if count else group)
+
+
+def _agent_tick(agent: str, overall: pd.DataFrame, most: int) -> str:
+    """Return the agent's label; one with fewer tasks than others says so."""
+    tasks = overall["tasks"].get(agent)
+    fewer = tasks is not None and np.isfinite(tasks) and tasks < most
+    return f"{_text(agent)} [{int(tasks)}/{most}]" if fewer else _text(agent)
+
+
+def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, crowd: bool) -> None:
+    """Draw one panel of horizontal bars; rows of `bars` in order from the top."""
+    places = np.arange(len(bars))
+    if crowd:
+        colours = [colours[i] if i == highlight else QUIET for i in places]
+    theirs = bars["mean"].isna() & bars["published"].notna()
+    axis.barh(places, bars["mean"], height=0.72, color=colours, linewidth=0)
+    axis.barh(
+        places[theirs],
+        bars["published"][theirs],
+        height=0.72,
+        facecolor="white",
+        edgecolor=[colours[i] for i in places[theirs]],
+        hatch="//////",
+        linewidth=0.7,
+    )
+    errors = [(bars["mean"] - bars["low"]).to_numpy(), (bars["high"] - bars["mean"]).to_numpy()]
+    axis.errorbar(bars["mean"], places, xerr=np.nan_to_num(errors), fmt="none", ecolor=INK, elinewidth=0.8)
+    both = ~theirs & bars["published"].notna()
+    axis.plot(
+        bars["published"][both], places[both], "D", markersize=3, markerfacecolor="white", markeredgecolor=INK, mew=0.7
+    )
+    highest = np.nanmax([0.05, *bars["high"].fillna(bars["mean"]), *bars["published"]])
+    for place, (mean, high, other) in enumerate(zip(bars["mean"], bars["high"], bars["published"], strict=True)):
+        value = mean if np.isfinite(mean) else other
+        if np.isfinite(value):
+            end = np.nanmax([value, high, other])
+            axis.text(end + 0.015 * highest, place, f"{value:.2f}", va="center", fontsize=5.5, color=INK)
+    axis.set_xlim(0, 1.14 * highest)
+    axis.grid(axis="y", visible=False)
+    axis.tick_params(axis="y", length=0)
+
+
+def _published_legend(figure: Figure, own: bool) -> None:
+    """Say which marks are published means."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [Patch(facecolor="white", edgecolor=QUIET, hatch="//////", label="published")]
+    if own:
+        marker = Line2D([], [], marker="D", color="none", markerfacecolor="white", markeredgecolor=INK, markersize=3)
+        marker.set_label("published, beside ours")
+        handles = [Patch(facecolor=QUIET, label="ours"), marker, *handles]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.4)
+
+
+def draw_profiles(scores: pd.DataFrame, highlight: str, last: int = 1) -> Drawing:
+    """Performance profiles: the share of (task, seed) scores above each threshold."""
+    profiles = {agent: rows for agent, rows in statistics.performance_profiles(scores).groupby("agent")}
+    agents = agents_in_order(profiles)
+    look = looks(agents)
+    named = agents if len(agents) <= CROWD else _best(scores, agents, highlight)
+    with _style():
+        figure, axes = _figure(2.2 + 0.15 * math.ceil(len(named) / 3))
+        axis = axes[0, 0]
+        for agent in agents:
+            rows = profiles[agent]
+            if agent in named:
+                line = {"color": look[agent].colour, "linestyle": look[agent].dash, "zorder": 3}
+                axis.plot(rows["threshold"], rows["fraction"], **line, linewidth=1.8 if agent == highlight else 1.1)
+                axis.fill_between(rows["threshold"], rows["low"], rows["high"], color=line["color"], alpha=0.15, lw=0)
+            else:
+                axis.plot(rows["threshold"], rows["fraction"], color="#D5D8DB", linewidth=0.6, zorder=1)
+        axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="success $\\tau$", ylabel="share of runs above $\\tau$")
+        _legend(figure, named, look)
+    rest = "" if len(named) == len(agents) else " The best agents are named, the others grey."
+    text = f"Performance profiles. {statistics.caption(last, scores)}{rest}"
+    return Drawing("performance_profiles", figure, text)
+
+
+def _best(scores: pd.DataFrame, agents: Sequence[str], highlight: str) -> list[str]:
+    """Return the highlighted agent and the best others, `CROWD` - 1 in all, in the tables' order."""
+    means = statistics.overall_means(scores).set_index("agent")["mean"].drop(highlight).sort_values(ascending=False)
+    return agents_in_order([highlight, *means.index[: CROWD - 2]])
+
+
+def draw_aggregates(scores: pd.DataFrame, highlight: str, last: int = 1) -> Drawing:
+    """Interquartile mean, mean and optimality gap with 95% intervals, agents ordered by the first."""
+    table = statistics.aggregate(scores, ["iqm", "mean", "optimality_gap"])
+    iqm = table[table["statistic"] == "iqm"].set_index("agent")
+    agents = list(iqm["value"].sort_values(ascending=False, kind="stable").index)
+    look, most = looks(agents), int(iqm["tasks"].max())
+    titles = {"iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap"}
+    with _style():
+        figure, axes = _figure(0.55 + 0.13 * max(len(agents), 3), 1, 3, sharey=True)
+        for axis, (statistic, title) in zip(axes[0], titles.items(), strict=True):
+            rows = table[table["statistic"] == statistic].set_index("agent").loc[agents]
+            for place, agent in enumerate(agents):
+                quiet = len(agents) > CROWD and agent != highlight
+                colour = "#6F767D" if quiet else look[agent].colour
+                low, high, value = rows.loc[agent, ["low", "high", "value"]].astype(float)
+                if np.isfinite(low):
+                    axis.plot([low, high], [place, place], color=colour, linewidth=4, alpha=0.4, solid_capstyle="butt")
+                axis.plot([value], [place], "|", color=colour, markersize=6, markeredgewidth=1.6)
+            axis.set_title(title + (" (less is better)" if statistic == "optimality_gap" else ""), fontsize=6.5)
+            axis.xaxis.set_major_locator(_few_ticks())
+            axis.grid(axis="y", visible=False)
+        axes[0, 0].set_yticks(range(len(agents)), [_agent_tick(agent, iqm, most) for agent in agents])
+        axes[0, 0].set_ylim(len(agents) - 0.4, -0.6)
+        axes[0, 0].get_yticklabels()[agents.index(highlight)].set_fontweight("bold")
+    return Drawing("aggregates", figure, f"Aggregates over all tasks. {statistics.caption(last, scores)}")
+
+
+def draw_improvement(scores: pd.DataFrame, highlight: str, last: int = 1) -> Drawing:
+    """Chance that the highlighted agent scores above each other one on a task drawn at random, with intervals."""
+    others = [agent for agent in agents_in_order(scores["agent"]) if agent != highlight]
+    table = statistics.probability_of_improvement(scores, [(highlight, other) for other in others])
+    table = table.sort_values("value", ascending=False, kind="stable").reset_index(drop=True)
+    colour = looks(scores["agent"])[highlight].colour
+    with _style():
+        figure, axes = _figure(0.5 + 0.14 * max(len(table), 2))
+        axis = axes[0, 0]
+        axis.axvline(0.5, color=INK, linewidth=0.8, linestyle=(0, (3, 2)))
+        axis.hlines(table.index, table["low"], table["high"], color=colour, linewidth=4, alpha=0.4)
+        axis.plot(table["value"], table.index, "|", color=colour, markersize=6, markeredgewidth=1.6)
+        axis.set_yticks(table.index, [_text(y) for y in table["y"]])
+        axis.set(xlim=(0, 1), ylim=(len(table) - 0.4, -0.6))
+        axis.set_xlabel(f"P({_text(highlight)} > agent at the left)")
+        axis.grid(axis="y", visible=False)
+    text = f"Probability that {label(highlight)} scores above each other agent on a random task, ties counting half."
+    return Drawing("improvement", figure, f"{text} {statistics.caption(last, scores)}")
+
+
+def draw_improvement_matrix(scores: pd.DataFrame, last: int = 1) -> Drawing:
+    """Heat map of the probability of improvement of every agent (row) over every other (column)."""
+    import seaborn
+
+    agents = list(statistics.overall_means(scores).sort_values("mean", ascending=False, kind="stable")["agent"])
+    # Values alone are drawn here; the intervals are in the other figure and two repetitions cost nothing.
+    table = statistics.probability_of_improvement(scores, repetitions=2)
+    matrix = table.pivot(index="x", columns="y", values="value").reindex(index=agents, columns=agents)
+    names = [_text(agent) for agent in agents]
+    few = len(agents) <= 8
+    with _style():
+        figure, axes = _figure(WIDTH if len(agents) > 4 else 2.4)
+        seaborn.heatmap(
+            matrix,
+            ax=axes[0, 0],
+            vmin=0,
+            vmax=1,
+            cmap="PuOr_r",
+            square=True,
+            annot=few,
+            fmt=".2f",
+            annot_kws={"fontsize": 6},
+            linewidths=0.4,
+            xticklabels=names,
+            yticklabels=names,
+            cbar_kws={"shrink": 0.7, "label": "P(row > column)"},
+        )
+        axes[0, 0].set(xlabel="", ylabel="")
+        axes[0, 0].tick_params(length=0, labelsize=6.5 if few else 5.5)
+        axes[0, 0].tick_params(axis="x", rotation=90)
+        axes[0, 0].tick_params(axis="y", rotation=0)
+    text = "Probability that the agent of the row scores above that of the column on a random task, ties counting half."
+    return Drawing("improvement_matrix", figure, f"{text} {statistics.caption(last, scores)}")
+
+
+def costs(evaluations: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean hours that one seed of one task took: agent, hours, device ("GPU", "CPU" or "device").
+
+    The seeds of a run train together; each is charged an equal share of the run's training and evaluation time.
+    """
+    import pandas as pd
+
+    pairs = evaluations[["run", "agent", "task"]].drop_duplicates()
+    known = pairs.merge(runs[["run", "seeds", "train_seconds", "eval_seconds", "device"]], on="run")
+    # A run's time is None, and not 0, where it is not known.
+    for name in ("train_seconds", "eval_seconds"):
+        known[name] = pd.to_numeric(known[name])
+    known["hours"] = (known["train_seconds"] + known["eval_seconds"]) / known["seeds"].map(len) / 3600
+    known = known.dropna(subset="hours")
+    per_task = known.groupby(["agent", "task"], as_index=False)["hours"].mean()
+    kinds = known["device"].map(lambda text: text.partition(":")[0]).unique()
+    kind = {"gpu": "GPU", "cpu": "CPU"}.get(kinds[0], "device") if len(kinds) == 1 else "device"
+    return per_task.groupby("agent", as_index=False)["hours"].mean().assign(device=kind)
+
+
+def draw_cost(scores: pd.DataFrame, hours: pd.DataFrame, highlight: str, last: int = 1) -> Drawing:
+    """Mean success against the hours that a seed took; `hours` as `costs` gives them."""
+    table = statistics.overall_means(scores).merge(hours, on="agent").sort_values("mean", ascending=False)
+    look = looks(table["agent"])
+    device = table["device"].iloc[0]
+    with _style():
+        figure, axes = _figure(max(2.3, 0.4 + 0.115 * len(table)))
+        axis = axes[0, 0]
+        axis.set_xscale("log")
+        for row in table.itertuples():
+            quiet = len(table) > CROWD and row.agent != highlight
+            colour = "#6F767D" if quiet else look[row.agent].colour
+            errors = np.nan_to_num([[row.mean - row.low], [row.high - row.mean]])
+            axis.errorbar(row.hours, row.mean, yerr=errors, fmt="o", color=colour, markersize=3.5, elinewidth=0.8)
+        _hours_axis(axis, table["hours"])
+        axis.set(xlabel=f"{device} hours per seed and task", ylabel="success, mean over tasks")
+        highest = table["high"].fillna(table["mean"]).max()
+        _success_limits(axis, highest)
+        _names_at_the_right(axis, table, {a: look[a].colour if a == highlight else INK for a in table["agent"]})
+    text = "Success against cost; the seeds of a run share its training and evaluation time."
+    return Drawing("cost", figure, f"{text} {statistics.caption(last, scores)}")
+
+
+def _hours_axis(axis: Axes, hours: pd.Series) -> None:
+    """Plain numbers at 1, 2 and 5 of each power of ten, and at least a factor of four wide."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    low, high = hours.min(), hours.max()
+    widen = max(1.25, 2 / math.sqrt(high / low))
+    axis.set_xlim(low / widen, high * widen)
+
+
+def _names_at_the_right(axis: Axes, table: pd.DataFrame, colours: dict[str, str]) -> None:
+    """Name points in a list beside the axes, in their order and without overlap, each joined to its point."""
+    low, high = axis.get_ylim()
+    wanted = (table["mean"].to_numpy() - low) / (high - low)
+    height = axis.get_figure().get_figheight() - 0.4  # type: ignore[union-attr]
+    for place, row in zip(spread(wanted, gap=min(0.105 / height, 1 / len(table))), table.itertuples(), strict=True):
+        colour = colours[row.agent]
+        axis.annotate(
+            _text(row.agent),
+            xy=(row.hours, row.mean),
+            xytext=(1.06, place),
+            textcoords="axes fraction",
+            fontsize=6,
+            va="center",
+            color=colour,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.3, "alpha": 0.6, "shrinkA": 1, "shrinkB": 2},
+        )
+
+
+def spread(wanted: np.ndarray, gap: float) -> np.ndarray:
+    """Return places in [0, 1], at least `gap` apart, near the wanted ones (which fall); for labels of points."""
+    places = np.array(wanted, dtype=float)
+    for i in range(1, len(places)):
+        places[i] = min(places[i], places[i - 1] - gap)
+    for i in range(len(places) - 1, -1, -1):
+        floor = 0.0 if i == len(places) - 1 else places[i + 1] + gap
+        places[i] = max(places[i], floor)
+    return places
+
+
+def read_reversal(path: str | Path) -> dict[str, Any]:
+    """Read a reversal file (the module's text says what is in it) and check its shapes.
+
+    Raises:
+        UserError: no such file, not an .npz of plain arrays, or arrays of another shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+    except FileNotFoundError:
+        raise UserError(f"no file '{path}'; a reversal file is an .npz with arrays forward and reversed") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise UserError(f"{path} is no .npz of plain arrays: {error}") from None
+    for name in ("forward", "reversed"):
+        shape = arrays[name].shape if name in arrays else None
+        if shape is None or len(shape) != 3 or shape[0] < 1 or shape[1] < 2 or shape[2] != 2:
+            raise UserError(f"{path}: '{name}' must have shape (n, F+1, 2), not {shape}")
+        if not np.issubdtype(arrays[name].dtype, np.floating) or not np.isfinite(arrays[name]).all():
+            raise UserError(f"{path}: '{name}' must hold finite floating-point numbers")
+    return arrays
+
+
+def draw_reversal(arrays: dict[str, Any], most: int = 60) -> Drawing:
+    """What flow reversal does: trajectories from noise to actions, and from the dataset's actions back to noise.
+
+    Args:
+        arrays: as `read_reversal` gives them.
+        most: at most so many trajectories are drawn.
+    """
+    steps = arrays["forward"].shape[1] - 1
+    coordinates = [int(c) for c in arrays.get("coordinates", (0, 1))]
+    panels = {
+        "forward": ("flow: noise to actions", arrays["forward"], ("noise", "action")),
+        "reversed": ("reversed: data actions to noise", arrays["reversed"], ("data action", "noise")),
+    }
+    span = np.concatenate([arrays["forward"].reshape(-1, 2), arrays["reversed"].reshape(-1, 2)])
+    radius = 1.05 * float(np.abs(span).max())
+    with _style():
+        figure, axes = _figure(2.15, 1, 2, sharex=True, sharey=True)
+        for axis, (title, paths, ends) in zip(axes[0], panels.values(), strict=True):
+            paths = paths[:: max(1, math.ceil(len(paths) / most))]
+            _trajectories(axis, paths, ends)
+            axis.set(title=title, xlim=(-radius, radius), ylim=(-radius, radius), aspect="equal")
+            axis.set_xlabel(f"action coordinate {coordinates[0]}")
+        axes[0, 0].set_ylabel(f"action coordinate {coordinates[1]}")
+        handles = [axes[0, 0].get_legend_handles_labels(), axes[0, 1].get_legend_handles_labels()]
+        named = {name: handle for pair in handles for handle, name in zip(*pair, strict=True)}
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, handletextpad=0.2)
+    whose = " ".join(str(arrays[name]) for name in ("agent", "task") if name in arrays)
+    text = f"Trajectories of a trained flow policy in {steps} steps at one observation{': ' if whose else ''}{whose}."
+    text += " Left, forward from noise; right, backward from the dataset's actions."
+    return Drawing("reversal", figure, text)
+
+
+def _trajectories(axis: Axes, paths: np.ndarray, ends: tuple[str, str]) -> None:
+    """Draw paths of shape (n, F+1, 2) from their first points to their last ones."""
+    looks_of_ends = {
+        "noise": {"color": _BLUE, "marker": "o"},
+        "action": {"color": _VERMILLION, "marker": "^"},
+        "data action": {"color": _BLACK, "marker": "s"},
+    }
+    axis.plot(paths[:, :, 0].T, paths[:, :, 1].T, color="#9AA0A6", linewidth=0.4, zorder=1)
+    for name, points in zip(ends, (paths[:, 0], paths[:, -1]), strict=True):
+        axis.scatter(points[:, 0], points[:, 1], s=5, linewidth=0, label=name, zorder=2, **looks_of_ends[name])
+
+
+def drawings(
+    evaluations: pd.DataFrame,
+    runs: pd.DataFrame | None = None,
+    published: bool = False,
+    highlight: str | None = None,
+    last: int = 1,
+) -> Iterator[Drawing]:
+    """Yield every figure that the data supports; none of them needs more than one evaluation of one seed.
+
+    Args:
+        evaluations: what may be averaged (`analysis.load.comparable`).
+        runs: the runs frame, for the cost; without it that figure is left out.
+        published: show the published means too.
+        highlight: the agent that stands out; RQL by default.
+        last: 1 for the final step, 3 for the mean of the last three evaluations.
+    """
+    evaluations = evaluations[evaluations["success"].notna()]
+    own = agents_in_order(evaluations["agent"])
+    everybody = agents_in_order([*own, *published_figures.by_domain()["agent"]]) if published else own
+    if not everybody:
+        return
+    chosen = choose_highlight(everybody, highlight)
+    yield draw_bars(evaluations, chosen, published, last)
+    if not own:
+        return
+    chosen = chosen if chosen in own else choose_highlight(own, None)
+    if len(own) <= CROWD:
+        yield draw_learning_curves(evaluations)
+    else:
+        yield draw_learning_curves_by_agent(evaluations, chosen)
+        yield draw_learning_curves_by_domain(evaluations, chosen)
+    scores = statistics.final_scores(evaluations, last)
+    if len(own) > 1:
+        yield draw_aggregates(scores, chosen, last)
+        yield draw_profiles(scores, chosen, last)
+        if len(statistics.probability_of_improvement(scores, [(chosen, y) for y in own if y != chosen], 2)):
+            yield draw_improvement(scores, chosen, last)
+            yield draw_improvement_matrix(scores, last)
+    hours = costs(evaluations, runs) if runs is not None else None
+    if hours is not None and (hours["hours"] > 0).any():
+        yield draw_cost(scores, hours[hours["hours"] > 0], chosen, last)
+
+
+def write_figures(
+    evaluations: pd.DataFrame,
+    out_dir: str | Path,
+    runs: pd.DataFrame | None = None,
+    published: bool = False,
+    highlight: str | None = None,
+    last: int = 1,
+    reversal: str | Path | None = None,
+) -> list[Path]:
+    """Write every figure that the data supports as PDF and PNG, and `figure_captions.md`; see `drawings`.
+
+    Returns:
+        The paths written; none where there is nothing to draw.
+    """
+    made = [draw_reversal(read_reversal(reversal))] if reversal else []
+    folder = Path(out_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths: list[Path] = []
+        captions: list[str] = []
+        for drawing in [*made, *drawings(evaluations, runs, published, highlight, last)]:
+            paths += drawing.save(folder)
+            captions.append(f"* **{drawing.name}**: {drawing.caption}\n")
+        if captions:
+            paths.append(folder / "figure_captions.md")
+            paths[-1].write_text("".join(captions), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return paths
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.figures", description="Draw the results.")
+    parser.add_argument("--runs", nargs="+", default=[], metavar="DIR", help="folders that hold runs")
+    parser.add_argument("--published", action="store_true", help="show the published means too")
+    parser.add_argument("--highlight", metavar="AGENT", help="the agent that stands out (default: rql)")
+    parser.add_argument("--last", type=int, default=1, help="1: final step; 3: mean of the last three evaluations")
+    parser.add_argument("--reversal", metavar="FILE", help="a reversal file (see the module's text)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the figures")
+    options = parser.parse_args(arguments)
+    if not (options.runs or options.published or options.reversal):
+        raise UserError("nothing to draw: give --runs, --published or --reversal")
+    from analysis.load import comparable, load_runs
+
+    runs = load_runs(*options.runs)
+    selection = comparable(runs)
+    for note in selection.notes:
+        print(f"note: {note}")
+    paths = write_figures(
+        selection.evaluations,
+        options.out,
+        runs.runs,
+        options.published,
+        options.highlight,
+        options.last,
+        options.reversal,
+    )
+    if not paths:
+        raise UserError(f"no finished run under {', '.join(options.runs)}: nothing to draw")
+    for path in paths:
+        print(path)
+
+
+if __name__ == "__main__":
+    run_main(main)
