@@ -145,7 +145,7 @@ def test_a_truncated_file_is_named(tmp_path):
 
 
 def test_a_file_without_actions_is_named(tmp_path):
-    with pytest.raises(UserError, match="not an OGBench dataset.*actions"):
+    with pytest.raises(UserError, match=r"not an OGBench dataset.*actions"):
         read_rows(write(tmp_path / "odd.npz", actions=None))
 
 
