@@ -35,7 +35,7 @@ import numpy as np
 
 from analysis import published as published_figures
 from analysis import statistics
-from analysis.names import AGENT_LABELS, DOMAINS, agents_in_order, in_order, label
+from analysis.names import DOMAINS, TASKS, agents_in_order, domain_of, in_order, label
 from benchmark.errors import UserError, check_choice, run_main
 
 if TYPE_CHECKING:
@@ -140,13 +140,18 @@ def _style() -> Iterator[None]:
     import matplotlib
     import seaborn
 
-    small = {"font.size": 7, "axes.labelsize": 7, "axes.titlesize": 7, "legend.fontsize": 6.5}
+    small: dict[str, Any] = {"font.size": 7, "axes.labelsize": 7, "axes.titlesize": 7, "legend.fontsize": 6.5}
     small |= {"xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.frameon": False, "axes.edgecolor": "#888888"}
-    lines = {"axes.linewidth": 0.6, "grid.linewidth": 0.4, "grid.color": "#E4E4E4", "lines.linewidth": 1.2}
+    lines: dict[str, Any] = {
+        "axes.linewidth": 0.6,
+        "grid.linewidth": 0.4,
+        "grid.color": "#E4E4E4",
+        "lines.linewidth": 1.2,
+    }
     lines |= {"xtick.major.size": 2, "ytick.major.size": 2, "xtick.major.pad": 2, "ytick.major.pad": 2}
     lines |= {"lines.solid_capstyle": "round", "axes.labelpad": 2, "axes.titlepad": 3}
     # Type 42 keeps text in the PDF selectable and accepted by publishers' checks.
-    output = {"pdf.fonttype": 42, "figure.dpi": 100, "savefig.facecolor": "white"}
+    output: dict[str, Any] = {"pdf.fonttype": 42, "figure.dpi": 100, "savefig.facecolor": "white"}
     with matplotlib.rc_context(seaborn.axes_style("whitegrid") | small | lines | output):
         yield
 
@@ -154,9 +159,10 @@ def _style() -> Iterator[None]:
 def _figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
     """A new figure of column width with a grid of axes, (rows, columns); nothing global is touched."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.03, hspace=0.03)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03, wspace=0.03, hspace=0.03)
+    figure = Figure(figsize=(WIDTH, height), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
 
@@ -183,7 +189,7 @@ def choose_highlight(agents: Sequence[str], highlight: str | None) -> str:
     """
     if highlight is not None:
         return check_choice("agent to highlight", highlight, agents)
-    return "rql" if "rql" in agents else agents[0]
+    return next((agent for agent in agents if agent.partition(" (")[0] == "rql"), agents[0])
 
 
 def _steps_axis(axis: Axes, named: bool = True) -> None:
@@ -201,11 +207,12 @@ def _success_limits(axis: Axes, highest: float) -> None:
     axis.set_ylim(0, min(1.02, max(0.1, 1.15 * highest if np.isfinite(highest) else 1.0)))
 
 
-def _curve(axis: Axes, rows: pd.DataFrame, look: Look, **line: Any) -> None:
-    """Draw one mean curve with its interval (where it has one)."""
-    single = {"marker": "o", "markersize": 3} if len(rows) == 1 else {}
+def _curve(axis: Axes, rows: pd.DataFrame, look: Look, band: bool = True, **line: Any) -> None:
+    """Draw one mean curve, with its interval where it has one and `band` is true."""
+    single: dict[str, Any] = {"marker": "o", "markersize": 3} if len(rows) == 1 else {}
     axis.plot(rows["step"], rows["mean"], color=look.colour, linestyle=look.dash, **single, **line)
-    axis.fill_between(rows["step"], rows["low"], rows["high"], color=look.colour, alpha=0.18, linewidth=0)
+    if band:
+        axis.fill_between(rows["step"], rows["low"], rows["high"], color=look.colour, alpha=0.18, linewidth=0)
 
 
 def _seed_curves(axis: Axes, rows: pd.DataFrame, look: Look) -> None:
@@ -229,13 +236,14 @@ def _seed_curves(axis: Axes, rows: pd.DataFrame, look: Look) -> None:
 def draw_learning_curves(evaluations: pd.DataFrame) -> Drawing:
     """Success against gradient steps for a few agents: one panel per task, or per domain where tasks are many.
 
-    With up to five seeds of one task each seed is a thin line; the band is the 95% interval of the mean.
+    Up to five seeds of one task are thin lines; otherwise a band is the 95% interval of the mean.
     """
     agents, look = agents_in_order(evaluations["agent"]), looks(evaluations["agent"])
     by: Any = "task" if evaluations["task"].nunique() <= 6 else "domain"
     groups = list(dict.fromkeys(evaluations.sort_values("task")[by]))
     groups = in_order(groups, DOMAINS) if by == "domain" else groups
     curves = statistics.learning_curves(evaluations, by)
+    each_seed = by == "task" and evaluations["seed"].nunique() <= 5
     columns = min(2, len(groups))
     rows = math.ceil(len(groups) / columns)
     with _style():
@@ -246,10 +254,10 @@ def draw_learning_curves(evaluations: pd.DataFrame) -> Drawing:
             highest = of_group["high"].fillna(of_group["mean"]).max()
             for agent in agents:
                 mine = evaluations[(evaluations["agent"] == agent) & (evaluations[by] == group)]
-                if by == "task" and 1 < mine["seed"].nunique() <= 5:
+                if each_seed and len(mine):
                     _seed_curves(axis, mine, look[agent])
                     highest = max(highest, mine["success"].max())
-                _curve(axis, of_group[of_group["agent"] == agent], look[agent], linewidth=1.6)
+                _curve(axis, of_group[of_group["agent"] == agent], look[agent], band=not each_seed, linewidth=1.8)
             axis.set_title(_short(group))
             axis.set_ylabel("success" if axis in axes[:, 0] else "")
             _success_limits(axis, highest)
@@ -257,8 +265,8 @@ def draw_learning_curves(evaluations: pd.DataFrame) -> Drawing:
         for axis in axes.flat[len(groups) :]:
             axis.set_visible(False)
         _legend(figure, agents, look)
-    seeds = "thin lines: single seeds; " if by == "task" and evaluations["seed"].nunique() <= 5 else ""
-    return Drawing("learning_curves", figure, f"Success while training, mean over seeds; {seeds}band: 95% interval.")
+    seeds = "thin lines: single seeds" if each_seed else "band: 95% interval"
+    return Drawing("learning_curves", figure, f"Success while training, mean over seeds; {seeds}.")
 
 
 def _legend(figure: Figure, agents: Sequence[str], look: dict[str, Look]) -> None:
@@ -274,19 +282,20 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str) -> 
     """Many agents' curves over all tasks: a panel per agent, the highlighted one for comparison in each."""
     agents = agents_in_order(evaluations["agent"])
     curves = {agent: rows for agent, rows in statistics.learning_curves(evaluations, "overall").groupby("agent")}
+    left_out = [label(agent) for agent in agents if agent not in curves]
     agents = [agent for agent in agents if agent in curves]
-    reference, look = curves.get(highlight), looks(agents).get(highlight)
+    reference, look = curves.get(highlight), looks([highlight])[highlight]
     columns = 4
-    rows = math.ceil(len(agents) / columns)
+    rows = max(1, math.ceil(len(agents) / columns))
     with _style():
         figure, axes = _figure(0.3 + 0.8 * rows, rows, columns, sharex=True, sharey=True)
-        highest = max(curve["high"].fillna(curve["mean"]).max() for curve in curves.values())
+        highest = max((curve["high"].fillna(curve["mean"]).max() for curve in curves.values()), default=1.0)
         for axis, agent in zip(axes.flat, agents, strict=False):
             for other in agents:
                 axis.plot(curves[other]["step"], curves[other]["mean"], color="#DDDDDD", linewidth=0.5, zorder=1)
-            if reference is not None and look is not None:
+            if reference is not None:
                 axis.plot(reference["step"], reference["mean"], color=look.colour, linewidth=0.9, zorder=2)
-            own = look if agent == highlight and look is not None else Look(INK, "-")
+            own = look if agent == highlight else Look(INK, "-")
             _curve(axis, curves[agent], own, linewidth=1.3, zorder=3)
             axis.set_title(_text(agent), color=own.colour, fontweight="bold" if agent == highlight else "normal")
             _success_limits(axis, highest)
@@ -297,7 +306,10 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str) -> 
         figure.supxlabel("gradient steps", fontsize=7)
         figure.supylabel("success, mean over tasks", fontsize=7)
     text = f"Success while training, mean over all tasks of each agent; in every panel {label(highlight)} is coloured "
-    return Drawing("learning_curves_by_agent", figure, text + "and the other agents are grey. Band: 95% interval.")
+    text += "and the other agents are grey. Band: 95% interval."
+    if left_out:
+        text += f" Left out, as their tasks have no evaluation step in common: {', '.join(left_out)}."
+    return Drawing("learning_curves_by_agent", figure, text)
 
 
 def _few_ticks() -> Any:
@@ -311,7 +323,7 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str) ->
     """Many agents' curves in every domain: the highlighted one and the best of the others stand out."""
     curves = statistics.learning_curves(evaluations, "domain")
     domains = in_order(curves["domain"], DOMAINS)
-    look = looks(curves["agent"])
+    look = looks([highlight])[highlight]
     rows = math.ceil(len(domains) / 2)
     with _style():
         figure, axes = _figure(0.3 + 1.15 * rows, rows, 2, sharex=True)
@@ -320,12 +332,10 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str) ->
             others = [agent for agent in of_domain if agent != highlight]
             for agent in others:
                 axis.plot(of_domain[agent]["step"], of_domain[agent]["mean"], color="#D5D8DB", linewidth=0.6)
-            named = ([highlight] if highlight in of_domain else []) + sorted(
-                others, key=lambda agent: -of_domain[agent]["mean"].iloc[-1]
-            )[:1]
-            for agent, drawn in zip(named, (look.get(highlight), Look(INK, "-")), strict=False):
-                _curve(axis, of_domain[agent], drawn if agent == highlight else Look(INK, "-"), linewidth=1.2)
-            best = [agent for agent in named if agent != highlight]
+            best = sorted(others, key=lambda agent: -of_domain[agent]["mean"].iloc[-1])[:1]
+            for agent, drawn in [*((agent, Look(INK, "-")) for agent in best), (highlight, look)]:
+                if agent in of_domain:
+                    _curve(axis, of_domain[agent], drawn, linewidth=1.2)
             title = f"{_short(domain)}\n" + (f"best other: {_text(best[0])}" if best else "")
             axis.set_title(title.strip(), fontsize=6.5)
             axis.set_ylabel("success" if axis in axes[:, 0] else "")
@@ -374,8 +384,6 @@ def _by_group(scores: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _tasks_of_groups(scores: pd.DataFrame) -> dict[str, set[str]]:
     """The tasks that each group compares: those of the scores, or all published ones where there are no scores."""
-    from analysis.names import TASKS, domain_of
-
     tasks = set(scores["task"]) or set(TASKS)
     groups: dict[str, set[str]] = {}
     for task in tasks:
@@ -434,17 +442,15 @@ def draw_bars(evaluations: pd.DataFrame, highlight: str, published: bool = False
         for axis in axes.flat[len(groups) :]:
             axis.set_visible(False)
         if published:
-            _published_legend(figure, bool(len(scores)))
+            _published_legend(figure, bool(len(scores)), bool(table["mean"].isna().any()))
     return Drawing("bars", figure, _bars_caption(scores, published, last))
 
 
 def _bars_caption(scores: pd.DataFrame, published: bool, last: int) -> str:
     """Say what the bars are."""
     own = statistics.caption(last, scores) if len(scores) else ""
-    theirs = (
-        "Published: means that the methods' authors reported, see results/published/README.md." if published else ""
-    )
-    return f"{own} {theirs}".strip()
+    theirs = "Published: means that the methods' authors reported, see results/published/README.md."
+    return f"{own} {theirs if published else ''}".strip()
 
 
 def _group_title(group: str, scores: pd.DataFrame) -> str:
@@ -490,18 +496,20 @@ def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, cr
         value = mean if np.isfinite(mean) else other
         if np.isfinite(value):
             end = np.nanmax([value, high, other])
-            axis.text(end + 0.015 * highest, place, f"{value:.2f}", va="center", fontsize=5.5, color=INK)
-    axis.set_xlim(0, 1.14 * highest)
+            axis.text(end + 0.035 * highest, place, f"{value:.2f}", va="center", fontsize=5.5, color=INK)
+    axis.set_xlim(0, 1.2 * highest)
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", length=0)
 
 
-def _published_legend(figure: Figure, own: bool) -> None:
-    """Say which marks are published means."""
+def _published_legend(figure: Figure, own: bool, alone: bool) -> None:
+    """Say which marks are published means; `alone`: some agents have nothing of one's own beside them."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles: list[Any] = [Patch(facecolor="white", edgecolor=QUIET, hatch="//////", label="published")]
+    handles: list[Any] = []
+    if alone:
+        handles = [Patch(facecolor="white", edgecolor=QUIET, hatch="//////", label="published")]
     if own:
         marker = Line2D([], [], marker="D", color="none", markerfacecolor="white", markeredgecolor=INK, markersize=3)
         marker.set_label("published, beside ours")
@@ -545,7 +553,7 @@ def draw_aggregates(scores: pd.DataFrame, highlight: str, last: int = 1) -> Draw
     iqm = table[table["statistic"] == "iqm"].set_index("agent")
     agents = list(iqm["value"].sort_values(ascending=False, kind="stable").index)
     look, most = looks(agents), int(iqm["tasks"].max())
-    titles = {"iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap"}
+    titles = {"iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap\n(less is better)"}
     with _style():
         figure, axes = _figure(0.55 + 0.13 * max(len(agents), 3), 1, 3, sharey=True)
         for axis, (statistic, title) in zip(axes[0], titles.items(), strict=True):
@@ -557,7 +565,7 @@ def draw_aggregates(scores: pd.DataFrame, highlight: str, last: int = 1) -> Draw
                 if np.isfinite(low):
                     axis.plot([low, high], [place, place], color=colour, linewidth=4, alpha=0.4, solid_capstyle="butt")
                 axis.plot([value], [place], "|", color=colour, markersize=6, markeredgewidth=1.6)
-            axis.set_title(title + (" (less is better)" if statistic == "optimality_gap" else ""), fontsize=6.5)
+            axis.set_title(title, fontsize=6.5)
             axis.xaxis.set_major_locator(_few_ticks())
             axis.grid(axis="y", visible=False)
         axes[0, 0].set_yticks(range(len(agents)), [_agent_tick(agent, iqm, most) for agent in agents])
@@ -614,6 +622,7 @@ def draw_improvement_matrix(scores: pd.DataFrame, last: int = 1) -> Drawing:
             cbar_kws={"shrink": 0.7, "label": "P(row > column)"},
         )
         axes[0, 0].set(xlabel="", ylabel="")
+        axes[0, 0].grid(False)
         axes[0, 0].tick_params(length=0, labelsize=6.5 if few else 5.5)
         axes[0, 0].tick_params(axis="x", rotation=90)
         axes[0, 0].tick_params(axis="y", rotation=0)
@@ -739,7 +748,7 @@ def draw_reversal(arrays: dict[str, Any], most: int = 60) -> Drawing:
     coordinates = [int(c) for c in arrays.get("coordinates", (0, 1))]
     panels = {
         "forward": ("flow: noise to actions", arrays["forward"], ("noise", "action")),
-        "reversed": ("reversed: data actions to noise", arrays["reversed"], ("data action", "noise")),
+        "reversed": ("reversed: data to noise", arrays["reversed"], ("data action", "noise")),
     }
     span = np.concatenate([arrays["forward"].reshape(-1, 2), arrays["reversed"].reshape(-1, 2)])
     radius = 1.05 * float(np.abs(span).max())
@@ -762,7 +771,7 @@ def draw_reversal(arrays: dict[str, Any], most: int = 60) -> Drawing:
 
 def _trajectories(axis: Axes, paths: np.ndarray, ends: tuple[str, str]) -> None:
     """Draw paths of shape (n, F+1, 2) from their first points to their last ones."""
-    looks_of_ends = {
+    looks_of_ends: dict[str, Any] = {
         "noise": {"color": _BLUE, "marker": "o"},
         "action": {"color": _VERMILLION, "marker": "^"},
         "data action": {"color": _BLACK, "marker": "s"},
@@ -779,7 +788,7 @@ def drawings(
     highlight: str | None = None,
     last: int = 1,
 ) -> Iterator[Drawing]:
-    """Yield every figure that the data supports; none of them needs more than one evaluation of one seed.
+    """Yield every figure that the data supports: even one evaluation of one seed gives bars and a curve.
 
     Args:
         evaluations: what may be averaged (`analysis.load.comparable`).
@@ -804,7 +813,8 @@ def drawings(
         yield draw_learning_curves_by_agent(evaluations, chosen)
         yield draw_learning_curves_by_domain(evaluations, chosen)
     scores = statistics.final_scores(evaluations, last)
-    if len(own) > 1:
+    # On a single task these would say again, of a handful of scores, what the bars say.
+    if len(own) > 1 and scores["task"].nunique() > 1:
         yield draw_aggregates(scores, chosen, last)
         yield draw_profiles(scores, chosen, last)
         if len(statistics.probability_of_improvement(scores, [(chosen, y) for y in own if y != chosen], 2)):
