@@ -2,8 +2,8 @@
 
 Two steps, kept apart on purpose:
 
-* `load_runs(*folders)` reads everything there is and judges nothing: incomplete, diverged, failed and unreadable
-  runs are in its frames.
+* `load_runs(*folders)` reads everything there is and judges nothing: incomplete, diverged, failed and
+  unreadable runs are in its frames.
 * `comparable(runs)` takes from them what may be averaged, and says in `notes` what it left out, filled in or
   kept apart. Tables, figures and the report print these notes.
 
@@ -30,10 +30,10 @@ jax        version, joined like `commit`
 device     e.g. "cpu: ...", joined like `commit`
 ========== ===================================================================================
 
-`Runs.runs` has one row per run directory: run, folder, agent, task, domain, suite, seeds (tuple), state ("running",
-"done", "failed", "unreadable"), step, steps, diverged ({seed: step}), error, updates_per_second, train_seconds,
-eval_seconds, started, updated, commit, clean, python, mujoco, jax, versions (dict), device, host, command, dataset,
-fingerprint, source (of the dataset), transitions, hyperparameters (dict), protocol (dict).
+`Runs.runs` has one row per run directory: run, folder, agent, task, domain, suite, seeds (tuple), state
+("running", "done", "failed", "unreadable"), step, steps, diverged ({seed: step}), error, updates_per_second,
+train_seconds, eval_seconds, started, updated, commit, clean, python, mujoco, jax, versions (dict), device, host,
+command, dataset, fingerprint, source (of the dataset), transitions, hyperparameters (dict), protocol (dict).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -121,7 +121,7 @@ def load_runs(*folders: str | Path, cache: bool = True) -> Runs:
     Args:
         folders: each is a run directory or holds run directories at any depth.
         cache: keep what was read in `<folder>/.analysis-cache.npz`, by path, size and time of change of each
-            record. The file can be deleted at any time, and is not written where the folder cannot be written.
+            record. The file can be deleted at any time; a folder that cannot be written does without.
 
     Raises:
         UserError: a folder that does not exist.
@@ -179,7 +179,7 @@ def _seed_states(row: dict[str, Any], block: np.ndarray) -> np.ndarray:
 
 
 def _read_folder(folder: Path, cache: bool) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Yield (row, measures) of every run under the folder, from its cache where the records did not change."""
+    """Yield (row, measures) of every run under the folder, from its cache where records did not change."""
     kept = _read_cache(folder) if cache else {}
     fresh: dict[str, tuple[str, dict[str, Any], np.ndarray]] = {}
     changed = False
@@ -213,9 +213,8 @@ def _run_directories(folder: str) -> Iterator[str]:
         if any(entry.name == "config.json" for entry in entries):
             yield current
         else:
-            pending += [
-                e.path for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False)
-            ]
+            folders = (entry for entry in entries if entry.is_dir(follow_symlinks=False))
+            pending += [entry.path for entry in folders if not entry.name.startswith(".")]
 
 
 def _signature(path: str) -> str:
@@ -236,9 +235,7 @@ def _read_run(path: str) -> tuple[dict[str, Any], np.ndarray]:
     A record that cannot be read makes the run "unreadable", with the reason in `error`.
     """
     row: dict[str, Any] = dict.fromkeys(RUN_COLUMNS)
-    row.update(
-        agent="", task="", domain="", suite="", seeds=[], diverged={}, error=None, versions={}, clean=False
-    )
+    row.update(agent="", task="", domain="", suite="", seeds=[], diverged={}, error=None, versions={}, clean=False)
     row.update(hyperparameters={}, protocol={}, commit="", mujoco="", jax="", python="", device="", host="")
     block = np.empty((0, len(MEASURES)))
     try:
@@ -313,9 +310,7 @@ def _provenance_fields(provenance: dict[str, Any]) -> dict[str, Any]:
 
 def _status_fields(status: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
     """Return what the runs frame takes from status.json; a run without one has not begun and is "running"."""
-    fields = {
-        name: status.get(name) for name in ("error", "updates_per_second", "train_seconds", "eval_seconds")
-    }
+    fields = {name: status.get(name) for name in ("error", "updates_per_second", "train_seconds", "eval_seconds")}
     return fields | {
         "state": str(status.get("state") or "running"),
         "step": int(status.get("step") or 0),
@@ -331,6 +326,8 @@ def _read_measures(path: str) -> np.ndarray:
         with open(f"{path}/eval.csv", encoding="utf-8") as file:
             header, *lines = file.read().splitlines() or [""]
     except FileNotFoundError:
+        return np.empty((0, len(MEASURES)))
+    if not header:
         return np.empty((0, len(MEASURES)))
     names = header.split(",")
     missing = [name for name in MEASURES if name not in names]
@@ -350,7 +347,7 @@ def _read_measures(path: str) -> np.ndarray:
 
 
 def _read_cache(folder: Path) -> dict[str, tuple[str, dict[str, Any], np.ndarray]]:
-    """Read the folder's cache: relative run path to (signature, row, measures). Empty where it is of no use."""
+    """Read the folder's cache: run path to (signature, row, measures). Empty where it is of no use."""
     try:
         with np.load(folder / CACHE_NAME, allow_pickle=False) as content:
             header = json.loads(content["rows"].tobytes())
@@ -359,8 +356,7 @@ def _read_cache(folder: Path) -> dict[str, tuple[str, dict[str, Any], np.ndarray
             return {}
         blocks = np.split(measures, np.cumsum(counts)[:-1])
         return {
-            path: (signature, row, block)
-            for (path, signature, row), block in zip(header["runs"], blocks, strict=True)
+            path: (signature, row, block) for (path, signature, row), block in zip(header["runs"], blocks, strict=True)
         }
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return {}
@@ -397,14 +393,165 @@ def comparable(
 
     Args:
         incomplete: a run that is not "done" has no final score; it is left out unless "include".
-        diverged: a seed whose loss became NaN or infinite. "zero" counts it as success 0 at the evaluations after
-            that: leaving it out would report a method on the seeds it happened to survive. "exclude" leaves the
-            whole seed out.
+        diverged: a seed whose loss became NaN or infinite. "zero" counts it as success 0 at the evaluations
+            after that: leaving it out would report a method on the seeds it happened to survive. "exclude"
+            leaves the whole seed out.
         mixed: runs of one agent on one task that are not the same experiment (other hyperparameters, protocol,
-            dataset or MuJoCo). "separate" gives each its own agent name, "rql (quickstart)" or "rql (2)"; "pool"
-            averages them. Runs that differ in commit or in other packages only are averaged, with a note.
+            dataset or MuJoCo). "separate" gives each its own agent name, "rql (quickstart)" where the suites
+            tell them apart, else "rql (1)", "rql (2)"; "pool" averages them. Runs that differ in commit or in
+            other packages only are averaged, with a note.
 
     Returns:
         The selection; its notes say everything that was done.
     """
-    return Selection(runs.evaluations[runs.evaluations["state"] == "complete"].assign(imputed=False))
+    notes: list[str] = []
+    table = runs.runs
+    unreadable = table["state"] == "unreadable"
+    if unreadable.any():
+        notes.append(f"Left out, records not readable: {_listed(table['run'][unreadable])}.")
+    unfinished = ~table["state"].isin(["done", "unreadable"])
+    if unfinished.any():
+        what = "Included though" if incomplete == "include" else "Left out because"
+        notes.append(f"{what} not finished: {_listed(table['run'][unfinished])}.")
+    usable = table[~unreadable & (~unfinished if incomplete == "exclude" else True)]
+    data = runs.evaluations[runs.evaluations["run"].isin(usable["run"])].assign(imputed=False)
+    usable, data = _without_duplicates(usable, data, notes)
+    data = _diverged(usable, data, diverged, notes)
+    data = _experiments(usable, data, mixed, notes)
+    notes += _versions(usable)
+    return Selection(data.reset_index(drop=True), notes)
+
+
+def _listed(names: Iterable[Any], most: int = 3) -> str:
+    """Write how many there are and the first few."""
+    names = [str(name) for name in names]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} ({', '.join(names[:most])}{more})"
+
+
+def _experiment(row: Any) -> str:
+    """What makes two runs of one agent on one task the same experiment, as text."""
+    return json.dumps([row.hyperparameters, row.protocol, row.fingerprint, row.mujoco], sort_keys=True)
+
+
+def _without_duplicates(
+    usable: pd.DataFrame, data: pd.DataFrame, notes: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Keep one of several copies of a seed of the same experiment: the one whose run was updated last."""
+    owner: dict[tuple[Any, ...], str] = {}
+    losers: list[tuple[str, int]] = []
+    ordered = usable.assign(order=usable["updated"].fillna("").astype(str)).sort_values("order", kind="stable")
+    for row in ordered.itertuples():
+        experiment = _experiment(row)
+        for seed in row.seeds:
+            key = (row.agent, row.task, seed, experiment)
+            if key in owner:
+                losers.append((owner[key], seed))
+            owner[key] = row.run
+    if not losers:
+        return usable, data
+    notes.append(
+        "Counted once, the latest, though run more than once: "
+        f"{_listed(f'seed {seed} of {run}' for run, seed in losers)}."
+    )
+    gone = set(losers)
+    keep = [pair not in gone for pair in zip(data["run"], data["seed"], strict=True)]
+    data = data[keep]
+    left = usable.assign(seeds=[tuple(s for s in row.seeds if (row.run, s) not in gone) for row in usable.itertuples()])
+    return left[left["seeds"].map(len) > 0], data
+
+
+def _diverged(usable: pd.DataFrame, data: pd.DataFrame, policy: str, notes: list[str]) -> pd.DataFrame:
+    """Fill in or leave out the seeds that diverged."""
+    import pandas as pd
+
+    named, filled, gone = [], [], set()
+    for row in usable[usable["diverged"].map(bool)].itertuples():
+        own = data[data["run"] == row.run]
+        for seed in (seed for seed in row.diverged if seed in row.seeds):
+            named.append(f"{row.agent} on {row.task} seed {seed} at step {row.diverged[seed]:,}")
+            gone.add((row.run, seed))
+            have = own[own["seed"] == seed]
+            steps = [s for s in _evaluation_steps(row, own) if s not in set(have["step"])]
+            shared = {name: getattr(row, name) for name in ("agent", "task", "domain", "suite", "run")}
+            shared |= {name: getattr(row, name) for name in ("commit", "clean", "mujoco", "jax", "device")}
+            shared |= {"seed": seed, "success": 0.0, "return": np.nan, "length": np.nan, "episodes": 0}
+            filled.append(
+                pd.DataFrame({"step": steps} | shared | {"source": "own", "state": "diverged", "imputed": True})
+            )
+    if not named:
+        return data
+    how = "counted as success 0 from there on" if policy == "zero" else "left out"
+    notes.append(f"Diverged seeds, {how}: {_listed(named)}.")
+    if policy == "exclude":
+        return data[[pair not in gone for pair in zip(data["run"], data["seed"], strict=True)]]
+    filled = [part for part in filled if len(part)]
+    return pd.concat([data, *(part[data.columns] for part in filled)], ignore_index=True)
+
+
+def _evaluation_steps(row: Any, own: pd.DataFrame) -> list[int]:
+    """The steps at which the run's seeds were evaluated: by its protocol as far as it got, and any seed's."""
+    every = int(row.protocol.get("eval_every") or row.steps or 0)
+    planned = set(range(every, row.step + 1, every)) if every else set()
+    if row.state == "done" and row.steps:
+        planned.add(row.steps)
+    return sorted(planned | set(own["step"].tolist()))
+
+
+def _experiments(usable: pd.DataFrame, data: pd.DataFrame, policy: str, notes: list[str]) -> pd.DataFrame:
+    """Give each of several experiments of an agent on a task its own name, or say that they are pooled."""
+    variants: dict[str, dict[str, dict[str, list[Any]]]] = {}
+    for row in usable.itertuples():
+        variants.setdefault(row.agent, {}).setdefault(row.task, {}).setdefault(_experiment(row), []).append(row)
+    names: dict[str, str] = {}
+    for agent, tasks in variants.items():
+        mixed = {task: list(kinds.values()) for task, kinds in tasks.items() if len(kinds) > 1}
+        if not mixed:
+            continue
+        what = ", ".join(dict.fromkeys(name for kinds in mixed.values() for name in _differing(kinds)))
+        where = _listed(mixed)
+        if policy == "pool":
+            notes.append(f"{agent}: different experiments (they differ in {what}) are averaged, tasks: {where}.")
+            continue
+        by_suite = all(
+            len({row.suite for row in rows}) == 1 for kinds in tasks.values() for rows in kinds.values()
+        ) and all(len({rows[0].suite for rows in kinds}) == len(kinds) for kinds in mixed.values())
+        for task, kinds in tasks.items():
+            for number, rows in enumerate(kinds.values(), 1):
+                for row in rows:
+                    if by_suite:
+                        names[row.run] = f"{agent} ({row.suite})"
+                    elif task in mixed:
+                        names[row.run] = f"{agent} ({number})"
+        notes.append(f"{agent}: different experiments (they differ in {what}) are kept apart, tasks: {where}.")
+    if not names:
+        return data
+    renamed = data["run"].map(names)
+    return data.assign(agent=renamed.where(renamed.notna(), data["agent"]))
+
+
+def _differing(kinds: list[list[Any]]) -> list[str]:
+    """Names of the settings in which experiments differ."""
+    flat = [
+        {**rows[0].hyperparameters, **rows[0].protocol, "dataset": rows[0].fingerprint, "MuJoCo": rows[0].mujoco}
+        for rows in kinds
+    ]
+    every = dict.fromkeys(name for settings in flat for name in settings)
+    return [name for name in every if any(s.get(name) != flat[0].get(name) for s in flat)]
+
+
+def _versions(usable: pd.DataFrame) -> list[str]:
+    """Say which commits and versions are mixed, and which runs cannot be traced."""
+    notes = []
+    for name, title in (("commit", "commits"), ("mujoco", "versions of MuJoCo"), ("jax", "versions of jax")):
+        counts = usable[name][usable[name].astype(bool)].value_counts()
+        if len(counts) > 1:
+            kinds = _listed(f"{str(value)[:25]}: {count} runs" for value, count in counts.items())
+            notes.append(f"Runs of different {title} stand side by side: {kinds}.")
+    untraced = int((~usable["commit"].astype(bool)).sum())
+    if untraced:
+        notes.append(f"{untraced} of {len(usable)} runs have no commit recorded.")
+    changed = int((usable["commit"].astype(bool) & ~usable["clean"].astype(bool)).sum())
+    if changed:
+        notes.append(f"{changed} of {len(usable)} runs were made with uncommitted changes.")
+    return notes
