@@ -1,0 +1,531 @@
+"""Tables: the paper's with one's own rows in it.
+
+    python -m analysis.tables --published                            the published table
+    python -m analysis.tables --runs runs/mine --published           with one's own rows under the published ones
+    python -m analysis.tables --runs runs/mine --table=reproduction  own against published
+    python -m analysis.tables --published --format=latex > t.tex     a document that pdflatex compiles
+
+Success is in percent. Own rows are marked with an asterisk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import html
+import io
+import math
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis import published as published_figures
+from analysis.names import DOMAINS, TASKS, agents_in_order, in_order, label
+from benchmark.errors import UserError, check_choice, run_main
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TASKS_PER_DOMAIN = 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure: success or a difference, as a fraction, with its interval (NaN where there is none)."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    digits: int = 0
+    signed: bool = False
+    coverage: str = ""
+    """"2/5": over how many of the tasks, where not over all."""
+    bold: bool = False
+
+    @property
+    def text(self) -> str:
+        """As printed: "45", "45.3 [40.1, 50.2]", "+3.0 [-1.0, 7.0] (2/5)"; a dash where there is no figure."""
+        if math.isnan(self.value):
+            return "–"
+        sign = "+" if self.signed else ""
+        text = f"{100 * self.value:{sign}.{self.digits}f}"
+        if not math.isnan(self.low):
+            text += f" [{100 * self.low:.{self.digits}f}, {100 * self.high:.{self.digits}f}]"
+        return f"{text} ({self.coverage})" if self.coverage else text
+
+
+@dataclass
+class Table:
+    """What every format is made from: rows of texts and cells under a header."""
+
+    name: str
+    caption: str
+    header: list[str]
+    rows: list[list[str | Cell]]
+    own: list[bool]
+    """Which rows are one's own."""
+    notes: list[str] = field(default_factory=list)
+
+
+def domain_table(
+    scores: pd.DataFrame | None = None,
+    published: bool = True,
+    agents: Iterable[str] | None = None,
+    bold: float = 95,
+    caption: str = "",
+    notes: Iterable[str] = (),
+) -> Table:
+    """Methods x domains as in RQL's appendix, each agent's own row under its published one.
+
+    Args:
+        scores: one's own (`analysis.statistics.final_scores`), or None.
+        published: whether to take the published figures in.
+        agents: only these.
+        bold: percent of the best from which a figure is bold, per column. A mean over some of a domain's tasks
+            only is marked, and neither is bold nor counts as the best.
+        caption: how the own figures were made (`analysis.statistics.caption`).
+        notes: what the selection of runs has to say.
+    """
+    lines: dict[tuple[str, bool], dict[str, Cell]] = {}
+    if published:
+        figures = published_figures.by_domain()
+        for agent, group in figures.groupby("agent"):
+            cells = {row.domain: Cell(row.success) for row in group.itertuples()}
+            lines[agent, False] = cells | {"average": Cell(float(group["success"].mean()))}
+    if scores is not None:
+        for agent, cells in _own_domains(scores).items():
+            lines[agent, True] = cells
+    columns = [*in_order({c for cells in lines.values() for c in cells} - {"average"}, DOMAINS), "average"]
+    return _lines_table("domain", lines, columns, agents, bold, _caption(published, caption, "domain"), notes)
+
+
+def task_table(
+    scores: pd.DataFrame | None = None,
+    published: bool = True,
+    agents: Iterable[str] | None = None,
+    bold: float = 95,
+    caption: str = "",
+    notes: Iterable[str] = (),
+) -> Table:
+    """Tasks x methods: the fifty tasks (and one's own others); arguments as `domain_table`'s."""
+    from analysis.statistics import task_means
+
+    lines: dict[tuple[str, bool], dict[str, Cell]] = {}
+    if published:
+        for agent, group in published_figures.by_task().groupby("agent"):
+            lines[agent, False] = {row.task: Cell(row.success) for row in group.itertuples()}
+    if scores is not None:
+        for agent, group in task_means(scores).groupby("agent"):
+            lines[agent, True] = {r.task: Cell(r.mean, r.low, r.high) for r in group.itertuples()}
+    columns = in_order({c for cells in lines.values() for c in cells}, TASKS)
+    wide = _lines_table("task", lines, columns, agents, bold, _caption(published, caption, "task"), notes)
+    names = [f"{row[0]}*" if own else str(row[0]) for row, own in zip(wide.rows, wide.own, strict=True)]
+    rows: list[list[str | Cell]] = [[task, *(row[2 + i] for row in wide.rows)] for i, task in enumerate(columns)]
+    return Table("task", wide.caption, ["task", *names], rows, [False] * len(rows), wide.notes)
+
+
+def _own_domains(scores: pd.DataFrame) -> dict[str, dict[str, Cell]]:
+    """One's own means per domain and over the fifty tasks, with what they cover."""
+    from analysis.statistics import domain_means, overall_means
+
+    lines: dict[str, dict[str, Cell]] = {}
+    for row in domain_means(scores).itertuples():
+        lines.setdefault(row.agent, {})[row.domain] = _covering(row, TASKS_PER_DOMAIN)
+    for row in overall_means(scores[scores["task"].isin(TASKS)]).itertuples():
+        lines[row.agent]["average"] = _covering(row, len(TASKS))
+    return lines
+
+
+def _covering(row: Any, tasks: int) -> Cell:
+    """A mean, marked where it covers some of the tasks only."""
+    return Cell(row.mean, row.low, row.high, coverage="" if row.tasks == tasks else f"{row.tasks}/{tasks}")
+
+
+def _caption(published: bool, own: str, level: str) -> str:
+    """Say where each row is from."""
+    source = {
+        "domain": "Published rows: Reversal Q-Learning (arXiv 2606.17551), Table 1, means over five tasks.",
+        "task": "Published columns: RQL from arXiv 2606.17551, Table 1; the others from the archive of "
+        "arXiv 2601.14234, 1M updates, 12 seeds.",
+    }[level]
+    parts = ["Success in percent."] + ([source] if published else [])
+    return " ".join([*parts, f"Own figures (*): {own}"] if own else parts)
+
+
+def _lines_table(
+    name: str,
+    lines: dict[tuple[str, bool], dict[str, Cell]],
+    columns: list[str],
+    agents: Iterable[str] | None,
+    bold: float,
+    caption: str,
+    notes: Iterable[str],
+) -> Table:
+    """Rows (agent, source, a cell per column) in the order of agents, the best of each column bold."""
+    import dataclasses
+
+    from analysis.statistics import near_best
+
+    known = agents_in_order(agent for agent, _ in lines)
+    chosen = [check_choice("agent", agent, known) for agent in agents] if agents is not None else known
+    keys = [(agent, own) for agent in agents_in_order(chosen) for own in (False, True) if (agent, own) in lines]
+    rows: list[list[str | Cell]] = [[agent, "own" if own else "published"] for agent, own in keys]
+    for column in columns:
+        cells = [lines[key].get(column, Cell()) for key in keys]
+        # As printed, so that two figures that read the same are treated the same.
+        shown = [math.nan if c.coverage else round(100 * c.value, c.digits) for c in cells]
+        for row, cell, best in zip(rows, cells, near_best(shown, bold), strict=True):
+            row.append(dataclasses.replace(cell, bold=bool(best)))
+    caption += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}."
+    return Table(name, caption, ["agent", "source", *columns], rows, [own for _, own in keys], list(notes))
+
+
+def reproduction_table(
+    scores: pd.DataFrame,
+    agents: Iterable[str] | None = None,
+    caption: str = "",
+    notes: Iterable[str] = (),
+) -> Table:
+    """Own against published, per task and, where all five tasks are there, per domain.
+
+    The interval of a difference combines both intervals as independent (root of the sum of squares on each side);
+    where none is published it is one's own alone. Verdict: "agrees" where it holds 0 (or the difference is within
+    the published figure's rounding), else "above" or "below"; "one seed" where there is no interval.
+    """
+    from analysis.statistics import domain_means, task_means
+
+    tasks, domains = published_figures.by_task(), published_figures.by_domain()
+    known = {(r.agent, r.task): (r.success, r.low, r.high) for r in tasks.itertuples()}
+    known |= {(r.agent, r.domain): (r.success, math.nan, math.nan) for r in domains.itertuples()}
+    whole = domain_means(scores)
+    own = [(r.agent, r.domain, r) for r in whole[whole["tasks"] == TASKS_PER_DOMAIN].itertuples()]
+    own += [(r.agent, r.task, r) for r in task_means(scores).itertuples()]
+    place = {name: i for i, name in enumerate((*DOMAINS, *TASKS))}
+    order = {agent: i for i, agent in enumerate(agents_in_order(scores["agent"]))}
+    if agents is not None:
+        chosen = {check_choice("agent", agent, list(order)) for agent in agents}
+        own = [item for item in own if item[0] in chosen]
+    rows: list[list[str | Cell]] = []
+    for agent, where, row in sorted(own, key=lambda item: (order[item[0]], place.get(item[1], len(place)))):
+        figure = known.get((agent.partition(" (")[0], where))
+        if figure is None:
+            continue
+        mine = Cell(row.mean, row.low, row.high, digits=1)
+        theirs = Cell(*figure, digits=1)
+        difference = _difference(mine, theirs)
+        rows.append([agent, where, str(row.seeds), mine, theirs, difference, _verdict(difference, theirs)])
+    header = ["agent", "task or domain", "seeds", "own", "published", "difference", "verdict"]
+    text = f"Own against published success in percent. {caption}".strip()
+    return Table("reproduction", text, header, rows, [False] * len(rows), list(notes))
+
+
+def _difference(own: Cell, published: Cell) -> Cell:
+    """Own minus published, with the interval of `reproduction_table`."""
+    value = own.value - published.value
+    if math.isnan(own.low):
+        return Cell(value, digits=1, signed=True)
+    below = above = 0.0
+    if not math.isnan(published.low):
+        below, above = published.high - published.value, published.value - published.low
+    low = value - math.hypot(own.value - own.low, below)
+    return Cell(value, low, value + math.hypot(own.high - own.value, above), digits=1, signed=True)
+
+
+def _verdict(difference: Cell, published: Cell) -> str:
+    """What the difference says."""
+    if math.isnan(difference.low):
+        return "one seed"
+    # A figure printed without interval is a whole percent: half a percent of it is rounding.
+    slack = 0.005 if math.isnan(published.low) else 0.0
+    if difference.low - slack <= 0 <= difference.high + slack:
+        return "agrees"
+    return "above" if difference.value > 0 else "below"
+
+
+def summary_table(evaluations: pd.DataFrame, last: int = 1) -> pd.DataFrame:
+    """Agent x task: agent, task, domain, mean, low, high (fractions), seeds; agents in the tables' order."""
+    from analysis.statistics import final_scores, task_means
+
+    means = task_means(final_scores(evaluations, last)).drop(columns="tasks")
+    place = {agent: i for i, agent in enumerate(agents_in_order(means["agent"]))}
+    order = means.assign(place=means["agent"].map(place)).sort_values(["domain", "task", "place"], kind="stable")
+    return order.drop(columns="place").reset_index(drop=True)
+
+
+def summary(evaluations: pd.DataFrame, last: int = 1, notes: Iterable[str] = ()) -> Table:
+    """`summary_table` in the form that can be rendered."""
+    from analysis.statistics import caption, final_scores
+
+    rows: list[list[str | Cell]] = [
+        [row.agent, row.task, Cell(row.mean, row.low, row.high, digits=1), str(row.seeds)]
+        for row in summary_table(evaluations, last).itertuples()
+    ]
+    text = f"Success in percent. {caption(last, final_scores(evaluations, last))}"
+    return Table("summary", text, ["agent", "task", "success", "seeds"], rows, [False] * len(rows), list(notes))
+
+
+def _name(text: str, own: bool, header: str) -> str:
+    """A text as printed: agents by their labels, own rows marked."""
+    return f"{label(text)}{'*' if own else ''}" if header == "agent" else text
+
+
+def _printed(table: Table, bold: Callable[[str], str], plain: Callable[[str], str]) -> list[list[str]]:
+    """The rows as texts, figures that are bold wrapped by `bold`, everything escaped by `plain`."""
+    return [
+        [
+            (bold(plain(item.text)) if item.bold else plain(item.text))
+            if isinstance(item, Cell)
+            else plain(_name(item, own, head))
+            for item, head in zip(row, table.header, strict=True)
+        ]
+        for row, own in zip(table.rows, table.own, strict=True)
+    ]
+
+
+def to_markdown(table: Table) -> str:
+    """A Markdown table with its caption and notes."""
+
+    def plain(text: str) -> str:
+        return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
+
+    rows = [[plain(head) for head in table.header], ["---"] * len(table.header)]
+    rows += _printed(table, lambda text: f"**{text}**", plain)
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    notes = [f"- {plain(note)}" for note in table.notes]
+    return "\n".join([*lines, "", plain(table.caption), *(["", *notes] if notes else [])]) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """CSV of the bare figures in percent, with columns for the intervals of those columns that have any."""
+    columns: list[tuple[int, str, str]] = []
+    for i, head in enumerate(table.header):
+        columns.append((i, "value", head))
+        cells = [row[i] for row in table.rows]
+        if any(isinstance(c, Cell) and not math.isnan(c.low) for c in cells):
+            columns += [(i, "low", f"{head}_low"), (i, "high", f"{head}_high")]
+        if any(isinstance(c, Cell) and c.coverage for c in cells):
+            columns.append((i, "coverage", f"{head}_tasks"))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([name for _, _, name in columns])
+    for row in table.rows:
+        writer.writerow([_bare(row[i], part) for i, part, _ in columns])
+    return text.getvalue()
+
+
+def _bare(item: str | Cell, part: str) -> str:
+    """A part of a cell for CSV: percent with up to four decimals and no zeros after them."""
+    if isinstance(item, str):
+        return item
+    value = getattr(item, part)
+    if isinstance(value, str):
+        return value
+    return "" if math.isnan(value) else f"{100 * value:.4f}".rstrip("0").rstrip(".")
+
+
+def to_html(table: Table) -> str:
+    """An HTML table; everything is escaped. Own rows have class "own"."""
+    body = _printed(table, lambda text: f"<b>{text}</b>", html.escape)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
+    lines = [
+        ('<tr class="own">' if own else "<tr>") + "".join(f"<td>{text}</td>" for text in row) + "</tr>"
+        for row, own in zip(body, table.own, strict=True)
+    ]
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    return (
+        "\n".join(
+            [
+                f'<table class="{table.name}">',
+                f"<caption>{html.escape(table.caption)}</caption>",
+                f"<thead><tr>{head}</tr></thead>",
+                "<tbody>",
+                *lines,
+                "</tbody>",
+                "</table>",
+                *([f"<ul>{notes}</ul>"] if notes else []),
+            ]
+        )
+        + "\n"
+    )
+
+
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "\n": " ",
+}
+
+
+def _latex(text: str) -> str:
+    """Escape for LaTeX; a character outside ASCII, which plain pdflatex may not know, becomes a question mark."""
+    return "".join(_LATEX.get(c, c if c.isascii() and c.isprintable() else "?") for c in text)
+
+
+def to_latex(table: Table, fragment: bool = False) -> str:
+    """A booktabs table: a whole document, or with `fragment` the table alone (needs booktabs and graphicx)."""
+    rows = _printed(table, lambda text: f"\\textbf{{{text}}}", _latex)
+    align = "".join("l" if isinstance(item, str) else "r" for item in table.rows[0]) if table.rows else "l"
+    header = [_latex(name) for name in table.header]
+    if len(header) > 8:
+        header = [rf"\rotatebox{{60}}{{{name}}}" for name in header]
+    caption = _latex(" ".join([table.caption, *table.notes]))
+    tall = len(rows) > 60
+    body = [" & ".join(row) + r" \\" for row in rows]
+    if tall:
+        # A table longer than a page cannot be scaled as one box: it breaks over pages instead.
+        head = " & ".join(header) + r" \\"
+        lines = [
+            r"{\scriptsize",
+            rf"\begin{{longtable}}{{{align}}}",
+            rf"\caption{{{caption}}}\\",
+            r"\toprule",
+            head,
+            r"\midrule",
+            r"\endhead",
+            r"\bottomrule",
+            r"\endfoot",
+            *body,
+            r"\end{longtable}",
+            "}",
+        ]
+    else:
+        lines = [
+            r"\begin{table}[p]",
+            r"\centering",
+            rf"\caption{{{caption}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"\begin{{tabular}}{{{align}}}",
+            r"\toprule",
+            " & ".join(header) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+        ]
+    if not fragment:
+        wide = "landscape," if len(header) > 8 else ""
+        packages = [rf"\usepackage[{wide}margin=1.5cm]{{geometry}}"]
+        packages += [rf"\usepackage{{{name}}}" for name in ("booktabs", "graphicx", "longtable")]
+        lines = [r"\documentclass{article}", *packages, r"\begin{document}", *lines, r"\end{document}"]
+    return "\n".join(lines) + "\n"
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "csv": to_csv,
+    "md": to_markdown,
+    "latex": to_latex,
+    "html": to_html,
+}
+
+
+def print_summary(evaluations: pd.DataFrame, last: int = 1) -> None:
+    """Print `summary` to the terminal."""
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    table = summary(evaluations, last)
+    grid = Grid(caption=Text(table.caption), caption_justify="left")
+    for name in table.header:
+        grid.add_column(name, justify="right" if name in ("success", "seeds") else "left")
+    for row in _printed(table, str, str):
+        grid.add_row(*(Text(text) for text in row))
+    Console().print(grid)
+
+
+def write_tables(evaluations: pd.DataFrame, folder: str | Path, last: int = 1) -> list[Path]:
+    """Write the summary, the domain table with the published rows and the reproduction table.
+
+    Each as Markdown, CSV, HTML and LaTeX where it has rows; the domain table only where one of the paper's domains
+    was run.
+
+    Returns:
+        The files.
+    """
+    from analysis.statistics import caption, final_scores
+
+    scores = final_scores(evaluations, last)
+    text = caption(last, scores)
+    tables = [summary(evaluations, last), reproduction_table(scores, caption=text)]
+    if scores["domain"].isin(DOMAINS).any():
+        tables += [domain_table(scores, caption=text), task_table(scores, caption=text)]
+    suffixes = {"md": "md", "csv": "csv", "html": "html", "latex": "tex"}
+    paths = []
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for table in tables:
+            for kind, suffix in suffixes.items() if table.rows else ():
+                path = Path(folder) / f"{table.name}.{suffix}"
+                path.write_text(FORMATS[kind](table), encoding="utf-8")
+                paths.append(path)
+    except OSError as error:
+        raise UserError(f"cannot write to '{folder}': {error.strerror}") from error
+    return paths
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis.tables", description="Print a table.")
+    parser.add_argument("--runs", nargs="+", default=[], metavar="DIR", help="folders of one's own runs")
+    parser.add_argument("--published", action="store_true", help="take the published figures in")
+    parser.add_argument("--table", default="domain", help="domain (default), task, reproduction or summary")
+    parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
+    parser.add_argument("--agents", help="only these, with commas between")
+    parser.add_argument("--bold", type=float, default=95, help="bold within this percent of the best (95)")
+    parser.add_argument("--last", type=int, default=1, help="1: final evaluation; 3: mean of the last three")
+    parser.add_argument("--diverged", default="zero", help="zero (default): success 0 from there on; or exclude")
+    parser.add_argument("--fragment", action="store_true", help="LaTeX: the table without a document around it")
+    return parser
+
+
+def main() -> None:
+    """Command line."""
+    options = _parser().parse_args()
+    check_choice("table", options.table, ["domain", "task", "reproduction", "summary"])
+    check_choice("format", options.format, FORMATS)
+    check_choice("policy for diverged seeds", options.diverged, ["zero", "exclude"])
+    if not 0 < options.bold <= 100:
+        raise UserError(f"--bold must be above 0 and at most 100, not {options.bold:g}")
+    if not options.runs and not options.published:
+        raise UserError("nothing to show; give --published, --runs DIR or both")
+    if not options.runs and options.table in ("reproduction", "summary"):
+        raise UserError(f"--table={options.table} needs one's own runs; give --runs DIR")
+    table = _chosen(options)
+    text = to_latex(table, options.fragment) if options.format == "latex" else FORMATS[options.format](table)
+    sys.stdout.write(text)
+    if options.format == "csv":
+        for note in table.notes:
+            print(f"note: {note}", file=sys.stderr)
+
+
+def _chosen(options: argparse.Namespace) -> Table:
+    """Make the table that the options ask for."""
+    agents = options.agents.split(",") if options.agents else None
+    if not options.runs:
+        make = domain_table if options.table == "domain" else task_table
+        return make(None, True, agents, options.bold)
+    from analysis.load import comparable, load_runs
+    from analysis.statistics import caption, final_scores
+
+    selection = comparable(load_runs(*options.runs), diverged=options.diverged)
+    if selection.evaluations.empty:
+        said = f" ({' '.join(selection.notes)})" if selection.notes else ""
+        raise UserError(f"no finished run under {', '.join(options.runs)}{said}")
+    if options.table == "summary":
+        return summary(selection.evaluations, options.last, selection.notes)
+    scores = final_scores(selection.evaluations, options.last)
+    text = caption(options.last, scores)
+    if options.table == "reproduction":
+        return reproduction_table(scores, agents, text, selection.notes)
+    make = domain_table if options.table == "domain" else task_table
+    return make(scores, options.published, agents, options.bold, text, selection.notes)
+
+
+if __name__ == "__main__":
+    run_main(main)
