@@ -73,7 +73,7 @@ def run_config(spec: RunSpec) -> dict[str, Any]:
         "seeds": list(spec.seeds),
         "hyperparameters": describe(configure(cls, spec.settings)),
         "protocol": asdict(spec.protocol),
-        "data": asdict(spec.data) if spec.data else "published",
+        "data": asdict(spec.data) if spec.data else data_source(spec),
     }
 
 
@@ -89,24 +89,28 @@ def is_done(spec: RunSpec) -> bool:
     return directory.status.get("state") == "done"
 
 
-def data_path(spec: RunSpec) -> Path:
-    """Where the run's dataset lies, or will lie."""
+def data_path(spec: RunSpec) -> Path | None:
+    """Where the run's dataset lies, or will lie; None for a toy, which has no file."""
     from envs.download import data_folder
 
     task = get_task(spec.task)
+    if task.domain.toy:
+        return None
     folder = data_folder(spec.data_dir)
     if spec.data is None:
         return folder / (task.dataset if task.domain.shards else f"{task.dataset}.npz")
     return folder / "generated" / f"{spec.data.transitions}-seed{spec.data.seed}" / f"{task.dataset}.npz"
 
 
-def ensure_data(spec: RunSpec) -> Path:
+def ensure_data(spec: RunSpec) -> Path | None:
     """Make or fetch the run's dataset if it is not there; processes that ask together do it once."""
     from filelock import FileLock
 
     from benchmark.records import make_folder
 
     task, path = get_task(spec.task), data_path(spec)
+    if path is None:
+        return None
     if spec.data is None:
         from envs.download import ensure_dataset
 
@@ -116,6 +120,11 @@ def ensure_data(spec: RunSpec) -> Path:
     make_folder(path.parent)
     with FileLock(f"{path}.lock"):
         return generate(task.domain.name, spec.data.transitions, spec.data.seed, path)
+
+
+def data_source(spec: RunSpec) -> str:
+    """Where the run's data comes from: "generated", "toy" (made in code) or "published"."""
+    return "generated" if spec.data else "toy" if get_task(spec.task).domain.toy else "published"
 
 
 def execute(spec: RunSpec, quiet: bool = False) -> None:
@@ -142,14 +151,14 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
     from benchmark.configure import agent_class, configure
     from benchmark.progress import RunProgress
     from benchmark.training import Training
-    from envs.world import OGBenchWorld, environments_for
+    from envs.world import environments_for, open_world
 
     task, cls = get_task(spec.task), agent_class(spec.agent)
     config = configure(cls, spec.settings)
     path = ensure_data(spec)
-    world = OGBenchWorld(task, path, environments_for(len(spec.seeds), spec.protocol.eval_episodes))
+    world = open_world(task, path, environments_for(len(spec.seeds), spec.protocol.eval_episodes))
     try:
-        directory.add_start(provenance.collect({**world.source, "source": "generated" if spec.data else "published"}))
+        directory.add_start(provenance.collect({**world.source, "source": data_source(spec)}))
         agent = cls(config, world.data.observation_dim, world.data.action_dim)
         with RunProgress(f"{cls.name} {task.name}", directory.path / "log.txt", quiet) as progress:
             Training(agent, spec.seeds, spec.protocol, world, directory, progress.say, progress.update).run()

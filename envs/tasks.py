@@ -31,6 +31,8 @@ class Domain:
     """Whether rewards are flattened to -1 (unsolved) and 0 (solved)."""
     shards: int = 0
     """Files of the 100M-transition dataset that training rotates through; 0 for a single file."""
+    toy: bool = False
+    """Whether it is made in code (envs/toy.py): one task, named as the domain, and no data file."""
 
     @property
     def dataset(self) -> str:
@@ -48,8 +50,8 @@ class Task:
 
     @property
     def name(self) -> str:
-        """OGBench's name, e.g. 'cube-double-play-singletask-task1-v0'."""
-        return f"{self.domain.name}-singletask-task{self.number}-v0"
+        """OGBench's name, e.g. 'cube-double-play-singletask-task1-v0'; of a toy, the domain's."""
+        return self.domain.name if self.domain.toy else f"{self.domain.name}-singletask-task{self.number}-v0"
 
     @property
     def dataset(self) -> str:
@@ -94,8 +96,16 @@ QUALITY_DOMAINS = (
 # Small enough for a laptop.
 SMALL_DOMAINS = (Domain("cube-single-play", episode_limit=200),)
 
+# Known answers, for checking algorithms.
+TOY_TASKS = (
+    Task(Domain("toy-modes", episode_limit=1, chunk_length=1, toy=True), 1),
+    Task(Domain("toy-detour", episode_limit=130, chunk_length=2, toy=True), 1),
+)
+
 DOMAINS: dict[str, Domain] = {d.name: d for d in (*OGBENCH_DOMAINS, *QUALITY_DOMAINS, *SMALL_DOMAINS)}
-TASKS: dict[str, Task] = {t.name: t for d in DOMAINS.values() for t in (Task(d, n) for n in range(1, 6))}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (*(Task(d, n) for d in DOMAINS.values() for n in range(1, 6)), *TOY_TASKS)
+}
 
 
 def get_domain(name: str) -> Domain:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from envs import dataset
 from envs.evaluation import EpisodeResults, EvaluationPool, Policy
 from envs.tasks import Task
+from envs.toy import ToyWorld
 
 MOST_ENVIRONMENTS = 64
 """Environments in flight at a time; each is a process that shares its meshes with the others."""
@@ -61,6 +62,14 @@ class OGBenchWorld:
     def close(self) -> None:
         """Stop the workers."""
         self.pool.close()
+
+
+def open_world(task: Task, path: Path | None, environments: int) -> World:
+    """Open a task: on the dataset at `path`, stepping so many environments at a time; a toy needs neither."""
+    if task.domain.toy:
+        return ToyWorld(task)
+    assert path is not None, f"{task.name} needs a dataset"
+    return OGBenchWorld(task, path, environments)
 
 
 def environments_for(seeds: int, episodes: int) -> int:

@@ -1,0 +1,258 @@
+"""Toy tasks with known answers: what an algorithm must be able to do, checked in seconds and without a simulator.
+
+`toy-modes` is one decision with a behaviour of four modes of different reward: cloning gets their average, the best
+mode is the rarest, and the mean of the data's actions is no good either. `toy-detour` is a walk round a wall under a
+sparse reward: value must travel 24 decisions, against the straight line to the goal, through data of aimless walks of
+which none is long enough. Both scores, of cloning and of the optimum, are known (`cloning_score`, `optimal_score`).
+
+Data are made from a seed in milliseconds. Environments are vectorised: states are arrays of N episodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from envs.dataset import from_transitions
+from envs.evaluation import EpisodeResults, Policy
+from envs.tasks import Task
+
+Rows = dict[str, np.ndarray]
+"""Transitions in the form of `envs.dataset.from_transitions`."""
+
+
+class Toy(Protocol):
+    """An environment of N independent episodes; the state is the observation."""
+
+    def rows(self, rng: np.random.Generator) -> Rows:
+        """The dataset."""
+
+    def start(self, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+        """First states (N, O) of N episodes, each from a generator of its own."""
+
+    def step(self, states: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Next states (N, O), rewards (N,) and success (N,) in [0, 1] after actions (N, d)."""
+
+
+# -------------------------------------------------------------------------------------------------- toy-modes
+
+
+class Modes:
+    """One decision: the observation (cos θ, sin θ) says by how much four modes of action are turned.
+
+    Mode j is a Gaussian round a point m_j of the plane; the reward exp(-|a - m_0|² / 2 w²) is 1 at the first, rarest
+    mode's centre. The episode ends after one action, whose reward is its success.
+    """
+
+    centres = 0.7 * np.stack([f(np.deg2rad([0, 80, 160, 240])) for f in (np.cos, np.sin)], axis=-1)
+    """m_j at θ = 0, (4, 2)."""
+    probabilities = np.array([0.1, 0.3, 0.3, 0.3])
+    spread = 0.1
+    """Standard deviation of each coordinate of the actions of a mode."""
+    width = 0.5
+    """w."""
+    optimal_score = 1.0
+
+    def cloning_score(self) -> float:
+        """E[r] under the behaviour: a Gaussian bump seen through Gaussian noise is a wider, lower bump."""
+        variance = self.width**2 + self.spread**2
+        distance = ((self.centres - self.centres[0]) ** 2).sum(-1)
+        return float(self.probabilities @ np.exp(-distance / (2 * variance)) * self.width**2 / variance)
+
+    def best_mode_score(self) -> float:
+        """E[r] of cloning the best mode alone: where reweighting the data ends, without moving actions."""
+        return self.width**2 / (self.width**2 + self.spread**2)
+
+    def rows(self, rng):
+        """120 trajectories of 1 to 119 independent decisions; mask 0 everywhere, so nothing bootstraps."""
+        lengths = rng.permutation(np.arange(120)) + 1
+        states = observe(rng.uniform(0, 2 * np.pi, lengths.sum()))
+        actions = self.behaviour(states, rng)
+        next_states, rewards, _ = self.step(states, actions)
+        return rows(lengths, states, actions, rewards, np.zeros(len(states)), next_states)
+
+    def behaviour(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Actions (N, 2) as the data has them, clipped to the box."""
+        mode = rng.choice(len(self.centres), len(states), p=self.probabilities)
+        noise = self.spread * rng.standard_normal((len(states), 2))
+        return np.clip(turn(states, self.centres[mode]) + noise, -1, 1)
+
+    def start(self, rngs):
+        """θ uniform."""
+        return observe(np.array([rng.uniform(0, 2 * np.pi) for rng in rngs]))
+
+    def step(self, states, actions):
+        """The state stays; the reward is the success."""
+        distance = ((actions - turn(states, self.centres[:1])) ** 2).sum(-1)
+        rewards = np.exp(-distance / (2 * self.width**2))
+        return states, rewards, rewards
+
+
+def observe(angles: np.ndarray) -> np.ndarray:
+    """(cos θ, sin θ), (N, 2), of angles (N,)."""
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+
+
+def turn(states: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points (N, 2) or (1, 2) of the plane, turned by the angles whose cosines and sines are the states (N, 2)."""
+    cos, sin = states.T
+    x, y = points.T
+    return np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
+
+
+# ------------------------------------------------------------------------------------------------- toy-detour
+
+
+class Detour:
+    """A point in a square room that a wall from the top nearly divides: from the upper left to the upper right.
+
+    Actions are steps, at most `reach` long whatever their size; -1 a step until the point is at the goal. The data are
+    walks of at most 40 steps from anywhere, each holding a random direction for 6 steps on average, while the way from
+    start to goal takes 53.
+    """
+
+    beginning, goal = np.array([-0.7, 0.7]), np.array([0.7, 0.7])
+    radius = 0.2
+    """Distance from the goal at which it is reached."""
+    wall = np.array([0.2, -0.4])
+    """The wall's right lower corner; it is twice as wide as the first coordinate and goes up to the top."""
+    reach = 0.05
+    hold = 6
+    """Mean number of steps for which the behaviour keeps its direction."""
+    noise = 0.15
+    """Standard deviation of the noise on each coordinate of its actions."""
+    optimal_score = 1.0
+    cloning_score = 0.0
+
+    def optimal_steps(self) -> int:
+        """Steps of the shortest way: straight to the wall's corner, along its end, straight to the goal."""
+        corner = self.wall * [-1, 1]
+        way = [self.beginning, corner, self.wall, self.goal]
+        length = sum(np.linalg.norm(b - a) for a, b in zip(way[:-1], way[1:], strict=True)) - self.radius
+        return int(np.ceil(length / self.reach))
+
+    def rows(self, rng):
+        """1000 walks of 5 to 40 steps from points uniform over the room; solved where the observed state is at the goal."""
+        lengths = rng.integers(5, 41, 1000)
+        walks = self.walk(self.anywhere(len(lengths), rng), lengths.max(), rng)
+        kept = np.arange(lengths.max()) < lengths[:, None]
+        states, actions, next_states = (array[kept] for array in walks)
+        solved = self.at_goal(states)
+        return rows(lengths, states, actions, solved - 1.0, 1.0 - solved, next_states)
+
+    def walk(self, states: np.ndarray, steps: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Aimless walks from states (N, 2): states, actions and next states, each (N, steps, 2)."""
+        made = []
+        direction = observe(rng.uniform(0, 2 * np.pi, len(states)))
+        for _ in range(steps):
+            new = rng.uniform(size=(len(states), 1)) < 1 / self.hold
+            direction = np.where(new, observe(rng.uniform(0, 2 * np.pi, len(states))), direction)
+            actions = np.clip(direction + self.noise * rng.standard_normal(direction.shape), -1, 1)
+            next_states = self.step(states, actions)[0]
+            made.append((states, actions, next_states))
+            states = next_states
+        return tuple(np.stack(arrays, axis=1) for arrays in zip(*made, strict=True))
+
+    def anywhere(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Points (count, 2) uniform over the room outside the wall."""
+        points = rng.uniform(-1, 1, (4 * count, 2))
+        return points[~self.in_wall(points)][:count]
+
+    def start(self, rngs):
+        """The beginning, give or take a step."""
+        return np.stack([self.beginning + rng.uniform(-self.reach, self.reach, 2) for rng in rngs])
+
+    def step(self, states, actions):
+        """Each coordinate moves if it can: first x, then y."""
+        moves = self.reach * actions / np.maximum(1, np.linalg.norm(actions, axis=-1, keepdims=True))
+        for axis in (0, 1):
+            moved = states.copy()
+            moved[:, axis] = np.clip(states[:, axis] + moves[:, axis], -1, 1)
+            states = np.where(self.in_wall(moved)[:, None], states, moved)
+        solved = self.at_goal(states)
+        return states, solved - 1.0, solved.astype(float)
+
+    def in_wall(self, points: np.ndarray) -> np.ndarray:
+        """Whether points (N, 2) lie inside the wall, (N,)."""
+        return (np.abs(points[:, 0]) < self.wall[0]) & (points[:, 1] > self.wall[1])
+
+    def at_goal(self, points: np.ndarray) -> np.ndarray:
+        """Whether points (N, 2) are at the goal, (N,)."""
+        return np.linalg.norm(points - self.goal, axis=-1) < self.radius
+
+
+# ------------------------------------------------------------------------------------------------------ world
+
+TOYS: dict[str, Callable[[], Toy]] = {"toy-modes": Modes, "toy-detour": Detour}
+
+
+def rows(lengths, states, actions, rewards, masks, next_states) -> Rows:
+    """Name the columns of trajectories of these lengths, laid end to end."""
+    terminals = np.zeros(len(states))
+    terminals[np.cumsum(lengths) - 1] = 1
+    return dict(
+        observations=states.astype(np.float32),
+        actions=np.clip(actions, -1 + 1e-5, 1 - 1e-5).astype(np.float32),
+        rewards=rewards.astype(np.float32),
+        masks=masks.astype(np.float32),
+        terminals=terminals.astype(np.float32),
+        next_observations=next_states.astype(np.float32),
+    )
+
+
+class ToyWorld:
+    """A toy task opened for training; see `envs.world.World`. All episodes of all seeds are stepped together."""
+
+    def __init__(self, task: Task, seed: int = 0):
+        """Make the data from the seed."""
+        self.toy = TOYS[task.domain.name]()
+        self.limit = task.domain.episode_limit
+        made = self.toy.rows(np.random.default_rng(seed))
+        self.data = from_transitions(**made)
+        digest = hashlib.sha256(b"".join(made[name].tobytes() for name in sorted(made))).hexdigest()
+        self.source: dict[str, Any] = {
+            "name": task.dataset,
+            "fingerprint": f"sha256:{digest}",
+            "transitions": self.data.size,
+        }
+
+    def evaluate(
+        self,
+        policy: Policy,
+        seeds: Sequence[int],
+        episodes: int,
+        step: int,
+        active: Sequence[bool],
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> list[EpisodeResults | None]:
+        """Play `episodes` episodes for each seed; see `EvaluationPool.evaluate`. Episode i of a seed starts the same
+        way whatever is played beside it.
+        """
+        shape = (len(seeds), episodes)
+        ids = np.stack([*np.broadcast_arrays(np.array(seeds)[:, None], step, np.arange(episodes), 0)], axis=-1)
+        ids = ids.astype(np.uint32)
+        states = self.toy.start([np.random.default_rng(identity) for identity in ids.reshape(-1, 4)[:, :3]])
+        success, returns, lengths = np.zeros(states.shape[0]), np.zeros(states.shape[0]), np.zeros(states.shape[0], int)
+        playing = np.ones(states.shape[0], bool)
+        while playing.any():
+            observations = states.reshape(*shape, -1).astype(np.float32)
+            chunk = np.asarray(policy(observations, ids)).reshape(states.shape[0], -1, self.data.action_dim)
+            for actions in chunk.swapaxes(0, 1):
+                next_states, rewards, solved = self.toy.step(states, actions)
+                states = np.where(playing[:, None], next_states, states)
+                success = np.where(playing, solved, success)
+                returns += playing * rewards
+                lengths += playing
+                playing &= (solved < 1) & (lengths < self.limit)
+            ids[..., 3] += 1
+            if on_progress:
+                on_progress(int((~playing).sum()), len(playing))
+        columns = (array.reshape(shape) for array in (success, returns, lengths))
+        results = [EpisodeResults(*row) for row in zip(*columns, strict=True)]
+        return [result if on else None for result, on in zip(results, active, strict=True)]
+
+    def close(self) -> None:
+        """Nothing runs."""
