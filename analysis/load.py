@@ -376,6 +376,7 @@ def _write_cache(folder: Path, entries: dict[str, tuple[str, dict[str, Any], np.
                 measures=np.concatenate(blocks) if blocks else np.empty((0, len(MEASURES))),
                 counts=np.array([len(block) for block in blocks], dtype=np.int64),
             )
+        os.chmod(temporary, 0o644)
         os.replace(temporary, folder / CACHE_NAME)
     except OSError:
         # A folder that cannot be written is read again next time; nothing else depends on the cache.

@@ -148,7 +148,7 @@ def _caption(published: bool, own: str, level: str) -> str:
     source = {
         "domain": "Published rows: Reversal Q-Learning (arXiv 2606.17551), Table 1, means over five tasks.",
         "task": "Published columns: RQL from arXiv 2606.17551, Table 1; the others from the archive of "
-        "arXiv 2601.14234, 1M updates, 12 seeds.",
+        "arXiv 2601.14234, 1M updates, 12 seeds; TFQL and BDPO have no published figures per task.",
     }[level]
     parts = ["Success in percent."] + ([source] if published else [])
     return " ".join([*parts, f"Own figures (*): {own}"] if own else parts)
@@ -271,6 +271,11 @@ def _name(text: str, own: bool, header: str) -> str:
     return f"{label(text)}{'*' if own else ''}" if header == "agent" else text
 
 
+def _heads(table: Table, plain: Callable[[str], str]) -> list[str]:
+    """The header as printed; the task table has agents in it."""
+    return [plain(f"{label(head.rstrip('*'))}{'*' if head.endswith('*') else ''}") for head in table.header]
+
+
 def _printed(table: Table, bold: Callable[[str], str], plain: Callable[[str], str]) -> list[list[str]]:
     """The rows as texts, figures that are bold wrapped by `bold`, everything escaped by `plain`."""
     return [
@@ -290,7 +295,7 @@ def to_markdown(table: Table) -> str:
     def plain(text: str) -> str:
         return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
 
-    rows = [[plain(head) for head in table.header], ["---"] * len(table.header)]
+    rows = [_heads(table, plain), ["---"] * len(table.header)]
     rows += _printed(table, lambda text: f"**{text}**", plain)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     notes = [f"- {plain(note)}" for note in table.notes]
@@ -328,7 +333,7 @@ def _bare(item: str | Cell, part: str) -> str:
 def to_html(table: Table) -> str:
     """An HTML table; everything is escaped. Own rows have class "own"."""
     body = _printed(table, lambda text: f"<b>{text}</b>", html.escape)
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
+    head = "".join(f"<th>{name}</th>" for name in _heads(table, html.escape))
     lines = [
         ('<tr class="own">' if own else "<tr>") + "".join(f"<td>{text}</td>" for text in row) + "</tr>"
         for row, own in zip(body, table.own, strict=True)
@@ -371,9 +376,9 @@ def to_latex(table: Table, fragment: bool = False) -> str:
     """A booktabs table: a whole document, or with `fragment` the table alone (needs booktabs and graphicx)."""
     rows = _printed(table, lambda text: f"\\textbf{{{text}}}", _latex)
     align = "".join("l" if isinstance(item, str) else "r" for item in table.rows[0]) if table.rows else "l"
-    header = [_latex(name) for name in table.header]
+    header = _heads(table, _latex)
     if len(header) > 8:
-        header = [rf"\rotatebox{{60}}{{{name}}}" for name in header]
+        header = [rf"\rotatebox{{90}}{{{name}}}" for name in header]
     caption = _latex(" ".join([table.caption, *table.notes]))
     tall = len(rows) > 60
     body = [" & ".join(row) + r" \\" for row in rows]
@@ -410,7 +415,7 @@ def to_latex(table: Table, fragment: bool = False) -> str:
             r"\end{table}",
         ]
     if not fragment:
-        wide = "landscape," if len(header) > 8 else ""
+        wide = "landscape," if len(header) > 8 and len(rows) <= 30 else ""
         packages = [rf"\usepackage[{wide}margin=1.5cm]{{geometry}}"]
         packages += [rf"\usepackage{{{name}}}" for name in ("booktabs", "graphicx", "longtable")]
         lines = [r"\documentclass{article}", *packages, r"\begin{document}", *lines, r"\end{document}"]
