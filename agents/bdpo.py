@@ -7,8 +7,8 @@ trained through one step into V, never through the chain, slowly and every fifth
 Paper: Gao et al., arXiv 2502.04778; constants and order of updates as in its authors' code. Tuned: eta, pessimism.
 No values on OGBench are published (RQL, arXiv 2606.17551, reports BDPO without them), so these choices are ours:
 * OGBench's batches: y = R + γ^H m (...) on chunks flattened to one action, the validity v weighting each loss's terms.
-* Defaults as in the paper's AntMaze (maximum over next actions, LayerNorm on Q), but rewards unscaled, so that eta must
-  be found anew; behaviour policy 3e-4, 1M pretraining updates as RQL reports instead of 2M.
+* Defaults as in the paper's AntMaze (maximum over next actions, LayerNorm on Q), but rewards unscaled and the behaviour
+  policy's learning rate 3e-4; 1M pretraining updates, as RQL reports, instead of 2M.
 * Critics and initialisation of this repository (GELU, LayerNorm after it, Glorot, 4 x 512), where the paper has
   mish, LayerNorm before it, orthogonal, 3 x 256. The noise network keeps mish and the sinusoidal step embedding.
 * Constant learning rates; `decay_steps` gives the paper's cosine to 0 (there over 2M of each network's updates).
@@ -34,7 +34,7 @@ from agents.networks import MLP, ensemble_mean, ensemble_of, pessimistic
 class BDPOConfig(Config):
     """BDPO's hyperparameters; `learning_rate` is the critics'."""
 
-    eta: float = option(0.1, "η, weight of the KL to the behaviour policy: larger stays closer to the data", low=0)
+    eta: float = option(0.3, "η, weight of the KL to the behaviour policy: larger stays closer to the data", low=0)
     actor_learning_rate: float = option(1e-5, "Adam's step size of the actor", low=0)
     behaviour_learning_rate: float = option(3e-4, "Adam's step size of the behaviour policy", low=0)
     diffusion_steps: int = option(5, "steps of the reverse chain, K", low=1)

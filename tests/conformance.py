@@ -132,10 +132,11 @@ def trajectory_rows(distances=(1, 2, 3, 9, 9, 2)) -> dict:
 
 def filled_state(agent: Agent, numbers: dict) -> State:
     """A state whose networks are filled: numbers = {"critic": 1, "target critic": 2, ...}."""
-    state = agent.init(jax.random.PRNGKey(0))
+    rng = jax.random.PRNGKey(0)
+    state = jax.eval_shape(agent.init, rng)  # shapes are enough
     params = {name: fill(tree, numbers[name]) for name, tree in state.params.items()}
     targets = {name: fill(tree, numbers[f"target {name}"]) for name, tree in state.targets.items()}
-    return state.replace(params=params, targets=targets, optimizer=agent.optimizer().init(params))
+    return State(jnp.zeros((), int), rng, params, targets, agent.optimizer().init(params))
 
 
 def loss_and_gradient(agent: Agent, state: State, batch: Batch):
