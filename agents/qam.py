@@ -100,8 +100,8 @@ class QAM(Agent):
         return self.fast_actions(networks, observations, noise["next_latent"])
 
     def sample_actions(self, online, target, observations, rng):
-        z = jax.random.normal(rng, (observations.shape[0], self.chunk_dim))
-        return self.next_actions(online, observations, {"next_latent": z})
+        """As in the TD target, with fresh noise; of the draws, compilation keeps those that are used."""
+        return self.next_actions(online, observations, self.draw_noise(rng, observations.shape[0]))
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,3 @@ class QAME(QAM):
         if not self.config.edit:
             return base
         return edited_action(networks.edit, observations, base, noise["next_edit"], self.config.edit_scale)[0]
-
-    def sample_actions(self, online, target, observations, rng):
-        latent, edit = jax.random.normal(rng, (2, observations.shape[0], self.chunk_dim))
-        return self.next_actions(online, observations, {"next_latent": latent, "next_edit": edit})

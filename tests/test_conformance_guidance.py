@@ -66,7 +66,8 @@ def mean_value_gradient(agent, state, s, x, t):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [("CGQL", {}), ("CGQL", dict(inv_temp=0.0)), ("CGQL", dict(guidance_coef=1.0)), ("CGQL-M", {})]
+    ("name", "settings"),
+    [("CGQL", {}), ("CGQL", dict(inv_temp=0.0)), ("CGQL", dict(guidance_coef=1.0)), ("CGQL-M", {})],
 )
 def test_guided_sampling_follows_its_equation_step_by_step(name, settings):
     agent, state, s = make(name, **settings), filled_state(), c.sequence_batch().observations
