@@ -25,7 +25,7 @@ from agents.stochastic import TanhNormal, Temperature, entropy_loss, squashed_sa
 class DSRLConfig(Config):
     """DSRL's hyperparameters."""
 
-    noise_scale: float = option(1.0, "c: largest coordinate of a noise; smaller stays closer to the data's mode", low=0)
+    noise_scale: float = option(1.0, "c: largest coordinate of the noise that the policy gives the flow", low=0)
     target_entropy: float = option(-0.5, "𝓗 per action coordinate, held by the temperature")
     flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
 
