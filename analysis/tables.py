@@ -238,7 +238,7 @@ def _verdict(difference: Cell, published: Cell) -> str:
     if math.isnan(difference.low):
         return "one seed"
     # A figure printed without interval is a whole percent: half a percent of it is rounding.
-    slack = 0.005 if math.isnan(published.low) else 0.0
+    slack = 0.005 + 1e-9 if math.isnan(published.low) else 0.0
     if difference.low - slack <= 0 <= difference.high + slack:
         return "agrees"
     return "above" if difference.value > 0 else "below"
