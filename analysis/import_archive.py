@@ -250,7 +250,7 @@ def read_archive(path: str | Path, online: bool = False) -> Archive:
         if task in TASKS and label in LABELS:
             used = values[:evaluations]
             steps, seeds = np.indices(used.shape)
-            columns = {"agent": LABELS[label], "task": task, "domain": domain_of(task), "suite": "qam"}
+            columns: dict[str, Any] = {"agent": LABELS[label], "task": task, "domain": domain_of(task), "suite": "qam"}
             columns |= {"seed": seeds.ravel(), "step": (steps.ravel() + 1) * EVAL_EVERY, "success": used.ravel()}
             parts.append(pd.DataFrame(columns))
     if not parts:
