@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TASKS_PER_DOMAIN = 5
+DISAGREEMENTS = (
+    "Published sources disagree on QSM (cube-double: 33 in the RQL paper, 56 in the QAM archive).",
+    "Sources disagree on the training length of RQL, TFQL and BDPO (1M or 2M updates); the others have 1M.",
+    "No figure of Diffusion-QL on these tasks is published.",
+)
+"""Printed with every table that has published figures; results/published/README.md has them in full."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,8 @@ def _lines_table(
         for row, cell, best in zip(rows, cells, near_best(shown, bold), strict=True):
             row.append(dataclasses.replace(cell, bold=bool(best)))
     caption += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}."
-    return Table(name, caption, ["agent", "source", *columns], rows, [own for _, own in keys], list(notes))
+    said = [*notes, *(DISAGREEMENTS if any(not own for _, own in keys) else ())]
+    return Table(name, caption, ["agent", "source", *columns], rows, [own for _, own in keys], said)
 
 
 def reproduction_table(
@@ -218,7 +225,8 @@ def reproduction_table(
         rows.append([agent, where, str(row.seeds), mine, theirs, difference, _verdict(difference, theirs)])
     header = ["agent", "task or domain", "seeds", "own", "published", "difference", "verdict"]
     text = f"Own against published success in percent. {caption}".strip()
-    return Table("reproduction", text, header, rows, [False] * len(rows), list(notes))
+    said = [*notes, *(DISAGREEMENTS if rows else ())]
+    return Table("reproduction", text, header, rows, [False] * len(rows), said)
 
 
 def _difference(own: Cell, published: Cell) -> Cell:

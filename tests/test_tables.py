@@ -63,6 +63,13 @@ def test_the_published_table_is_printed_exactly() -> None:
     assert {row["agent"]: row["average"] for row in printed}["rql"] == "55.6"
 
 
+def test_what_published_sources_disagree_on_is_printed_with_them() -> None:
+    for text in (tables.to_markdown(domain_table()), tables.to_latex(task_table()), tables.to_html(domain_table())):
+        assert "disagree on QSM" in text and "training length of RQL" in text and "Diffusion-QL" in text
+    own = domain_table(scores_of({("rql", TASKS[0]): [0.5, 0.5]}), published=False)
+    assert own.notes == []
+
+
 def test_bold_in_the_published_table_is_within_95_percent_of_the_best_of_a_column() -> None:
     table = domain_table()
     column = table.header.index("puzzle-3x3-play")
