@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     outcomes: list[Outcome] = []
     if not options.report:
         make_folder(out)
-        outcomes = launch(runs)
+        outcomes = launch(runs, suite.runs_per_process)
     report(out, runs)
     return print_outcomes(outcomes)
 
@@ -135,14 +135,14 @@ def print_plan(runs: list[RunSpec]) -> None:
             console.print(f"data {path}: missing, {what}")
 
 
-def launch(runs: list[RunSpec]) -> list[Outcome]:
+def launch(runs: list[RunSpec], runs_per_process: int) -> list[Outcome]:
     """Prepare the data, then do every run that is not done."""
     waiting = [spec for spec in runs if not is_done(spec)]
     if len(waiting) < len(runs):
         console.print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already")
     for spec in {data_path(spec): spec for spec in waiting}.values():
         ensure_data(spec)
-    return run_locally(waiting, console)
+    return run_locally(waiting, console, runs_per_process)
 
 
 def report(out: Path, runs: list[RunSpec]) -> None:
@@ -168,7 +168,7 @@ def report(out: Path, runs: list[RunSpec]) -> None:
 
 def print_outcomes(outcomes: list[Outcome]) -> int:
     """Say what failed, last, and return the exit code."""
-    failed = [outcome for outcome in outcomes if outcome.code]
+    failed = [outcome for outcome in outcomes if outcome.reason]
     for outcome in failed:
         console.print(f"failed: {outcome.path}: {outcome.reason} (log: {outcome.path / 'log.txt'})", markup=False)
     return 1 if failed else 0

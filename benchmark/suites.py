@@ -72,6 +72,8 @@ class Suite:
     """Hyperparameters that differ from the published ones, for all agents."""
     agent_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The same for single agents."""
+    runs_per_process: int = 1
+    """Runs that one process does after another, where they are so short that starting a process counts."""
 
 
 SUITES = {

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -168,9 +169,25 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    spec = parse(arguments if arguments is not None else sys.argv[1:])
-    execute(spec)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["--specs"]:  # how a launcher starts runs: a file with a RunSpec a line
+        return execute_all([RunSpec.from_json(line) for line in Path(arguments[1]).read_text().splitlines()])
+    execute(parse(arguments))
     return 0
+
+
+def execute_all(specs: Sequence[RunSpec]) -> int:
+    """Do several runs one after the other; one that fails does not stop the rest. Returns the number that failed."""
+    failed = 0
+    for spec in specs:
+        try:
+            execute(spec)
+        except Exception as error:
+            failed += 1
+            if not isinstance(error, UserError):
+                traceback.print_exc()
+            print(f"error: {run_path(spec)}: {error}", file=sys.stderr)
+    return failed
 
 
 def parse(arguments: list[str]) -> RunSpec:
@@ -188,10 +205,7 @@ def parse(arguments: list[str]) -> RunSpec:
     parser.add_argument("--out", default="runs/single", help="folder for results (default: runs/single)")
     parser.add_argument("--data-dir", help="folder of datasets (default: $RQL_DATA_DIR or ~/.ogbench/data)")
     parser.add_argument("--generate", metavar="N", help="train on N generated transitions instead of published data")
-    parser.add_argument("--spec", help=argparse.SUPPRESS)  # how run_all.py starts a run: a whole RunSpec as JSON
     options = parser.parse_args(arguments)
-    if options.spec:
-        return RunSpec.from_json(options.spec)
     if not options.agent or not options.task:
         raise UserError("--agent and --task are needed; `python run_all.py --list` names them")
     return _spec_from(options)
