@@ -87,8 +87,14 @@ def ensemble_mean(values: Array) -> Array:
 
 
 def pessimistic(values: Array, pessimism: Array | float) -> Array:
-    """P_ρ: the ensemble's mean minus ρ population standard deviations, (E, B) to (B,)."""
-    return values.mean(axis=0) - pessimism * values.std(axis=0)
+    """P_ρ: the ensemble's mean minus ρ population standard deviations, (E, B) to (B,).
+
+    Where all members agree, which two do now and then to the last bit, the deviation has the gradient 0 instead of NaN.
+    """
+    variance = values.var(axis=0)
+    agree = variance == 0
+    deviation = jnp.where(agree, 0, jnp.sqrt(jnp.where(agree, 1, variance)))
+    return values.mean(axis=0) - pessimism * deviation
 
 
 def parameter_count(parameters: dict) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agents.fql import FQL
+from agents.networks import pessimistic
 from agents.rql import RQL
 from benchmark.configure import agent_class, agent_names
 from tests import conformance as c
@@ -92,3 +93,10 @@ def test_acting_gives_chunks_in_bounds_for_any_batch_size_and_depends_on_rng_alo
         assert chunks.shape == (size, 3, c.D)
         assert (jnp.abs(chunks) <= 1).all()
         np.testing.assert_array_equal(chunks, act(state, observations, jax.random.PRNGKey(1)))
+
+
+def test_pessimism_has_a_gradient_where_members_agree():
+    values = jnp.array([[1.0, 1.0], [1.0, 3.0]])
+    gradient = jax.grad(lambda v: pessimistic(v, 0.5).sum())(values)
+    np.testing.assert_allclose(gradient, [[0.5, 0.75], [0.5, 0.25]], rtol=1e-6)
+    np.testing.assert_allclose(pessimistic(values, 0.5), [1.0, 1.5])
