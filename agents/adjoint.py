@@ -15,10 +15,10 @@ from jax import Array
 from agents.flow import Field
 
 
-def schedule(steps: int) -> tuple[np.ndarray, np.ndarray]:
+def schedule(steps: int) -> tuple[Array, Array]:
     """Times t_i and noise scales σ_i, each (F,)."""
     i = np.arange(steps)
-    return i / steps, np.sqrt(2 * (steps - i + 1) / (i + 1))
+    return jnp.asarray(i / steps), jnp.asarray(np.sqrt(2 * (steps - i + 1) / (i + 1)))
 
 
 def at(field: Field, x: Array, t: Array | float) -> Array:
@@ -26,9 +26,9 @@ def at(field: Field, x: Array, t: Array | float) -> Array:
     return field(x, jnp.full_like(x[:, :1], t))
 
 
-def along(field: Field, states: Array, times: np.ndarray) -> Array:
+def along(field: Field, states: Array, times: Array) -> Array:
     """Velocities (n, B, A) at states (n, B, A), each with its time (n,), in one batch."""
-    return jax.vmap(lambda x, t: at(field, x, t))(states, jnp.asarray(times, states.dtype))
+    return jax.vmap(lambda x, t: at(field, x, t))(states, times)
 
 
 def rollout(fast: Field, base: Field, x: Array, noise: Array) -> tuple[Array, Array]:
@@ -47,8 +47,7 @@ def rollout(fast: Field, base: Field, x: Array, noise: Array) -> tuple[Array, Ar
         x_next = x + h * (2 * velocity - x / (t + h)) + h**0.5 * sigma * xi
         return x_next, (x, velocity)
 
-    constants = (jnp.asarray(t[:-1], x.dtype), jnp.asarray(sigma[:-1], x.dtype))
-    x, (states, velocities) = jax.lax.scan(step, x, (*constants, noise[:-1]))
+    x, (states, velocities) = jax.lax.scan(step, x, (t[:-1], sigma[:-1], noise[:-1]))
     end = x + h * at(base, x, t[-1])
     return jnp.concatenate([states, x[None], end[None]]), velocities
 
@@ -77,7 +76,7 @@ def matching_loss(fast: Field, base: Field, states: Array, adjoints: Array) -> A
     With states and adjoints (F, B, A). Least at u_f = ū_s - (σ_i² / 2) ã_i.
     """
     t, sigma = schedule(len(states))
-    sigma = jnp.asarray(sigma, states.dtype)[:, None, None]
+    sigma = sigma[:, None, None]
     error = 2 / sigma * (along(fast, states, t) - along(base, states, t)) + sigma * adjoints
     return (error**2).sum(axis=(0, 2)).mean()
 
@@ -88,6 +87,6 @@ def path_penalty(velocities: Array, base: Field, states: Array) -> Array:
     Without the factor h that a path KL has, as in the authors' code; the last step does not count.
     """
     t, sigma = schedule(len(states) - 1)
-    sigma = jnp.asarray(sigma, states.dtype)[:-1, None, None]
+    sigma = sigma[:-1, None, None]
     error = velocities - along(base, states[:-2], t[:-1])
     return (2 / sigma**2 * error**2).sum(axis=(0, 2))
