@@ -6,6 +6,8 @@ for each network, let a later loss see what an earlier one has changed, and upda
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import optax
 from jax import Array
@@ -28,7 +30,7 @@ class AlternatingAgent(Agent):
         """As `Agent.init`, with one optimiser state a network."""
         state = super().init(rng)
         optimizer = {name: adam.init(state.params[name]) for name, adam in self.optimizers().items()}
-        return state.replace(optimizer=optimizer)
+        return dataclasses.replace(state, optimizer=optimizer)
 
     def noise(self, state: State, batch: Batch) -> dict[str, Array]:
         """All arrays of `draws` for this update; what an update leaves unused costs nothing once compiled."""
@@ -42,7 +44,8 @@ class AlternatingAgent(Agent):
         """
         fixed, target = self.bind(state.params), self.bind(state.targets)
         rates = self.target_rates(state.step + 1)
-        params, targets, optimizer, metrics = (dict(state.params), dict(state.targets), dict(state.optimizer), {})
+        params, targets, optimizer = dict(state.params), dict(state.targets), dict(state.optimizer)
+        metrics: dict[str, Array] = {}
         for name, loss in losses.items():
 
             def objective(trained):
@@ -54,4 +57,4 @@ class AlternatingAgent(Agent):
             if name in targets:
                 targets[name] = track(state.targets[name], params[name], rates[name])
             metrics |= {f"{name}_loss": value, **extra}
-        return state.replace(params=params, targets=targets, optimizer=optimizer), metrics
+        return dataclasses.replace(state, params=params, targets=targets, optimizer=optimizer), metrics

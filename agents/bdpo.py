@@ -11,7 +11,8 @@ No values on OGBench are published (RQL, arXiv 2606.17551, reports BDPO without 
   policy's learning rate 3e-4; 1M pretraining updates, as RQL reports, instead of 2M.
 * Critics and initialisation of this repository (GELU, LayerNorm after it, Glorot, 4 x 512), where the paper has
   mish, LayerNorm before it, orthogonal, 3 x 256. The noise network keeps mish and the sinusoidal step embedding.
-* Constant learning rates; `decay_steps` gives the paper's cosine to 0 (there over 2M of each network's updates).
+* The full update is the last of each five, the paper's the first. Constant learning rates; `decay_steps`
+  gives the paper's cosine to 0 (there over 2M of each network's updates).
 """
 
 from __future__ import annotations
@@ -116,14 +117,14 @@ class BDPO(AlternatingAgent):
         return self.config.pretraining_steps
 
     def cycle(self, step):
-        """Cloning; then critics only; then, in the first of every few updates, the actor and behaviour policy too."""
+        """Cloning; then critics only; then, in the last of every few updates, the actor and behaviour policy too."""
         start, warm, every = self.pretraining_steps, self.config.critic_warmup, self.config.actor_every
         if step < start:
             return ("pretrain",), start
         if step < start + warm:
             return ("update_critics",), start + warm
         done = (step - start - warm) % every
-        pattern = ("update", *["update_critics"] * (every - 1))
+        pattern = (*["update_critics"] * (every - 1), "update")
         return pattern[done:] + pattern[:done], None
 
     def pretrain(self, state, batch):
