@@ -86,7 +86,8 @@ class DSRL(Agent):
     def policy_losses(self, train, fixed, batch, noise):
         """L_π = mean (α log π(y) - Z(s, c y)), and L_α; the density is that of the unscaled y."""
         s = batch.observations
-        y, log_density = squashed_sample(*train.noise_policy(s), noise["policy"])
+        mean, log_std = train.noise_policy(s)
+        y, log_density = squashed_sample(mean, log_std, noise["policy"])
         value = ensemble_mean(fixed.noise_critic(s, self.config.noise_scale * y))
         target_entropy = self.config.target_entropy * self.chunk_dim
         return dict(
@@ -96,7 +97,8 @@ class DSRL(Agent):
 
     def steered(self, online, target, observations, noise):
         """Φ_ū(s, c y) with y ~ π(s): the online noise policy on the target flow."""
-        y, _ = squashed_sample(*online.noise_policy(observations), noise)
+        mean, log_std = online.noise_policy(observations)
+        y, _ = squashed_sample(mean, log_std, noise)
         return self.integrate(target, observations, self.config.noise_scale * y)
 
     def integrate(self, networks, observations, latent):

@@ -63,7 +63,8 @@ def temperature_loss(temperature: Array, log_density: Array, target_entropy: Arr
 
 def edited_action(policy, observations: Array, base: Array, noise: Array, scale) -> tuple[Array, Array]:
     """clip(f + c y, -1, 1), (B, A), and the log-density (B,) of y, with f the base actions and y ~ policy(s, f)."""
-    y, log_density = squashed_sample(*policy(observations, base), noise)
+    mean, log_std = policy(observations, base)
+    y, log_density = squashed_sample(mean, log_std, noise)
     return jnp.clip(base + scale * y, -1, 1), log_density
 
 
