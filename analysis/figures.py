@@ -168,8 +168,9 @@ def _figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> t
 
 
 def _text(name: str) -> str:
-    """Return a name as matplotlib should print it: a dollar sign is no formula."""
-    return label(name).replace("$", r"\$")
+    """Return an agent's name as matplotlib should print it: a dollar sign is no formula, a long name is cut."""
+    text = label(name)
+    return (text if len(text) <= 24 else f"{text[:23]}…").replace("$", r"\$")
 
 
 def _short(task: str) -> str:

@@ -1,0 +1,371 @@
+"use strict";
+// Everything shown comes from the JSON in #data and goes into the page as text nodes, never as markup.
+// Rows are objects made once; only the page of a table that is looked at becomes elements.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const PAGE = 50;
+const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F"];
+const SVG = "http://www.w3.org/2000/svg";
+
+function add(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+const h = (tag, attributes = {}, ...children) => add(document.createElement(tag), attributes, children);
+const s = (tag, attributes = {}, ...children) => add(document.createElementNS(SVG, tag), attributes, children);
+
+const known = (value) => value !== null && value !== undefined && value !== "";
+const fixed = (digits) => (value) => (known(value) ? value.toFixed(digits) : "–");
+const count = (value) => (known(value) ? value.toLocaleString("en") : "–");
+const short = (value) => (known(value) ? Number(value.toPrecision(4)).toString() : "–");
+const hours = (seconds) => (known(seconds) ? (seconds / 3600).toFixed(2) : "–");
+
+// One table: a filter box, a choice for each column that says so, headers that sort, pages of 50 rows.
+// Columns: {name, text(row), value(row) to sort by, number, choose, minor, cell(row) for its own element}.
+class Table {
+  constructor(place, name, rows, columns, order = null) {
+    this.rows = rows;
+    this.columns = columns;
+    this.order = order;
+    this.page = 0;
+    this.words = "";
+    this.chosen = new Map();
+    this.texts = null;
+    this.body = h("tbody");
+    this.said = h("span", { role: "status" });
+    this.back = h("button", { type: "button", onclick: () => this.turn(-1) }, "Previous");
+    this.next = h("button", { type: "button", onclick: () => this.turn(1) }, "Next");
+    this.heads = columns.map((column, index) => {
+      const button = h("button", { type: "button", onclick: () => this.sort(index) }, column.name);
+      return h("th", { scope: "col", class: this.classes(column, index) }, button);
+    });
+    const table = h("table", {}, h("thead", {}, h("tr", {}, ...this.heads)), this.body);
+    place.replaceChildren(
+      this.tools(name),
+      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, table),
+      h("div", { class: "pager" }, this.back, this.next, this.said),
+    );
+    this.update();
+  }
+
+  tools(name) {
+    const type = (event) => { this.words = event.target.value; this.page = 0; this.update(); };
+    const box = h("input", { type: "search", placeholder: "words, e.g. rql cube", autocomplete: "off", oninput: type });
+    const tools = h("div", { class: "tools" }, h("label", {}, `Filter ${name}`, box));
+    for (const column of this.columns.filter((column) => column.choose)) {
+      const values = [...new Set(this.rows.map(column.text))];
+      if (values.length < 2) continue;
+      const pick = (event) => {
+        if (event.target.value === "") this.chosen.delete(column);
+        else this.chosen.set(column, values[Number(event.target.value)]);
+        this.page = 0;
+        this.update();
+      };
+      const options = values.map((value, index) => h("option", { value: index }, value || "–"));
+      tools.append(h("label", {}, column.name, h("select", { onchange: pick }, h("option", { value: "" }, "all"), ...options)));
+    }
+    return tools;
+  }
+
+  classes(column, index) {
+    return [column.number && "number", column.wide && "wide", column.minor && "minor", index === 0 && "first"].filter(Boolean).join(" ");
+  }
+
+  sort(index) {
+    const descending = this.order && this.order[0] === index ? !this.order[1] : Boolean(this.columns[index].number);
+    this.order = [index, descending];
+    this.page = 0;
+    this.update();
+  }
+
+  turn(by) {
+    this.page += by;
+    this.draw();
+  }
+
+  update() {
+    const words = this.words.toLowerCase().split(/\s+/).filter(Boolean);
+    if (words.length && !this.texts) {
+      this.texts = new Map(this.rows.map((row) => [row, this.columns.map((c) => c.text(row)).join(" ").toLowerCase()]));
+    }
+    const fits = (row) =>
+      [...this.chosen].every(([column, value]) => column.text(row) === value) &&
+      words.every((word) => this.texts.get(row).includes(word));
+    this.shown = this.chosen.size || words.length ? this.rows.filter(fits) : this.rows.slice();
+    if (this.order) {
+      const [index, descending] = this.order;
+      const value = this.columns[index].value || this.columns[index].text;
+      const sign = descending ? -1 : 1;
+      // Rows without a value stand last in either direction.
+      this.shown.sort((a, b) => {
+        const [x, y] = [value(a), value(b)];
+        if (!known(x) || !known(y)) return known(y) - known(x);
+        return sign * (typeof x === "number" ? x - y : x < y ? -1 : x > y ? 1 : 0);
+      });
+    }
+    this.heads.forEach((head, index) => {
+      if (this.order && this.order[0] === index) head.setAttribute("aria-sort", this.order[1] ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+    });
+    this.draw();
+  }
+
+  draw() {
+    const first = this.page * PAGE;
+    const rows = this.shown.slice(first, first + PAGE);
+    this.body.replaceChildren(...rows.map((row) => h("tr", {}, ...this.columns.map((column, index) => {
+      const content = column.cell ? column.cell(row) : column.text(row);
+      const classes = [this.classes(column, index), column.mark ? column.mark(row) : ""].filter(Boolean).join(" ");
+      return h(index ? "td" : "th", { class: classes || null, scope: index ? null : "row" }, content);
+    }))));
+    this.back.disabled = this.page === 0;
+    this.next.disabled = first + PAGE >= this.shown.length;
+    const all = this.rows.length;
+    const of = this.shown.length === all ? count(all) : `${count(this.shown.length)} (of ${count(all)})`;
+    this.said.textContent = rows.length ? `${count(first + 1)}–${count(first + rows.length)} of ${of}` : `none of ${count(all)}`;
+  }
+}
+
+const runs = data.runs.map((values, index) => {
+  const run = Object.fromEntries(data.fields.map((field, i) => [field, values[i]]));
+  for (const [field, pool] of Object.entries(data.pools)) run[field] = pool[run[field]];
+  run.index = index;
+  return run;
+});
+const byPath = new Map(runs.map((run) => [run.run, run]));
+
+const link = (run) => h("a", { href: `#run=${encodeURIComponent(run.run)}` }, run.agent || run.run);
+const stateMark = (run) => (run.state === "done" && !run.diverged.length ? "" : "bad");
+const stateText = (run) => (run.state === "done" && run.diverged.length ? "diverged" : run.state);
+
+function withInterval(cell) {
+  if (!cell || !known(cell.mean)) return "–";
+  if (!known(cell.low)) return cell.mean.toFixed(3);
+  return h("span", {}, cell.mean.toFixed(3), h("span", { class: "interval" }, `${cell.low.toFixed(2)}–${cell.high.toFixed(2)}`));
+}
+
+function groupsTable(place) {
+  const columns = [
+    { name: "agent", text: (row) => row.agent, cell: (row) => row.source === "own" ? row.agent : h("span", { class: "theirs" }, row.agent) },
+    { name: "source", text: (row) => row.source, choose: true, minor: true },
+    ...data.groups.columns.map((name, index) => ({
+      name,
+      number: true,
+      text: (row) => fixed(3)(row.cells[index] && row.cells[index].mean),
+      value: (row) => row.cells[index] && row.cells[index].mean,
+      cell: (row) => withInterval(row.cells[index]),
+      mark: (row) => (row.cells[index] && row.cells[index].best ? "best" : ""),
+    })),
+  ];
+  new Table(place, "agents", data.groups.rows, columns);
+}
+
+function tasksTable(place) {
+  const number = (name, field, minor) => ({ name, number: true, minor, text: (row) => fixed(3)(row[field]), value: (row) => row[field] });
+  new Table(place, "results by task", data.tasks, [
+    { name: "agent", text: (row) => row.agent, choose: true },
+    { name: "task", text: (row) => row.task, choose: true, wide: true },
+    { ...number("success", "mean"), mark: (row) => (row.best ? "best" : "") },
+    number("low", "low", true),
+    number("high", "high", true),
+    { name: "seeds", number: true, minor: true, text: (row) => String(row.seeds), value: (row) => row.seeds },
+    number("published", "published"),
+    number("difference", "difference"),
+  ]);
+}
+
+function runsTable(place) {
+  new Table(place, "runs", runs, [
+    { name: "agent", text: (run) => run.agent, choose: true, cell: link },
+    { name: "task", text: (run) => run.task, choose: true, wide: true },
+    { name: "seeds", text: (run) => run.seeds, value: (run) => run.firstSeed },
+    { name: "state", text: stateText, choose: true, mark: stateMark },
+    { name: "success", number: true, text: (run) => fixed(3)(run.success), value: (run) => run.success },
+    { name: "steps", number: true, minor: true, text: (run) => count(run.step), value: (run) => run.step },
+    { name: "updates/s", number: true, minor: true, text: (run) => fixed(1)(run.rate), value: (run) => run.rate },
+    { name: "hours", number: true, minor: true, text: (run) => hours(run.seconds), value: (run) => run.seconds },
+    { name: "commit", minor: true, text: (run) => commit(run.made), choose: true },
+    { name: "suite", minor: true, text: (run) => run.suite, choose: true },
+  ]);
+}
+
+// A run of two commits has both, joined by "+".
+function commit(made) {
+  if (!made.commit) return "";
+  return made.commit.split("+").map((part) => part.slice(0, 8)).join("+") + (made.clean ? "" : ", changed");
+}
+
+function failuresTable(place) {
+  const rows = [];
+  for (const run of runs) {
+    if (run.state === "unreadable" || run.state === "failed") rows.push({ run, kind: run.state, text: run.error || "no reason recorded" });
+    else if (run.state !== "done") rows.push({ run, kind: run.state, text: `at step ${count(run.step)} of ${count(run.steps)}, last heard of ${run.updated || "never"}` });
+    for (const [seed, step] of run.diverged) rows.push({ run, kind: "diverged", text: `seed ${seed} at step ${count(step)}` });
+  }
+  if (!rows.length) {
+    place.replaceChildren(h("p", {}, "None."));
+    return;
+  }
+  new Table(place, "failures", rows, [
+    { name: "run", text: (row) => `${row.run.agent} ${row.run.task} ${row.run.seeds}`.trim() || row.run.run, cell: (row) => link(row.run) },
+    { name: "task", text: (row) => row.run.task, minor: true, choose: true, wide: true },
+    { name: "seeds", text: (row) => row.run.seeds, value: (row) => row.run.firstSeed },
+    { name: "what", text: (row) => row.kind, choose: true, mark: () => "bad" },
+    { name: "reason", text: (row) => row.text, wide: true },
+  ]);
+}
+
+function ticks(low, high, most) {
+  const span = high - low || Math.abs(high) || 1;
+  const power = 10 ** Math.floor(Math.log10(span / most));
+  const step = [1, 2, 5, 10].map((k) => k * power).find((size) => span / size <= most);
+  const made = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * span; k += 1) made.push(k * step);
+  return made;
+}
+
+function steps(value) {
+  if (value >= 1e6) return `${short(value / 1e6)}M`;
+  return value >= 1e3 ? `${short(value / 1e3)}k` : String(value);
+}
+
+// series: [{name, steps, values}]; a missing value breaks the line. From two series on, their mean is drawn too.
+function chart(title, series, zero) {
+  const [W, H, L, R, T, B] = [340, 200, 46, 8, 22, 24];
+  const values = series.flatMap((one) => one.values).filter(known);
+  const points = series.flatMap((one) => one.steps);
+  if (!values.length) return null;
+  // Not Math.max(...values): a long curve would exceed the number of arguments that a call may have.
+  const least = (list) => list.reduce((a, b) => Math.min(a, b));
+  const most = (list) => list.reduce((a, b) => Math.max(a, b));
+  let [low, high] = [zero ? 0 : least(values), most(values)];
+  if (low === high) [low, high] = [low - (zero ? 0 : 0.5), high + (zero ? 0.1 : 0.5)];
+  const [start, end] = [least(points), most(points)];
+  const x = (step) => L + (end === start ? 0.5 : (step - start) / (end - start)) * (W - L - R);
+  const y = (value) => H - B - ((value - low) / (high - low)) * (H - T - B);
+  const svg = s("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${title} against gradient steps` });
+  svg.append(s("text", { x: L, y: 13 }, title));
+  for (const tick of ticks(low, high, 5)) {
+    svg.append(s("line", { class: "grid", x1: L, x2: W - R, y1: y(tick), y2: y(tick) }));
+    svg.append(s("text", { x: L - 5, y: y(tick) + 4, "text-anchor": "end" }, short(tick)));
+  }
+  for (const tick of ticks(start, end, 4)) svg.append(s("text", { x: x(tick), y: H - 8, "text-anchor": "middle" }, steps(tick)));
+  const line = (one, attributes) => {
+    let piece = [];
+    const flush = () => {
+      if (piece.length === 1) svg.append(s("circle", { cx: piece[0][0], cy: piece[0][1], r: 2.5, fill: attributes.stroke || "#1f2328" }));
+      if (piece.length > 1) svg.append(s("polyline", { ...attributes, points: piece.map((p) => p.map((c) => c.toFixed(1)).join(",")).join(" ") }, s("title", {}, one.name)));
+      piece = [];
+    };
+    one.values.forEach((value, i) => (known(value) ? piece.push([x(one.steps[i]), y(value)]) : flush()));
+    flush();
+  };
+  series.forEach((one, index) => line(one, look(index)));
+  if (series.length > 1) line(mean(series), { class: "mean" });
+  return h("figure", { class: "chart" }, svg);
+}
+
+const look = (index) => ({ stroke: COLOURS[index % COLOURS.length], "stroke-dasharray": index < COLOURS.length ? null : "4 2" });
+
+// The mean at the steps that all series have.
+function mean(series) {
+  const tables = series.map((one) => new Map(one.steps.map((step, i) => [step, one.values[i]])));
+  const shared = series[0].steps.filter((step) => tables.every((table) => known(table.get(step))));
+  const values = shared.map((step) => tables.reduce((sum, table) => sum + table.get(step), 0) / tables.length);
+  return { name: "mean", steps: shared, values };
+}
+
+function seriesOf(run, measure) {
+  const scale = measure === "success" ? 1000 : 1;
+  const place = ["success", "return", "length"].indexOf(measure);
+  return run.curves.map(([seed, at, ...measures]) => ({
+    name: `seed ${seed}`,
+    steps: data.steps[at],
+    values: measures[place].map((value) => (known(value) ? value / scale : null)),
+  }));
+}
+
+function list(title, entries) {
+  const rows = entries.filter(([, value]) => known(value)).flatMap(([name, value]) => [
+    h("dt", {}, name),
+    h("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value)),
+  ]);
+  return h("div", {}, h("h3", {}, title), rows.length ? h("dl", {}, ...rows) : h("p", { class: "quiet" }, "None recorded."));
+}
+
+function key(series) {
+  const sample = (attributes) => s("svg", { width: 22, height: 8, class: "chart", "aria-hidden": "true" }, s("polyline", { points: "0,4 22,4", ...attributes }));
+  const items = series.map((one, index) => h("li", {}, sample(look(index)), one.name));
+  if (series.length > 1) items.push(h("li", {}, sample({ class: "mean" }), "mean"));
+  return h("ul", { class: "key chart" }, ...items);
+}
+
+function numbers(run) {
+  const details = h("details", {}, h("summary", {}, "Evaluations as numbers"));
+  details.addEventListener("toggle", () => {
+    if (details.childElementCount > 1) return;
+    const [success, returns, length] = ["success", "return", "length"].map((measure) => seriesOf(run, measure));
+    const rows = success.flatMap((one, k) => one.steps.map((step, i) => ({
+      seed: run.curves[k][0], step, success: one.values[i], return: returns[k].values[i], length: length[k].values[i],
+    })));
+    const column = (name, write) => ({ name, number: true, text: (row) => write(row[name]), value: (row) => row[name] });
+    const place = h("div");
+    details.append(place);
+    new Table(place, "evaluations", rows, [column("step", count), column("seed", String), column("success", fixed(3)), column("return", short), column("length", short)]);
+  });
+  return details;
+}
+
+function showRun(run) {
+  const place = document.getElementById("run");
+  const heading = h("h2", { tabindex: "-1" }, `${run.agent || "unreadable run"} ${run.task}`);
+  const evaluated = seriesOf(run, "success");
+  const training = Object.entries(run.training || {}).map(([metric, series]) => chart(metric, series.map(([seed, at, values]) => ({ name: `seed ${seed}`, steps: at, values })), false));
+  const charts = [
+    chart("success", evaluated, true),
+    chart("return", seriesOf(run, "return"), false),
+    chart("episode length", seriesOf(run, "length"), false),
+  ].filter((one) => one !== null);
+  const made = run.made;
+  const failed = run.error || run.diverged.length;
+  const parts = [
+    heading,
+    h("p", { class: "quiet" }, h("code", {}, run.run), " · ", h("a", { href: "#runs" }, "back to all runs")),
+    failed ? h("p", { class: "note" }, run.error || "", run.diverged.map(([seed, step]) => ` Seed ${seed} diverged at step ${count(step)}.`).join("")) : null,
+    charts.length ? h("div", {}, h("h3", {}, "Curves"), key(evaluated), h("div", { class: "charts" }, ...charts), numbers(run)) : h("p", {}, "Not evaluated yet."),
+    training.length ? h("details", {}, h("summary", {}, "Training metrics"), h("div", { class: "charts" }, ...training.filter((one) => one !== null))) : null,
+    h("div", { class: "details" },
+      list("State", [["state", run.state], ["seeds", run.seeds], ["steps", `${count(run.step)} of ${count(run.steps)}`], ["updates per second", run.rate], ["hours", run.seconds === null ? null : hours(run.seconds)], ["started", run.started], ["updated", run.updated]]),
+      list("Hyperparameters", Object.entries(run.hyperparameters)),
+      list("Protocol", Object.entries(run.protocol)),
+      list("Provenance", Object.entries(made).filter(([name]) => name !== "versions")),
+      list("Versions", Object.entries(made.versions)),
+    ),
+    run.command ? h("div", {}, h("h3", {}, "Command"), h("pre", {}, run.command)) : null,
+  ];
+  place.replaceChildren(...parts.filter((part) => part !== null));
+  place.hidden = false;
+  heading.focus({ preventScroll: true });
+  place.scrollIntoView();
+}
+
+function follow() {
+  const named = location.hash.startsWith("#run=");
+  let run = null;
+  try {
+    run = named ? byPath.get(decodeURIComponent(location.hash.slice(5))) : null;
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error; // a mistyped address names no run
+  }
+  if (run) showRun(run);
+  else document.getElementById("run").hidden = true;
+}
+
+const makers = { groups: groupsTable, tasks: tasksTable, runs: runsTable, failures: failuresTable };
+for (const place of document.querySelectorAll("[data-table]")) makers[place.dataset.table](place);
+addEventListener("hashchange", follow);
+follow();
