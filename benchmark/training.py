@@ -45,8 +45,10 @@ def run_segment(
 
     def segment(agent, state):
         def one_cycle(state, _):
+            metrics: dict[str, Array] = {}
             for name in cycle:
-                state, metrics = getattr(agent, name)(state, sample(agent, state, data))
+                state, new = getattr(agent, name)(state, sample(agent, state, data))
+                metrics |= new
             return state, metrics
 
         state, metrics = jax.lax.scan(one_cycle, state, length=length // len(cycle))
