@@ -493,9 +493,9 @@ def _diverged(usable: pd.DataFrame, data: pd.DataFrame, policy: str, notes: list
 def _evaluation_steps(row: Any, own: pd.DataFrame) -> list[int]:
     """The steps at which the run's seeds were evaluated: by its protocol as far as it got, and any seed's."""
     every = int(row.protocol.get("eval_every") or row.steps or 0)
-    planned = set(range(every, row.step + 1, every)) if every else set()
+    planned = set(range(every, int(row.step) + 1, every)) if every else set()
     if row.state == "done" and row.steps:
-        planned.add(row.steps)
+        planned.add(int(row.steps))
     return sorted(planned | set(own["step"].tolist()))
 
 

@@ -127,10 +127,10 @@ def print_plan(runs: list[RunSpec]) -> None:
             table.add_row(spec.agent, spec.task, seeds, f"{spec.protocol.steps:,}", "done" if finished else "to do")
     if len(runs) <= 60:
         console.print(table)
-    seeds = sum(len(spec.seeds) for spec in runs)
-    console.print(f"{len(runs)} runs of {seeds} seeds in all; {done} done, {len(runs) - done} to do")
+    count = sum(len(spec.seeds) for spec in runs)
+    console.print(f"{len(runs)} runs of {count} seeds in all; {done} done, {len(runs) - done} to do")
     for path, spec in {data_path(spec): spec for spec in runs}.items():
-        if not path.exists():
+        if path is not None and not path.exists():
             what = f"would be generated ({spec.data.transitions:,} transitions)" if spec.data else "would be downloaded"
             console.print(f"data {path}: missing, {what}")
 
@@ -152,7 +152,8 @@ def report(out: Path, runs: list[RunSpec]) -> None:
     from analysis.tables import print_summary, write_tables
 
     started = time.perf_counter()
-    found = comparable(load_runs(out))
+    loaded = load_runs(out)
+    found = comparable(loaded)
     if found.evaluations.empty:
         console.print("no finished run to report yet")
         return
@@ -160,7 +161,7 @@ def report(out: Path, runs: list[RunSpec]) -> None:
     for note in found.notes:
         console.print(f"note: {note}", markup=False)
     folder = out / "report"
-    paths = [*write_tables(found.evaluations, folder), *write_figures(found.evaluations, folder)]
+    paths = [*write_tables(found.evaluations, folder), *write_figures(found.evaluations, folder, runs=loaded.runs)]
     console.print(f"written in {time.perf_counter() - started:.0f} s:")
     for path in paths:
         console.print(f"  {path}", markup=False)

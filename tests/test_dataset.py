@@ -140,7 +140,7 @@ def write(path, **changes):
 def test_a_truncated_file_is_named(tmp_path):
     path = write(tmp_path / "cut.npz")
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match="cut.npz is damaged or incomplete"):
+    with pytest.raises(UserError, match=r"cut\.npz is damaged or incomplete"):
         read_rows(path)
 
 

@@ -152,6 +152,15 @@ def test_a_run_of_which_every_seed_diverged_at_once_still_counts(tmp_path: Path)
     assert scores[["seed", "score", "step"]].to_numpy().tolist() == [[0, 0, 1000], [1, 0, 1000]]
 
 
+def test_a_diverged_run_beside_one_that_cannot_be_read(tmp_path: Path) -> None:
+    write_run(tmp_path, "rql", seeds=(0, 1), success=0.8, steps=1200, eval_every=400, diverged={1: 700})
+    broken = write_run(tmp_path, "fql")
+    (broken / "status.json").write_text("{")
+    selection = comparable(load_runs(tmp_path))
+    assert set(selection.evaluations["agent"]) == {"rql"}
+    assert any("not readable: 1" in note for note in selection.notes), selection.notes
+
+
 def test_different_experiments_are_kept_apart_by_suite_or_number(tmp_path: Path) -> None:
     write_run(tmp_path / "a", "rql", success=0.2, hyperparameters={"alpha": 3})
     write_run(tmp_path / "b", "rql", success=0.4, hyperparameters={"alpha": 10})
