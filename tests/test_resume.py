@@ -1,0 +1,76 @@
+"""A run that is killed in the middle of real training and evaluation ends with the records of one that was not."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmark.records import read_json
+from benchmark.suites import Generated, Protocol
+from benchmark.train import RunSpec, run_path
+
+ROOT = Path(__file__).parent.parent
+PROTOCOL = Protocol(steps=1200, eval_every=600, eval_episodes=4, eval_first=True, log_every=100, checkpoint_every=300)
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    settings = dict(hidden=[16, 16], flow_steps=2, batch_size=16)
+    task = "cube-single-play-singletask-task1-v0"
+    return RunSpec("bc", task, (0, 5), settings, PROTOCOL, "", data=Generated(2000), data_dir=str(data))
+
+
+def start(spec):
+    """Start a run in a process group of its own."""
+    path = Path(spec.out) / "specs.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(spec.to_json() + "\n")
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmark.train", "--specs", str(path)], cwd=ROOT, start_new_session=True
+    )
+
+
+def wait_for(spec, process, ready):
+    """Wait until the run's files satisfy `ready`, while the process lives."""
+    deadline = time.monotonic() + 300
+    while not ready(run_path(spec)) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def step_reached(step):
+    return lambda path: (read_json(path / "status.json", {}) or {}).get("step", -1) >= step
+
+
+def records(spec):
+    return {name: (run_path(spec) / name).read_text() for name in ("train.csv", "eval.csv")}
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_several_moments_ends_with_the_same_records(spec, tmp_path):
+    whole = dataclasses.replace(spec, out=str(tmp_path / "whole"))
+    assert start(whole).wait(300) == 0
+
+    cut = dataclasses.replace(spec, out=str(tmp_path / "cut"))
+    moments = [
+        lambda path: (path / "eval.csv").is_file(),  # right after the first evaluation
+        step_reached(400),  # between two checkpoints
+        lambda path: step_reached(500)(path) and (path / "train.csv").read_text().count("\n600,") > 0,  # evaluating
+    ]
+    for ready in moments:
+        process = start(cut)
+        wait_for(cut, process, ready)
+        assert process.poll() is None, "the run ended before it could be killed"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start(cut).wait(300) == 0
+
+    assert records(cut) == records(whole)
+    assert len(read_json(run_path(cut) / "provenance.json")["starts"]) == 4
+    assert read_json(run_path(cut) / "status.json")["state"] == "done"
+    assert "continuing from step" in (run_path(cut) / "log.txt").read_text()
