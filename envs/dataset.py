@@ -168,7 +168,9 @@ def load(task: Task, path: Path, env, *, clip_actions: bool = True) -> Dataset:
     from ogbench.relabel_utils import relabel_dataset
 
     rows = read_rows(path)
-    expected = env.observation_space.shape[-1], env.action_space.shape[-1]
+    with warnings.catch_warnings():  # of the precision of the spaces' bounds
+        warnings.simplefilter("ignore")
+        expected = env.observation_space.shape[-1], env.action_space.shape[-1]
     found = rows["observations"].shape[-1], rows["actions"].shape[-1]
     if expected != found:
         raise UserError(
