@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.errors import check_choice
-from envs.tasks import OGBENCH_DOMAINS, QUALITY_DOMAINS, TASKS, Task, tasks_of
+from envs.tasks import OGBENCH_DOMAINS, QUALITY_DOMAINS, TASKS, TOY_TASKS, Task, tasks_of
 
 BASELINES = (
     *("tfql", "bdpo", "diffusion_ql", "rebrac", "fbrac", "bam", "fql", "fawac", "cgql", "cgql_m", "cgql_l"),
@@ -45,6 +45,7 @@ PROTOCOLS = {
     "rql": Protocol(1_000_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),
     "qam": Protocol(1_000_000, 50_000, 50, eval_first=False, log_every=5_000, checkpoint_every=50_000),
     "quickstart": Protocol(10_000, 5_000, 50, eval_first=False, log_every=500, checkpoint_every=2_500),
+    "toy": Protocol(4_000, 4_000, 100, eval_first=False, log_every=1_000, checkpoint_every=4_000),
 }
 
 
@@ -76,6 +77,35 @@ class Suite:
     """Runs that one process does after another, where they are so short that starting a process counts."""
 
 
+# Hyperparameters of the toy suite, the same on both of its tasks. Q ranges over 1 where OGBench's ranges over 10 to
+# 500, so weights against Q are smaller, and inverse temperatures larger, than the published ones; and 4,000 updates
+# instead of a million want faster averages. Where a sampler of noise is steered, five steps are too coarse.
+TOY_SETTINGS: dict[str, dict[str, Any]] = {
+    "rql": dict(alpha=0.15, expectile=0.6, ema_rate=0.02, learning_rate=4e-3),
+    # Value travels levels + 1 backups per chunk where RQL's travels one: fewer levels, all trained, a faster target.
+    "tfql": dict(alpha=0.15, expectile=0.6, ema_rate=0.02, learning_rate=4e-3)
+    | dict(flow_steps=3, levels="all", target_rate=0.5),
+    "bdpo": dict(eta=0.03, actor_learning_rate=1e-3, behaviour_learning_rate=2e-3)
+    | dict(critic_warmup=1_000, pretraining_steps=1_000),
+    "diffusion_ql": dict(eta=3, average_from=100, average_every=1),
+    "rebrac": dict(alpha=0.1, actor_noise=0),
+    "fbrac": dict(alpha=0.3),
+    "bam": dict(inv_temp=60, flow_steps=10),
+    "fql": dict(alpha=0.3),
+    "fawac": dict(inv_temp=6.4),
+    "cgql": dict(guidance_coef=0.03, inv_temp=100, flow_steps=10),
+    "cgql_m": dict(guidance_coef=0.1, inv_temp=100, noisy_coef=1, flow_steps=10),
+    "cgql_l": dict(guidance_coef=0.3, inv_temp=10, noisy_coef=0.001, flow_steps=10),
+    "dac": dict(alpha=0.03),
+    "qsm": dict(inv_temp=10, alpha=3),
+    "dsrl": dict(noise_scale=2),
+    "fedit": dict(edit_scale=1.4),
+    "ifql": dict(expectile=0.9),
+    "qam": dict(inv_temp=10, flow_steps=10),
+    "qam_f": dict(inv_temp=10, fql_alpha=0.3, flow_steps=10),
+    "qam_e": dict(inv_temp=10, edit_scale=0.3, flow_steps=10),
+}
+
 SUITES = {
     suite.name: suite
     for suite in (
@@ -89,6 +119,18 @@ SUITES = {
             data=Generated(100_000),
             settings=dict(hidden=(256, 256), ensemble=2, flow_steps=5),
             agent_settings={"rql": dict(alpha=3, expectile=0.9), "fql": dict(alpha=300)},
+        ),
+        Suite(
+            "toy",
+            "every algorithm on two tasks with known answers, in minutes without a simulator: does it learn?",
+            tasks=TOY_TASKS,
+            agents=("bc", *PAPER_AGENTS),
+            seeds=(0, 1),
+            protocol="toy",
+            settings=dict(
+                hidden=(64, 64), ensemble=2, batch_size=128, learning_rate=2e-3, target_rate=0.1, flow_steps=5
+            ),
+            agent_settings=TOY_SETTINGS,
         ),
         Suite(
             "ogbench",

@@ -2,8 +2,9 @@
 
 `toy-modes` is one decision with a behaviour of four modes of different reward: cloning gets their average, the best
 mode is the rarest, and the mean of the data's actions is no good either. `toy-detour` is a walk round a wall under a
-sparse reward: value must travel 24 decisions, against the straight line to the goal, through data of aimless walks of
-which none is long enough. Both scores, of cloning and of the optimum, are known (`cloning_score`, `optimal_score`).
+sparse reward: value must travel 22 decisions, against the straight line to the goal, through data of aimless walks of
+which none is long enough. The scores of cloning and of the optimum are known: in closed form on the first; 0 and 1,
+with the optimum's number of steps, on the second.
 
 Data are made from a seed in milliseconds. Environments are vectorised: states are arrays of N episodes.
 """
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from envs.dataset import from_transitions
+from envs.dataset import Dataset, from_transitions
 from envs.evaluation import EpisodeResults, Policy
 from envs.tasks import Task
 
@@ -52,9 +53,8 @@ class Modes:
     probabilities = np.array([0.1, 0.3, 0.3, 0.3])
     spread = 0.1
     """Standard deviation of each coordinate of the actions of a mode."""
-    width = 0.5
+    width = 0.7
     """w."""
-    optimal_score = 1.0
 
     def cloning_score(self) -> float:
         """E[r] under the behaviour: a Gaussian bump seen through Gaussian noise is a wider, lower bump."""
@@ -111,7 +111,7 @@ class Detour:
 
     Actions are steps, at most `reach` long whatever their size; -1 a step until the point is at the goal. The data are
     walks of at most 40 steps from anywhere, each holding a random direction for 6 steps on average, while the way from
-    start to goal takes 53.
+    start to goal takes 44.
     """
 
     beginning, goal = np.array([-0.7, 0.7]), np.array([0.7, 0.7])
@@ -119,13 +119,11 @@ class Detour:
     """Distance from the goal at which it is reached."""
     wall = np.array([0.2, -0.4])
     """The wall's right lower corner; it is twice as wide as the first coordinate and goes up to the top."""
-    reach = 0.05
+    reach = 0.06
     hold = 6
     """Mean number of steps for which the behaviour keeps its direction."""
     noise = 0.15
     """Standard deviation of the noise on each coordinate of its actions."""
-    optimal_score = 1.0
-    cloning_score = 0.0
 
     def optimal_steps(self) -> int:
         """Steps of the shortest way: straight to the wall's corner, along its end, straight to the goal."""
@@ -253,6 +251,13 @@ class ToyWorld:
         columns = (array.reshape(shape) for array in (success, returns, lengths))
         results = [EpisodeResults(*row) for row in zip(*columns, strict=True)]
         return [result if on else None for result, on in zip(results, active, strict=True)]
+
+    def data_for(self, update: int) -> Dataset:
+        """One dataset for all updates; see `World.data_for`."""
+        return self.data
+
+    def next_change(self, update: int) -> None:
+        """Never."""
 
     def close(self) -> None:
         """Nothing runs."""
