@@ -1,0 +1,386 @@
+"""How fast every algorithm trains here: `python -m benchmark.throughput --agents=rql,fql --seeds=1,4,12`.
+
+For each agent and each number of seeds trained together, with the tuned settings of a domain on random data of its
+dimensions: updates per second, the share of the device's arithmetic peak (of a large matrix product at the same
+precision in the same process), memory, compile time, and the time to the first update, against the same algorithm
+driven as public code does it (one jitted update per Python iteration, each batch drawn by numpy and copied).
+
+Rows go to results/throughput/<device>.json, where a row replaces the older one of the same case. `read_rates` and
+`updates_per_second` read them, e.g. to estimate what a suite costs. benchmark/timing.py does the measuring.
+
+With `--profile=DIR` a trace of one short segment per case is written too: open https://ui.perfetto.dev and drop
+DIR/<agent>-<seeds>/plugins/profile/<time>/perfetto_trace.json.gz there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import UserError, nearest, run_main
+from envs.tasks import Domain, Task, get_domain
+
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "throughput"
+KEY = ("device", "agent", "domain", "size", "precision", "seeds")
+"""What identifies a case; the rest of a row is what was measured."""
+PRECISIONS = ("default", "float32", "tensorfloat32", "bfloat16")
+OTHER_DOMAIN = 0.1  # share by which a rate may differ between domains: under 4% of the arithmetic, and the samplers
+
+# Sizes of observations and actions in OGBench 1.2 (its environments' spaces).
+DIMENSIONS = {
+    "antmaze-large": (29, 8),
+    "antmaze-giant": (29, 8),
+    "humanoidmaze-medium": (69, 21),
+    "humanoidmaze-large": (69, 21),
+    "cube-single": (28, 5),
+    "cube-double": (37, 5),
+    "cube-triple": (46, 5),
+    "cube-quadruple": (55, 5),
+    "scene": (40, 5),
+    "puzzle-3x3": (55, 5),
+    "puzzle-4x4": (83, 5),
+}
+
+
+def dimensions(domain: Domain) -> tuple[int, int]:
+    """(O, d) of a domain."""
+    return DIMENSIONS[domain.name.rsplit("-", 1)[0]]
+
+
+# ---------------------------------------------------------------------------------------------- recorded rates
+
+
+def device_name() -> str:
+    """This machine's device, as provenance and rows name it."""
+    import jax
+
+    from benchmark.provenance import processor
+
+    device = jax.devices()[0]
+    return f"{device.platform}: {processor() if device.platform == 'cpu' else device.device_kind}"
+
+
+def rates_path(device: str | None = None) -> Path:
+    """File of a device's rates; of this machine's device by default."""
+    slug = re.sub(r"[^a-z0-9]+", "-", (device or device_name()).lower()).strip("-")
+    return FOLDER / f"{slug}.json"
+
+
+def read_rates(path: Path | None = None) -> list[dict[str, Any]]:
+    """Rows recorded in a file (this device's by default), [] where there is none. See `measure` for their fields."""
+    from benchmark.records import read_json
+
+    return read_json(path or rates_path(), {"rows": []})["rows"]
+
+
+def write_rates(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Merge rows into a file; a new row replaces the old one of its case."""
+    from benchmark.records import make_folder, write_json
+
+    make_folder(path.parent)
+    merged = {tuple(row[name] for name in KEY): row for row in [*(read_rates(path)), *rows]}
+    write_json(path, {"schema": 1, "rows": [merged[key] for key in sorted(merged)]})
+
+
+def updates_per_second(
+    agent: str,
+    domain: str,
+    seeds: int,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+    size: str = "paper",
+    precision: str = "default",
+) -> tuple[float, float, float] | None:
+    """(rate, low, high): updates per second when `seeds` seeds train together; None where nothing is known.
+
+    `rows` are `read_rates()` by default. Between two measured numbers of seeds the time per update is interpolated
+    linearly. Outside of them the rate is the careful one: with fewer seeds an update takes as long as with the fewest
+    measured (high: time in proportion to seeds); with more, time grows in proportion (high: not at all). Where the
+    agent was not measured on the domain, the one with the most similar inputs stands in, and low and high are a tenth
+    further apart. `low` and `high` include the spread of the measured repeats.
+    """
+    known = [
+        row
+        for row in (read_rates() if rows is None else rows)
+        if (row["agent"], row["size"], row["precision"]) == (agent, size, precision) and not row["error"]
+    ]
+    if not known:
+        return None
+    wanted = sum(dimensions(get_domain(domain)))
+    stand_in = min(
+        (row["domain"] for row in known),
+        key=lambda name: (name != domain, abs(sum(dimensions(get_domain(name))) - wanted)),
+    )
+    points = {row["seeds"]: row["spread"] for row in known if row["domain"] == stand_in}
+    slack = 0.0 if stand_in == domain else OTHER_DOMAIN
+    rate, low, high = (_at(points, seeds, which) for which in ("median", "minimum", "maximum"))
+    fewest, most = min(points), max(points)
+    if seeds < fewest:
+        high *= fewest / seeds
+    elif seeds > most:
+        high *= seeds / most
+    return rate, low * (1 - slack), high * (1 + slack)
+
+
+def _at(points: Mapping[int, Mapping[str, float]], seeds: int, which: str) -> float:
+    """The rate for a number of seeds, from those measured."""
+    below = max((n for n in points if n <= seeds), default=None)
+    above = min((n for n in points if n >= seeds), default=None)
+    if below is None:
+        return points[above][which]
+    if above is None:
+        return points[below][which] * below / seeds
+    share = (seeds - below) / (above - below) if above > below else 0.0
+    return 1 / ((1 - share) / points[below][which] + share / points[above][which])
+
+
+# ---------------------------------------------------------------------------------------------------- measuring
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be measured."""
+
+    agents: dict[str, Mapping[str, Any]]
+    """Agents and the settings of each."""
+    domain: Domain
+    seeds: tuple[int, ...]
+    size: str
+    """Name of the settings, for the row."""
+    precision: str
+    seconds: float
+    """Time for the repeats of each loop."""
+    transitions: int
+    compare: bool
+    profile: Path | None
+
+
+def measure(
+    plan: Plan, say: Callable[[str], None], on_case: Callable[[str], None] = lambda case: None
+) -> list[dict[str, Any]]:
+    """Measure every case; return a row each. One that fails has the reason in `error`, and the others go on.
+
+    `on_case` is told each case before its work. Fields: those of KEY; settings, error; what
+    `benchmark.timing.measure_segments` returns; public_loop_updates_per_second, public_loop_spread (one seed; absent
+    without the comparison) and speedup, seed-updates per second over the public loop's; provenance.
+    """
+    from benchmark import provenance
+    from benchmark.configure import agent_class, configure, describe
+    from benchmark.timing import measure_peak, measure_public_loop, measure_segments, profile_segment, synthetic_data
+
+    data = synthetic_data(*dimensions(plan.domain), plan.transitions)
+    on_case("peak of matrix products")
+    peak = measure_peak()
+    made = provenance.collect({"name": f"random, as {plan.domain.name}", "transitions": data.size})
+    rows = []
+    for name, settings in plan.agents.items():
+        cls = agent_class(name)
+        agent = cls(configure(cls, settings), *dimensions(plan.domain))
+        common = dict(device=made["device"], agent=cls.name, domain=plan.domain.name, size=plan.size)
+        common |= dict(precision=plan.precision, settings=describe(agent.config))
+        public: dict[str, Any] = {}
+        if plan.compare:
+            on_case(f"{cls.name}, public loop")
+            public = attempt(lambda: _public(measure_public_loop(agent, data, plan.seconds)), say)
+        for seeds in plan.seeds:
+            on_case(f"{cls.name}, {seeds} seed{'s' * (seeds > 1)}")
+            found = attempt(lambda: measure_segments(agent, data, seeds, peak, plan.seconds), say)
+            error = found.pop("error", None) or public.get("error")
+            row: dict[str, Any] = {**common, "seeds": seeds, **found, **public, "error": error, "provenance": made}
+            if not error and public:
+                row["speedup"] = found["seed_updates_per_second"] / public["public_loop_updates_per_second"]
+            rows.append(row)
+            if plan.profile and not error:
+                profile_segment(agent, data, seeds, plan.profile / f"{cls.name}-{seeds}")
+    return rows
+
+
+def attempt(work: Callable[[], dict[str, Any]], say: Callable[[str], None]) -> dict[str, Any]:
+    """What `work` returns, or {"error": the first line of why it failed}."""
+    try:
+        return work()
+    except Exception as error:  # whatever an algorithm, its compilation or the device's memory may meet
+        lines = str(error).splitlines() or [""]
+        reason = f"{type(error).__name__}: {lines[0]}"
+        say(f"failed: {reason}")
+        return {"error": reason}
+
+
+def _public(spread: Any) -> dict[str, Any]:
+    return {"public_loop_updates_per_second": spread.median, "public_loop_spread": dataclasses.asdict(spread)}
+
+
+# --------------------------------------------------------------------------------------------------- the table
+
+
+def table(rows: Sequence[Mapping[str, Any]]):
+    """Rows as a table for a terminal."""
+    from rich.table import Table
+
+    shown = Table(title="Updates per second: median of the repeats (least to most)")
+    headings = ("agent", "seeds", "updates/s", "seed-updates/s", "public loop", "speed-up", "GFLOP", "of peak")
+    for heading in (*headings, "memory MiB", "compile s", "first update s"):
+        shown.add_column(heading, justify="left" if heading == "agent" else "right")
+    for row in rows:
+        if row["error"]:
+            shown.add_row(row["agent"], str(row["seeds"]), row["error"])
+            continue
+        spread = row["spread"]
+        shown.add_row(
+            row["agent"],
+            str(row["seeds"]),
+            f"{spread['median']:.4g} ({spread['minimum']:.4g} to {spread['maximum']:.4g})",
+            _text(row["seed_updates_per_second"], ".4g"),
+            _text(row.get("public_loop_updates_per_second"), ".4g"),
+            _text(row.get("speedup"), ".2f"),
+            _text(row["flop_per_update"], ".3g", 1e-9),
+            _text(row["peak_share"], ".1%"),
+            _text(row["memory_bytes"], ".0f", 2**-20),
+            _text(row["compile_seconds"], ".1f"),
+            _text(row["first_update_seconds"], ".1f"),
+        )
+    return shown
+
+
+def _text(value: float | None, form: str, unit: float = 1) -> str:
+    return "" if value is None else format(value * unit, form)
+
+
+# ---------------------------------------------------------------------------------------------- the command line
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line, as text; `plan_from` checks it."""
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.throughput",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--agents", default="rql,fql", help="names or files, separated by commas, or all")
+    parser.add_argument("--seeds", default="1,4,12", help="numbers of seeds trained together (default: 1,4,12)")
+    parser.add_argument("--domain", default="cube-double-play", help="whose settings and sizes (cube-double-play)")
+    parser.add_argument(
+        "--size",
+        nargs="+",
+        default=["paper"],
+        metavar="WORD",
+        help="paper (default), quickstart, and settings such as hidden=64,64, which agents without them ignore",
+    )
+    parser.add_argument("--precision", default="default", help=f"of matrix products: {', '.join(PRECISIONS)}")
+    parser.add_argument("--seconds", default="5", help="time for the repeats of each loop (default: 5)")
+    parser.add_argument("--transitions", default="100_000", help="size of the random data (default: 100,000)")
+    parser.add_argument(
+        "--json", type=Path, help="file to merge the rows into (default: results/throughput/DEVICE.json)"
+    )
+    parser.add_argument("--compare-public-loop", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--profile", type=Path, metavar="DIR", help="also write traces for ui.perfetto.dev")
+    return parser.parse_args(arguments)
+
+
+def plan_from(options: argparse.Namespace) -> Plan:
+    """Check what was asked. Raises a UserError before any work."""
+    from benchmark.configure import agent_class, agent_names
+    from benchmark.errors import check_choice
+    from benchmark.plan import whole_number
+
+    domain = get_domain(options.domain)
+    names = agent_names() if options.agents == "all" else options.agents.split(",")
+    classes = {name: agent_class(name.strip()) for name in names}
+    seeds = tuple(whole_number("--seeds", text) for text in options.seeds.split(","))
+    try:
+        seconds = float(options.seconds)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"--seconds must be a positive number, not '{options.seconds}'")
+    return Plan(
+        agents=size_settings(classes, domain, options.size),
+        domain=domain,
+        seeds=tuple(dict.fromkeys(seeds)),
+        size=" ".join(options.size),
+        precision=check_choice("precision", options.precision, PRECISIONS),
+        seconds=seconds,
+        transitions=whole_number("--transitions", options.transitions, low=1000),
+        compare=options.compare_public_loop,
+        profile=options.profile,
+    )
+
+
+def size_settings(classes: Mapping[str, Any], domain: Domain, words: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Settings of each agent: the domain's tuned ones, then what the words of --size say."""
+    from benchmark.configure import configure, parse_settings
+    from benchmark.plan import settings_for
+    from benchmark.suites import SUITES
+
+    named = {"paper": {}, "quickstart": SUITES["quickstart"].settings}
+    own = parse_settings([word for word in words if "=" in word])
+    layers: dict[str, Any] = {}
+    for word in (word for word in words if "=" not in word):
+        if word not in named:
+            raise UserError(f"unknown size '{word}'{nearest(word, named)}; allowed: paper, quickstart, NAME=VALUE")
+        layers |= named[word]
+    fields = {name: [field.name for field in dataclasses.fields(cls.Config)] for name, cls in classes.items()}
+    for setting in own:
+        if not any(setting in known for known in fields.values()):
+            allowed = sorted({name for known in fields.values() for name in known})
+            raise UserError(f"none of these agents has a hyperparameter '{setting}'{nearest(setting, allowed)}")
+    settings = {}
+    for name, cls in classes.items():
+        chosen = {key: value for key, value in (layers | own).items() if key in fields[name]}
+        settings[name] = settings_for(cls, Task(domain, 1), chosen)
+        configure(cls, settings[name])
+    return settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns the number of cases that failed, at most 1."""
+    options = parse(arguments)
+    plan = plan_from(options)
+
+    import jax
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times are to be those of a first run
+    if plan.precision != "default":
+        jax.config.update("jax_default_matmul_precision", plan.precision)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    total = 1 + len(plan.agents) * (len(plan.seeds) + plan.compare)
+    bar = Progress(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not sys.stdout.isatty()
+    )
+    with bar:
+        task = bar.add_task("starting", total=total)
+        done = -1
+
+        def on_case(case: str) -> None:
+            nonlocal done
+            done += 1
+            bar.update(task, description=case, completed=done)
+            if bar.disable:
+                console.print(f"[{done + 1}/{total}] {case}", markup=False)
+
+        rows = measure(plan, console.print, on_case)
+        bar.update(task, description="done", completed=total)
+    path = options.json or rates_path()
+    write_rates(path, rows)
+    console.print(table(rows))
+    console.print(f"written to {path}")
+    return int(any(row["error"] for row in rows))
+
+
+if __name__ == "__main__":
+    run_main(main)

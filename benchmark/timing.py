@@ -1,0 +1,295 @@
+"""How fast an agent trains on this device: compiled segments of the harness, and the loop of the public code.
+
+Rates are medians over repeats of at least a second, each ended by waiting for the device, after a warm-up. Arithmetic
+is counted as model FLOP: the matrix products that an update as written needs (2 M N K each; loops times their length,
+results that nothing uses left out). XLA's own count takes the body of a loop once, whatever its length, and adds the
+elementwise work, which the peak that we compare with does not do; hence a count of our own.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Jaxpr, jaxprs_in_params
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from agents.base import Agent, Batch, State
+from benchmark.training import init_states, run_segment, sample
+from envs.dataset import Dataset, from_transitions
+
+TRAJECTORIES = 1000  # as in the published files of a million transitions, so that samplers take the same path
+SEGMENT_SECONDS = 0.5  # what a segment should last
+EXPECTED_SHARE = 0.3  # of the peak; decides only how many updates a segment has
+FASTEST_UPDATE = 5e-5  # seconds; bounds the length of a segment where there is next to no arithmetic
+LONGEST_SEGMENT = 5000  # updates, as between two rows of a run's log
+PROFILED_CYCLES = 10
+
+# --------------------------------------------------------------------------------------------- synthetic data
+
+
+def synthetic_data(observation_dim: int, action_dim: int, transitions: int, seed: int = 0) -> Dataset:
+    """Random transitions of equally long trajectories, as many trajectories as the published data have."""
+    rng = np.random.default_rng(seed)
+    length = max(2, transitions // TRAJECTORIES)
+    size = length * max(1, transitions // length)
+    observations = rng.standard_normal((size, observation_dim), np.float32)
+    return from_transitions(
+        observations=observations,
+        actions=rng.uniform(-1, 1, (size, action_dim)).astype(np.float32),
+        rewards=-np.ones(size, np.float32),
+        masks=np.ones(size, np.float32),
+        terminals=(np.arange(size) % length == length - 1).astype(np.float32),
+        next_observations=np.roll(observations, -1, axis=0),
+    )
+
+
+# ------------------------------------------------------------------------------------------------- arithmetic
+
+
+def model_flop(function: Callable, *arguments: Any) -> int:
+    """FLOP of the matrix products of function(*arguments), which may be shapes (`jax.ShapeDtypeStruct`).
+
+    Raises a ValueError where a product is in a loop of unknown length.
+    """
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    jaxpr, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _products(jaxpr)
+
+
+def _products(jaxpr: Jaxpr) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [_products(part) for part in jaxprs_in_params(equation.params)]
+        name = equation.primitive.name
+        if name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+        elif name == "scan":
+            total += equation.params["length"] * sum(inner)
+        elif name == "cond":
+            total += max(inner)
+        elif name == "while" and any(inner):
+            raise ValueError("a matrix product in a loop of unknown length cannot be counted")
+        else:
+            total += sum(inner)
+    return total
+
+
+def update_flop(agent: Agent, data: Dataset, cycle: tuple[str, ...]) -> float | None:
+    """Model FLOP of one update of one seed, the mean over a cycle; None where it cannot be counted."""
+    state = jax.eval_shape(agent.init, jax.random.PRNGKey(0))
+    batch = jax.eval_shape(lambda state: sample(agent, state, data), state)
+    try:
+        counts = {name: model_flop(getattr(agent, name), state, batch) for name in set(cycle)}
+    except ValueError:
+        return None
+    return statistics.mean(counts[name] for name in cycle)
+
+
+def measure_peak(seconds: float = 2.0) -> float:
+    """FLOP per second of the largest matrix products that fit the time: float32 arrays, precision as agents have it."""
+    product = jax.jit(lambda x: jnp.tanh(x @ x))  # bounded, so that it can be fed to itself
+    deadline = time.perf_counter() + seconds
+    size, best = 512, 0.0
+    while True:
+        x = jax.random.normal(jax.random.PRNGKey(size), (size, size)) / size**0.5
+        x = product(x).block_until_ready()
+        last = size == 8192
+        for _ in range(8 if last else 3):
+            started = time.perf_counter()
+            x = product(x).block_until_ready()
+            elapsed = time.perf_counter() - started
+            best = max(best, 2 * size**3 / elapsed)
+        if last or time.perf_counter() + 30 * elapsed > deadline:  # twice the size: eight times the work, four times
+            return best
+        size *= 2
+
+
+# ------------------------------------------------------------------------------------------------------ rates
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Updates per second over repeats."""
+
+    minimum: float
+    median: float
+    maximum: float
+    repeats: int
+
+
+def repeat_for(seconds: float, advance: Callable[[], int], wait: Callable[[], Any]) -> Spread:
+    """Rates of `advance`, which dispatches work and returns its updates; `wait` returns when the device is done.
+
+    A repeat is as many calls as fill a second (a third of `seconds` if that is less), found by trying, then one wait.
+    Repeats end when the next would exceed `seconds`; there is at least one, of at least one call.
+    """
+    shortest = min(1.0, seconds / 3)
+    rates: list[float] = []
+    calls, begun = 1, time.perf_counter()
+    while True:
+        started = time.perf_counter()
+        updates = sum(advance() for _ in range(calls))
+        wait()
+        elapsed = time.perf_counter() - started
+        if elapsed < shortest and not rates:
+            calls = math.ceil(calls * min(10.0, 1.2 * shortest / elapsed))
+            continue
+        rates.append(updates / elapsed)
+        if time.perf_counter() - begun + elapsed > seconds:
+            return Spread(min(rates), statistics.median(rates), max(rates), len(rates))
+
+
+def steady_cycle(agent: Agent) -> tuple[str, ...]:
+    """The pattern of updates that lasts until the end of training, after pretraining and warm-up."""
+    cycle, until = agent.cycle(0)
+    while until is not None:
+        cycle, until = agent.cycle(until)
+    return tuple(cycle)
+
+
+def segment_length(flop: float | None, seeds: int, peak: float, cycle: tuple[str, ...]) -> int:
+    """Updates, a multiple of the cycle, that should take about `SEGMENT_SECONDS`."""
+    expected = max((flop or 0) * seeds / (EXPECTED_SHARE * peak), FASTEST_UPDATE)
+    updates = min(SEGMENT_SECONDS / expected, LONGEST_SEGMENT)
+    return len(cycle) * max(1, int(updates) // len(cycle))
+
+
+def measure_segments(agent: Agent, data: Dataset, seeds: int, peak: float, seconds: float) -> dict[str, Any]:
+    """Rate, compile time, memory and arithmetic of the harness's own segments with `seeds` seeds at once.
+
+    `first_update_seconds` runs from nothing compiled to the first update done: initial states, tracing, lowering,
+    compiling, and the first segment's mean time per update. `device_peak_bytes` (devices that count it) is the most
+    that this process has held so far, so of all cases before it too.
+    """
+    cycle = steady_cycle(agent)
+    flop = update_flop(agent, data, cycle)
+    length = segment_length(flop, seeds, peak, cycle)
+    init_states.clear_cache()
+    started = time.perf_counter()
+    states = jax.block_until_ready(init_states(agent, jnp.arange(seeds, dtype=jnp.uint32)))
+    initialised = time.perf_counter()
+    lowered = run_segment.lower(agent, states, data, length, cycle)
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    done = time.perf_counter()
+    states, _ = jax.block_until_ready(compiled(agent, states, data))
+    first = (time.perf_counter() - done) / length
+
+    def advance() -> int:
+        nonlocal states
+        states, _ = compiled(agent, states, data)
+        return length
+
+    spread = repeat_for(seconds, advance, lambda: jax.block_until_ready(states))
+    rate = spread.median
+    return {
+        "updates_per_second": rate,
+        "seed_updates_per_second": rate * seeds,
+        "spread": asdict(spread),
+        "segment_updates": length,
+        "trace_seconds": traced - initialised,
+        "compile_seconds": done - initialised,
+        "first_update_seconds": done - started + first,
+        "flop_per_update": flop,
+        "peak_flop_per_second": peak,
+        "peak_share": None if flop is None else flop * seeds * rate / peak,
+        **memory(compiled),
+    }
+
+
+def memory(compiled: Any) -> dict[str, int | None]:
+    """Bytes that a compiled segment holds on the device (states, data and scratch), and the process's peak."""
+    analysis = compiled.memory_analysis()
+    statistics_ = jax.devices()[0].memory_stats() or {}
+    held = None
+    if analysis is not None:
+        held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes
+        held += analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
+    return {"memory_bytes": held, "device_peak_bytes": statistics_.get("peak_bytes_in_use")}
+
+
+# ----------------------------------------------------------------------------------------- the public code's loop
+
+
+def measure_public_loop(agent: Agent, data: Dataset, seconds: float) -> Spread:
+    """Rate of one seed driven as the authors' code does it: one jitted update per Python iteration, nothing donated,
+    each batch drawn by numpy and copied to the device. The update itself is ours, and the same as in the segments.
+    """
+    updates = {name: jax.jit(getattr(agent, name)) for name in steady_cycle(agent)}
+    batches = numpy_batches(agent, data)
+    state = jax.jit(agent.init)(jax.random.PRNGKey(0))
+
+    def advance() -> int:
+        nonlocal state
+        for name in steady_cycle(agent):
+            state, _ = updates[name](state, next(batches))
+        return len(steady_cycle(agent))
+
+    advance()
+    jax.block_until_ready(state)
+    return repeat_for(seconds, advance, lambda: jax.block_until_ready(state))
+
+
+def numpy_batches(agent: Agent, data: Dataset, seed: int = 0) -> Iterator[Batch]:
+    """Batches as `envs.dataset` draws them, by numpy on the host, going through the window step by step.
+
+    Rows, shapes and cost are those of the agent's sampler; only what follows a trajectory's end is simplified.
+    """
+    rng = np.random.default_rng(seed)
+    host: Dataset = jax.tree.map(np.asarray, data)
+    config = agent.config
+    trajectories = agent.sampler == "trajectories"
+    while True:
+        if trajectories:
+            replace = config.batch_size >= len(host.first) or config.batch_size > len(host.candidates)
+            trajectory = rng.choice(host.candidates, config.batch_size, replace=replace)
+            start = rng.integers(host.first[trajectory], host.last[trajectory])
+        else:
+            start = rng.integers(0, host.size - config.chunk_length + 1, config.batch_size)
+            trajectory = host.trajectory[start]
+        yield _window(host, start, trajectory, config.chunk_length, config.discount)
+
+
+def _window(host: Dataset, start: np.ndarray, trajectory: np.ndarray, length: int, discount: float) -> Batch:
+    last = host.last[trajectory]
+    rewards, masks = np.zeros(len(start), np.float32), np.ones(len(start), np.float32)
+    actions, inside = [], []
+    for step in range(length):
+        rows = np.minimum(start + step, last)
+        inside.append((start + step <= last).astype(np.float32))
+        rewards += discount**step * host.rewards[rows] * inside[-1]
+        masks = np.minimum(masks, host.masks[rows])
+        actions.append(host.actions[rows])
+    return Batch(
+        observations=host.observations[start + trajectory],
+        actions=np.concatenate(actions, axis=-1),
+        rewards=rewards,
+        masks=masks.astype(np.float32),
+        next_observations=host.observations[np.minimum(start + length, last + 1) + trajectory],
+        valid=inside[-1],
+        action_weights=np.repeat(np.stack(inside, 1), host.action_dim, axis=1),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- profile
+
+
+def profile_segment(agent: Agent, data: Dataset, seeds: int, folder: Path) -> None:
+    """Write a trace of one short segment, warmed up, for https://ui.perfetto.dev (`perfetto_trace.json.gz`)."""
+    cycle = steady_cycle(agent)
+    length = PROFILED_CYCLES * len(cycle)
+    states: State = init_states(agent, jnp.arange(seeds, dtype=jnp.uint32))
+    states, _ = jax.block_until_ready(run_segment(agent, states, data, length, cycle))
+    with jax.profiler.trace(str(folder), create_perfetto_trace=True):
+        jax.block_until_ready(run_segment(agent, states, data, length, cycle))
