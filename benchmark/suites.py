@@ -44,7 +44,7 @@ class Protocol:
 PROTOCOLS = {
     "rql": Protocol(1_000_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),
     "qam": Protocol(1_000_000, 50_000, 50, eval_first=False, log_every=5_000, checkpoint_every=50_000),
-    "quickstart": Protocol(10_000, 5_000, 50, eval_first=False, log_every=500, checkpoint_every=2_500),
+    "quickstart": Protocol(8_000, 4_000, 50, eval_first=False, log_every=500, checkpoint_every=2_000),
     "toy": Protocol(4_000, 4_000, 100, eval_first=False, log_every=1_000, checkpoint_every=4_000),
 }
 
@@ -116,9 +116,9 @@ SUITES = {
             agents=("bc", "fql", "rql"),
             seeds=(0, 1),
             protocol="quickstart",
-            data=Generated(100_000),
-            settings=dict(hidden=(256, 256), ensemble=2, flow_steps=5),
-            agent_settings={"rql": dict(alpha=3, expectile=0.9), "fql": dict(alpha=300)},
+            data=Generated(50_000),
+            settings=dict(hidden=(256, 256), ensemble=2, flow_steps=5, learning_rate=1e-3),
+            agent_settings={"rql": dict(alpha=3, expectile=0.9), "fql": dict(alpha=100)},
         ),
         Suite(
             "toy",

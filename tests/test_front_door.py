@@ -32,7 +32,7 @@ def test_dry_run_prints_the_plan_and_does_nothing(capsys, tmp_path):
     assert run_all.main(["--suite=quickstart", "--dry-run", f"--out={out}", f"--data-dir={data}"]) == 0
     text = capsys.readouterr().out
     assert "3 runs of 6 seeds in all; 0 done, 3 to do" in text
-    assert "would be generated (100,000 transitions)" in " ".join(text.split())
+    assert "would be generated (50,000 transitions)" in " ".join(text.split())
     assert not out.exists() and not data.exists()
 
 
