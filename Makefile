@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install quickstart test lint lock clean
+.PHONY: install quickstart test test-slow lint lock clean
 
 install: $(STAMP)
 
@@ -19,7 +19,11 @@ quickstart: install
 	$(BIN)/python run_all.py --suite=quickstart
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist=loadfile
+	$(BIN)/python -m pytest -n 2 --dist=loadfile -m "not slow and not slurm"
+
+# Real training: every algorithm on the toy suite, killed runs, other real environments. Some ten minutes on 2 cores.
+test-slow: install
+	$(BIN)/python -m pytest -n 2 --dist=loadfile -m slow
 
 lint: install
 	$(BIN)/ruff check .
