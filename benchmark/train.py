@@ -159,8 +159,10 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
     path = ensure_data(spec)
     world = open_world(task, path, environments_for(len(spec.seeds), spec.protocol.eval_episodes))
     try:
-        directory.add_start(provenance.collect({**world.source, "source": data_source(spec)}))
-        agent = cls(config, world.data.observation_dim, world.data.action_dim)
+        directory.add_start(provenance.collect({"source": data_source(spec), **world.source}))
+        data = world.data_for(0)
+        agent = cls(config, data.observation_dim, data.action_dim)
+        del data  # one shard of several: only the world may hold it
         with RunProgress(f"{cls.name} {task.name}", directory.path / "log.txt", quiet) as progress:
             Training(agent, spec.seeds, spec.protocol, world, directory, progress.say, progress.update).run()
     finally:

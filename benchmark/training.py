@@ -163,32 +163,46 @@ class Training:
         if self.protocol.eval_first and self.update == 0 and self.offset == 0:
             self.evaluate_first()
         while self.update < self.total:
-            started = time.perf_counter()
-            length, cycle = self.next_segment()
-            self.states, metrics = run_segment(self.agent, self.states, self.world.data, length, cycle)
-            metrics = jax.device_get(metrics)
-            self.update += length
+            started, begun = time.perf_counter(), self.update
+            metrics = self.train_until(self.next_row())
             seconds = time.perf_counter() - started
             self.clocks["train_seconds"] += seconds
-            self.after_segment(metrics, length / seconds)
+            self.after_row(metrics, (self.update - begun) / seconds)
         self.set_status("done")
         self.checkpoints.close()
 
-    def next_segment(self) -> tuple[int, tuple[str, ...]]:
-        """Length and cycle of the next segment: up to the next log row, or to where another cycle begins."""
+    def next_row(self) -> int:
+        """The update after which the next row of train.csv is due."""
+        log_every = self.protocol.log_every
+        end = min(self.total, self.update + log_every - self.step % log_every)
+        return min(end, self.offset) if self.update < self.offset else end
+
+    def train_until(self, end: int) -> dict[str, np.ndarray]:
+        """Make the updates before update `end`; return each metric's mean over them, (S,)."""
+        sums: dict[str, np.ndarray] = {}
+        counts: dict[str, int] = {}
+        while self.update < end:
+            length, cycle = self.next_segment(end)
+            data = self.world.data_for(self.update)
+            self.states, metrics = run_segment(self.agent, self.states, data, length, cycle)
+            del data  # the world may let go of it; fetching the metrics waits until the device has done with it
+            for name, values in jax.device_get(metrics).items():
+                sums[name] = sums.get(name, 0.0) + length * values.astype(np.float64)
+                counts[name] = counts.get(name, 0) + length
+            self.update += length
+        return {name: sums[name] / counts[name] for name in sums}
+
+    def next_segment(self, end: int) -> tuple[int, tuple[str, ...]]:
+        """Length and cycle of the next segment: up to `end`, to other data, or to where another cycle begins."""
         cycle, until = self.agent.cycle(self.update)
-        ends = [self.total, self.update + self.protocol.log_every - self.step % self.protocol.log_every]
-        if self.update < self.offset:
-            ends.append(self.offset)
-        if until is not None:
-            ends.append(until)
-        length = min(end for end in ends if end > self.update) - self.update
+        ends = [end, until, self.world.next_change(self.update)]
+        length = min(end for end in ends if end is not None) - self.update
         if length < len(cycle):
             return length, cycle[:length]
         return length - length % len(cycle), tuple(cycle)
 
-    def after_segment(self, metrics: dict[str, np.ndarray], rate: float) -> None:
-        """Write what a segment gave: rows first, then the checkpoint that vouches for them."""
+    def after_row(self, metrics: dict[str, np.ndarray], rate: float) -> None:
+        """Write what the updates since the last row gave: rows first, then the checkpoint that vouches for them."""
         step, protocol = self.step, self.protocol
         last = self.update == self.total
         self.note_divergence(metrics)
@@ -214,7 +228,7 @@ class Training:
     def evaluate_first(self) -> None:
         """Evaluate after the first update, made on a copy: the run itself goes on from its start in whole segments."""
         copy = jax.tree.map(jnp.copy, self.states)
-        states, _ = run_segment(self.agent, copy, self.world.data, 1, self.agent.cycle(0)[0][:1])
+        states, _ = run_segment(self.agent, copy, self.world.data_for(0), 1, self.agent.cycle(0)[0][:1])
         self.evaluate(states, 1)
 
     def evaluate(self, states: State, step: int) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ from jax import Array
 
 from agents.base import Batch
 from benchmark.errors import UserError
+from envs.download import is_verified, read_record
 from envs.tasks import Task
 
 
@@ -48,6 +51,11 @@ class Dataset:
     def size(self) -> int:
         """Number of transitions, N."""
         return self.actions.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return sum(array.nbytes for array in jax.tree.leaves(self))
 
     @property
     def observation_dim(self) -> int:
@@ -223,11 +231,28 @@ def make_env(task: Task):
         return gymnasium.make(env_name(task), disable_env_checker=True)
 
 
-def fingerprint(path: Path) -> str:
-    """sha256 of a file, or of the files of a folder in order, as 'sha256:...'."""
-    digest = hashlib.sha256()
-    for file in sorted(path.glob("*.npz")) if path.is_dir() else [path]:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
+def fingerprint(files: Sequence[Path]) -> str:
+    """What the data is, as 'sha256:...': the digest of a file, or of the names and digests of several.
+
+    A single file is read, seconds; of several (25 GB) the digest written down when each was last checked is taken,
+    where its size is still the same.
+    """
+    if len(files) == 1:
+        return f"sha256:{_sha256(files[0])}"
+    lines = [f"{file.name} {_recorded(file).get('sha256') or _sha256(file)}\n" for file in files]
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def origin(files: Sequence[Path]) -> dict[str, str]:
+    """{"source": "generated"} where the files' records say that they were made, not published; else {}."""
+    return {"source": "generated"} if any(_recorded(file).get("source") == "generated" for file in files) else {}
+
+
+def _recorded(file: Path) -> dict[str, Any]:
+    """What was written down about a file by `envs.download` or `envs.generate`; {} where it changed its size since."""
+    return (read_record(file) or {}) if is_verified(file) else {}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -47,6 +47,7 @@ from benchmark.errors import UserError, check_choice, run_main
 DEFAULT_DIR = Path("runs/data")
 EXPERT_BODIES = ("antmaze", "humanoidmaze", "antsoccer")
 SHARDS_100M = 100
+SHARDS_NOTE = "shards.json"  # in a folder of generated shards: how many there are to be
 DTYPES = {"terminals": np.bool_, "button_states": np.int64}  # everything else is float32
 TRAIN, VALIDATION = 0, 1
 PLAN_NOISE, PLAN_SMOOTHING = 0.1, 0.5  # play: correlated noise on the planned path
@@ -642,10 +643,25 @@ def generate_shards(
     length = RECIPES[name].episode_length if episode_length is None else episode_length
     transitions = 1000 * (length - 1) if transitions_per_shard is None else transitions_per_shard
     target = Path(folder) / f"{name}-100m-v0"
+    _check_folder(target)
+    _note_shards(target, shards)
     for shard in range(shards):
         path = target / f"{name}-v0-{shard:03d}.npz"
         generate(dataset, transitions, seed, path, workers, progress, episode_length, shard, overwrite)
     return target
+
+
+def _note_shards(folder: Path, shards: int) -> None:
+    """Write down how many files the folder is to have, so that one with fewer is known to be incomplete."""
+    (folder / SHARDS_NOTE).write_text(json.dumps({"source": "generated", "shards": shards}) + "\n")
+
+
+def shards_made(folder: Path) -> int | None:
+    """Return how many files were to be generated into a folder of shards; None where none were."""
+    try:
+        return int(json.loads((folder / SHARDS_NOTE).read_text())["shards"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from envs import dataset
 from envs.evaluation import EpisodeResults, EvaluationPool, Policy
+from envs.shards import Rotation, check_shards, shard_files
 from envs.tasks import Task
 from envs.toy import ToyWorld
 
@@ -18,9 +19,14 @@ MOST_ENVIRONMENTS = 64
 class World(Protocol):
     """What training needs of a task."""
 
-    data: dataset.Dataset
     source: dict[str, Any]
     """Which data this is, for the record."""
+
+    def data_for(self, update: int) -> dataset.Dataset:
+        """The dataset of update `update`, counted from 0; whoever asks has done with that of the updates before."""
+
+    def next_change(self, update: int) -> int | None:
+        """The first update after `update` that has another dataset, None where all have the same."""
 
     def evaluate(
         self,
@@ -41,18 +47,26 @@ class OGBenchWorld:
     """A real OGBench environment, stepped in worker processes, and one of its datasets."""
 
     def __init__(self, task: Task, path: Path, environments: int):
-        """Load the dataset at `path`; the workers' environment is made meanwhile."""
+        """Load the dataset at `path`, a file or a folder of shards; the workers' environment is made meanwhile."""
+        files = [path]
+        if path.is_dir():
+            files = shard_files(path)
+            check_shards(files)
         self.pool = EvaluationPool(task.name, environments)
         try:
-            self.data = dataset.load(task, path, dataset.make_env(task), clip_actions=not task.domain.shards)
+            env = dataset.make_env(task)
+            rotation = Rotation(files, lambda file: dataset.load(task, file, env, clip_actions=not path.is_dir()))
         except BaseException:
             self.pool.close()
             raise
+        self.rotation, self.data_for, self.next_change = rotation, rotation.data_for, rotation.next_change
         self.source = {
             "name": task.dataset,
-            "fingerprint": dataset.fingerprint(path),
-            "transitions": self.data.size,
+            "fingerprint": dataset.fingerprint(files),
+            "transitions": rotation.data_for(0).size * len(files),
+            "files": len(files),
             "path": str(path),
+            **dataset.origin(files),
         }
 
     def evaluate(self, policy, seeds, episodes, step, active, on_progress=None):
@@ -60,8 +74,9 @@ class OGBenchWorld:
         return self.pool.evaluate(policy, seeds, episodes, step, active=active, on_progress=on_progress)
 
     def close(self) -> None:
-        """Stop the workers."""
+        """Stop the workers and the loading."""
         self.pool.close()
+        self.rotation.close()
 
 
 def open_world(task: Task, path: Path | None, environments: int) -> World:

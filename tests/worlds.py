@@ -36,6 +36,12 @@ class FakeWorld:
         self.source = {"name": "fake"}
         self.evaluated: list[int] = []
 
+    def data_for(self, update):
+        return self.data
+
+    def next_change(self, update):
+        return None
+
     def evaluate(self, policy, seeds, episodes, step, active, on_progress=None):
         self.evaluated.append(step)
         observations = np.random.default_rng(step).normal(size=(1, episodes, O)).repeat(len(seeds), 0)
