@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ DIMENSIONS = {
 
 
 def dimensions(domain: Domain) -> tuple[int, int]:
-    """(O, d) of a domain."""
+    """(O, d) of a domain, one of `envs.tasks.DOMAINS`."""
     return DIMENSIONS[domain.name.rsplit("-", 1)[0]]
 
 
@@ -110,11 +111,10 @@ def updates_per_second(
     ]
     if not known:
         return None
-    wanted = sum(dimensions(get_domain(domain)))
-    stand_in = min(
-        (row["domain"] for row in known),
-        key=lambda name: (name != domain, abs(sum(dimensions(get_domain(name))) - wanted)),
-    )
+    wanted = _inputs(domain)
+    stand_in = min((row["domain"] for row in known), key=lambda name: (name != domain, abs(_inputs(name) - wanted)))
+    if stand_in != domain and not wanted:
+        return None
     points = {row["seeds"]: row["spread"] for row in known if row["domain"] == stand_in}
     slack = 0.0 if stand_in == domain else OTHER_DOMAIN
     rate, low, high = (_at(points, seeds, which) for which in ("median", "minimum", "maximum"))
@@ -126,14 +126,19 @@ def updates_per_second(
     return rate, low * (1 - slack), high * (1 + slack)
 
 
+def _inputs(domain: str) -> int:
+    """Size of a domain's observations and actions together, 0 where it is not known."""
+    return sum(DIMENSIONS.get(domain.rsplit("-", 1)[0], ()))
+
+
 def _at(points: Mapping[int, Mapping[str, float]], seeds: int, which: str) -> float:
     """The rate for a number of seeds, from those measured."""
-    below = max((n for n in points if n <= seeds), default=None)
-    above = min((n for n in points if n >= seeds), default=None)
-    if below is None:
-        return points[above][which]
-    if above is None:
-        return points[below][which] * below / seeds
+    fewest, most = min(points), max(points)
+    if seeds <= fewest:
+        return points[fewest][which]
+    if seeds >= most:
+        return points[most][which] * most / seeds
+    below, above = max(n for n in points if n <= seeds), min(n for n in points if n >= seeds)
     share = (seeds - below) / (above - below) if above > below else 0.0
     return 1 / ((1 - share) / points[below][which] + share / points[above][which])
 
@@ -161,8 +166,8 @@ class Plan:
 
 def measure(
     plan: Plan, say: Callable[[str], None], on_case: Callable[[str], None] = lambda case: None
-) -> list[dict[str, Any]]:
-    """Measure every case; return a row each. One that fails has the reason in `error`, and the others go on.
+) -> Iterator[dict[str, Any]]:
+    """Measure every case; yield a row each. One that fails has the reason in `error`, and the others go on.
 
     `on_case` is told each case before its work. Fields: those of KEY; settings, error; what
     `benchmark.timing.measure_segments` returns; public_loop_updates_per_second, public_loop_spread (one seed; absent
@@ -176,7 +181,6 @@ def measure(
     on_case("peak of matrix products")
     peak = measure_peak()
     made = provenance.collect({"name": f"random, as {plan.domain.name}", "transitions": data.size})
-    rows = []
     for name, settings in plan.agents.items():
         cls = agent_class(name)
         agent = cls(configure(cls, settings), *dimensions(plan.domain))
@@ -193,13 +197,13 @@ def measure(
             row: dict[str, Any] = {**common, "seeds": seeds, **found, **public, "error": error, "provenance": made}
             if not error and public:
                 row["speedup"] = found["seed_updates_per_second"] / public["public_loop_updates_per_second"]
-            rows.append(row)
+            yield row
             if plan.profile and not error:
-                profile_segment(agent, data, seeds, plan.profile / f"{cls.name}-{seeds}")
-    return rows
+                folder = plan.profile / f"{cls.name}-{seeds}"
+                attempt(lambda: profile_segment(agent, data, seeds, folder), say)
 
 
-def attempt(work: Callable[[], dict[str, Any]], say: Callable[[str], None]) -> dict[str, Any]:
+def attempt(work: Callable[[], Any], say: Callable[[str], None]) -> Any:
     """What `work` returns, or {"error": the first line of why it failed}."""
     try:
         return work()
@@ -329,7 +333,7 @@ def size_settings(classes: Mapping[str, Any], domain: Domain, words: Sequence[st
         if not any(setting in known for known in fields.values()):
             allowed = sorted({name for known in fields.values() for name in known})
             raise UserError(f"none of these agents has a hyperparameter '{setting}'{nearest(setting, allowed)}")
-    settings = {}
+    settings: dict[str, Mapping[str, Any]] = {}
     for name, cls in classes.items():
         chosen = {key: value for key, value in (layers | own).items() if key in fields[name]}
         settings[name] = settings_for(cls, Task(domain, 1), chosen)
@@ -337,12 +341,8 @@ def size_settings(classes: Mapping[str, Any], domain: Domain, words: Sequence[st
     return settings
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Returns the number of cases that failed, at most 1."""
-    options = parse(arguments)
-    plan = plan_from(options)
-
-    import jax
+def run(plan: Plan, path: Path) -> list[dict[str, Any]]:
+    """Measure with a bar (lines where there is no terminal), writing each row as it comes; print the table."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -353,33 +353,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         TimeRemainingColumn,
     )
 
+    terminal = sys.stdout.isatty()
+    console = Console(highlight=False, markup=False, width=None if terminal else 160)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    total = 1 + len(plan.agents) * (len(plan.seeds) + plan.compare)
+    rows = []
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not terminal) as bar:
+        task = bar.add_task("starting", total=total)
+        cases = itertools.count()
+
+        def on_case(case: str) -> None:
+            done = next(cases)
+            bar.update(task, description=case, completed=done)
+            if not terminal:
+                console.print(f"[{done + 1}/{total}] {case}")
+
+        for row in measure(plan, console.print, on_case):
+            rows.append(row)
+            write_rates(path, [row])  # at once, so that an interrupted measurement keeps what it has
+        bar.update(task, description="done", completed=total)
+    console.print(table(rows))
+    console.print(f"written to {path}")
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns 1 where a case failed, else 0."""
+    options = parse(arguments)
+    plan = plan_from(options)
+
+    import jax
+
+    from benchmark.records import make_folder
+
+    if plan.profile:
+        make_folder(plan.profile)
+    path = options.json or rates_path()
+    write_rates(path, [])  # so that a file that cannot be written or read is said before the work
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are to be those of a first run
     if plan.precision != "default":
         jax.config.update("jax_default_matmul_precision", plan.precision)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    total = 1 + len(plan.agents) * (len(plan.seeds) + plan.compare)
-    bar = Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not sys.stdout.isatty()
-    )
-    with bar:
-        task = bar.add_task("starting", total=total)
-        done = -1
-
-        def on_case(case: str) -> None:
-            nonlocal done
-            done += 1
-            bar.update(task, description=case, completed=done)
-            if bar.disable:
-                console.print(f"[{done + 1}/{total}] {case}", markup=False)
-
-        rows = measure(plan, console.print, on_case)
-        bar.update(task, description="done", completed=total)
-    path = options.json or rates_path()
-    write_rates(path, rows)
-    console.print(table(rows))
-    console.print(f"written to {path}")
-    return int(any(row["error"] for row in rows))
+    return int(any(row["error"] for row in run(plan, path)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """How fast an agent trains on this device: compiled segments of the harness, and the loop of the public code.
 
 Rates are medians over repeats of at least a second, each ended by waiting for the device, after a warm-up. Arithmetic
-is counted as model FLOP: the matrix products that an update as written needs (2 M N K each; loops times their length,
-results that nothing uses left out). XLA's own count takes the body of a loop once, whatever its length, and adds the
-elementwise work, which the peak that we compare with does not do; hence a count of our own.
+is counted as model FLOP: the matrix products that an update as written needs, 2 M N K each. Loops count by their
+length, results that nothing uses are left out, and a product that is written twice counts twice, though the compiler
+may merge the two. XLA's own count takes the body of a loop once, whatever its length, and adds the elementwise work,
+which the peak that we compare with does not do; hence a count of our own.
 """
 
 from __future__ import annotations
@@ -72,8 +73,9 @@ def _products(jaxpr: Jaxpr) -> int:
         name = equation.primitive.name
         if name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
-            shape = equation.invars[0].aval.shape
-            total += 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+            left: Any = equation.invars[0].aval
+            result: Any = equation.outvars[0].aval
+            total += 2 * result.size * math.prod(left.shape[axis] for axis in contracted)
         elif name == "scan":
             total += equation.params["length"] * sum(inner)
         elif name == "cond":
@@ -175,7 +177,6 @@ def measure_segments(agent: Agent, data: Dataset, seeds: int, peak: float, secon
     cycle = steady_cycle(agent)
     flop = update_flop(agent, data, cycle)
     length = segment_length(flop, seeds, peak, cycle)
-    init_states.clear_cache()
     started = time.perf_counter()
     states = jax.block_until_ready(init_states(agent, jnp.arange(seeds, dtype=jnp.uint32)))
     initialised = time.perf_counter()
@@ -271,7 +272,7 @@ def _window(host: Dataset, start: np.ndarray, trajectory: np.ndarray, length: in
         rewards += discount**step * host.rewards[rows] * inside[-1]
         masks = np.minimum(masks, host.masks[rows])
         actions.append(host.actions[rows])
-    return Batch(
+    values: dict[str, Any] = dict(
         observations=host.observations[start + trajectory],
         actions=np.concatenate(actions, axis=-1),
         rewards=rewards,
@@ -280,6 +281,7 @@ def _window(host: Dataset, start: np.ndarray, trajectory: np.ndarray, length: in
         valid=inside[-1],
         action_weights=np.repeat(np.stack(inside, 1), host.action_dim, axis=1),
     )
+    return Batch(**values)
 
 
 # ---------------------------------------------------------------------------------------------------- profile
