@@ -34,7 +34,10 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--seeds-per-process", help="seeds that train together (default: all)")
     instead = parser.add_argument_group("instead of running")
     instead.add_argument("--list", action="store_true", help="name all agents, suites, protocols and tasks")
-    instead.add_argument("--dry-run", action="store_true", help="print the plan")
+    instead.add_argument("--dry-run", action="store_true", help="print the plan, and what it will cost here")
+    instead.add_argument(
+        "--estimate", action="store_true", help="print the plan, and time the agents whose speed here is not known"
+    )
     instead.add_argument("--report", action="store_true", help="only write the tables and figures of what is there")
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import math
@@ -24,9 +25,14 @@ TUNED = Path(__file__).parent / "tuned"
 
 def agent_names() -> list[str]:
     """Names of the agents in this repository, in alphabetical order."""
+    _import_all()
+    return sorted(name for name, cls in REGISTRY.items() if cls.__module__.startswith("agents."))
+
+
+@functools.cache
+def _import_all() -> None:
     for module in pkgutil.iter_modules(agents.__path__):
         importlib.import_module(f"agents.{module.name}")
-    return sorted(name for name, cls in REGISTRY.items() if cls.__module__.startswith("agents."))
 
 
 def agent_class(name: str) -> type[Agent]:
@@ -107,10 +113,12 @@ def describe(config: Config) -> dict[str, Any]:
 
 def tuned(agent: str, domain: str) -> dict[str, Any]:
     """The tuned hyperparameters of an agent on a domain, {} where none are known (see benchmark/tuned/)."""
-    path = TUNED / f"{agent}.yaml"
-    if not path.is_file():
-        return {}
-    return yaml.safe_load(path.read_text())["domains"].get(domain, {})
+    return dict(_tuned_domains(TUNED / f"{agent}.yaml").get(domain, {}))
+
+
+@functools.cache
+def _tuned_domains(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())["domains"] if path.is_file() else {}
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.configure import agent_class, agent_names, parse_seeds, parse_settings
+from benchmark import cost
+from benchmark.configure import agent_class, agent_names, format_seeds, parse_seeds, parse_settings
+from benchmark.cost import Hours
 from benchmark.errors import UserError, check_choice
 from benchmark.launch import Outcome, run_locally
 from benchmark.plan import plan, whole_number
-from benchmark.records import make_folder
+from benchmark.records import RunDirectory, make_folder
 from benchmark.suites import PROTOCOLS, SUITES, Suite, get_protocol, get_suite
-from benchmark.train import RunSpec, data_path, ensure_data, is_done, run_path
-from envs.tasks import Task
+from benchmark.throughput import device_name, read_rates
+from benchmark.train import RunSpec, data_path, ensure_data, is_done, missing_data, run_path
+from envs.tasks import Task, get_task
 
-console = Console(highlight=False)
+MOST_ROWS = 60
+"""Runs that a plan lists one by one; of more it counts."""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,8 +41,8 @@ def run(options: argparse.Namespace) -> int:
     suite = get_suite(options.suite)
     out = Path(options.out or f"runs/{suite.name}")
     runs = plan_from(options, suite, out)
-    if options.dry_run:
-        print_plan(runs)
+    if options.dry_run or options.estimate:
+        print_plan(runs, options.estimate)
         return 0
     outcomes: list[Outcome] = []
     if not options.report:
@@ -110,39 +119,150 @@ def list_everything() -> None:
 
 def first_line(cls: type) -> str:
     """The first line of the documentation of the file that defines an agent."""
-    import sys
-
     return (sys.modules[cls.__module__].__doc__ or "").strip().split("\n")[0]
 
 
-def print_plan(runs: list[RunSpec]) -> None:
-    """Print what would run, what is done already and what data is missing."""
-    table = Table("agent", "task", "seeds", "steps", "state")
-    done = 0
-    for spec in runs:
-        finished = is_done(spec)
-        done += finished
-        if len(runs) <= 60:
-            seeds = run_path(spec).name.removeprefix("seeds-")
-            table.add_row(spec.agent, spec.task, seeds, f"{spec.protocol.steps:,}", "done" if finished else "to do")
-    if len(runs) <= 60:
-        console.print(table)
+@dataclass(frozen=True)
+class Planned:
+    """A run of the plan."""
+
+    spec: RunSpec
+    state: str
+    """"done", "to do", or "begun" where there is something to go on from."""
+    hours: Hours | None
+    """Hours of training that it still needs, None where that is not known."""
+
+    @property
+    def domain(self) -> str:
+        return get_task(self.spec.task).domain.name
+
+
+def print_plan(runs: list[RunSpec], estimate: bool) -> None:
+    """Print what would run, what is done already, what data is missing, and what it will cost on this device.
+
+    With `estimate` the agents whose speed was not recorded here are timed, else they have no cost.
+    """
+    states = [state_of(spec) for spec in runs]
+    waiting = [(spec, step) for spec, (state, step) in zip(runs, states, strict=True) if state != "done"]
+    rows = read_rates()
+    if estimate:
+        rows = [*rows, *cost.estimate((spec for spec, _ in waiting), rows, console.print)]
+    hours = iter(cost.costs(waiting, rows))
+    planned = [
+        Planned(spec, state, None if state == "done" else next(hours))
+        for spec, (state, _) in zip(runs, states, strict=True)
+    ]
+    console.print(table_of_runs(planned) if len(runs) <= MOST_ROWS else table_of_counts(planned))
+    console.print(table_of_domains(planned))
     count = sum(len(spec.seeds) for spec in runs)
-    console.print(f"{len(runs)} runs of {count} seeds in all; {done} done, {len(runs) - done} to do")
-    for path, spec in {data_path(spec): spec for spec in runs}.items():
-        if path is not None and not path.exists():
-            what = f"would be generated ({spec.data.transitions:,} transitions)" if spec.data else "would be downloaded"
-            console.print(f"data {path}: missing, {what}")
+    begun = sum(run.state == "begun" for run in planned)
+    console.print(
+        f"{len(runs)} runs of {count} seeds in all; {len(runs) - len(waiting)} done, {len(waiting)} to do"
+        + (f" ({begun} of them begun)" if begun else "")
+    )
+    print_data([run.spec for run in planned if run.state != "done"])
+    print_cost([run for run in planned if run.state != "done"])
+
+
+def state_of(spec: RunSpec) -> tuple[str, int]:
+    """("done", "begun" or "to do", the step that the run has reached)."""
+    if is_done(spec):
+        return "done", spec.protocol.steps
+    step = max(0, RunDirectory(run_path(spec)).status.get("step", 0))
+    return ("begun" if step else "to do"), step
+
+
+def table_of_runs(planned: list[Planned]) -> Table:
+    """A row for every run."""
+    table = Table("agent", "task", "seeds", "steps", "state", "hours")
+    for run in planned:
+        seeds = format_seeds(run.spec.seeds)
+        table.add_row(
+            run.spec.agent, run.spec.task, seeds, f"{run.spec.protocol.steps:,}", run.state, str(run.hours or "")
+        )
+    return table
+
+
+def table_of_counts(planned: list[Planned]) -> Table:
+    """Runs done of all runs, for every agent and domain."""
+    done = Counter((run.spec.agent, run.domain) for run in planned if run.state == "done")
+    every = Counter((run.spec.agent, run.domain) for run in planned)
+    domains = list(dict.fromkeys(run.domain for run in planned))
+    table = Table("agent", *(domain.replace("-", "\n") for domain in domains), title="runs done of all", padding=0)
+    for agent in dict.fromkeys(run.spec.agent for run in planned):
+        table.add_row(agent, *(f"{done[agent, domain]}/{every[agent, domain]}" for domain in domains))
+    return table
+
+
+def table_of_domains(planned: list[Planned]) -> Table:
+    """What is to do in every domain, and what it costs."""
+    table = Table("domain", "tasks to do", "runs to do", "hours a task", "hours")
+    for domain in dict.fromkeys(run.domain for run in planned):
+        waiting = [run for run in planned if run.domain == domain and run.state != "done"]
+        tasks = len({run.spec.task for run in waiting})
+        total = sum((run.hours for run in waiting if run.hours), Hours())
+        partly = ", more unknown" if any(run.hours is None for run in waiting) else ""
+        each, all_ = (f"{total / tasks}{partly}", f"{total}{partly}") if total.likely else ("", "")
+        table.add_row(domain, str(tasks), str(len(waiting)), each, all_)
+    return table
+
+
+def print_data(waiting: list[RunSpec]) -> None:
+    """Name the datasets that the runs lack, with their sizes."""
+    for path, spec in {data_path(spec): spec for spec in waiting}.items():
+        absent = missing_data(spec)
+        if path is None or not absent:
+            continue
+        sizes = [size for _, size in absent if size is not None]
+        about = f"about {sum(sizes) / 1e9:.1f} GB" if sizes else "of unknown size"
+        what = f"would be downloaded, {about}"
+        if spec.data is not None:
+            what = f"would be generated ({spec.data.transitions:,} transitions)"
+        elif len(absent) > 1:
+            what = f"{len(absent)} files {what}"
+        console.print(f"data {path}: missing, {what}", soft_wrap=True)
+
+
+def print_cost(waiting: list[Planned]) -> None:
+    """Print the hours of all, and how to know those that are not known."""
+    if not waiting:
+        return
+    known = [run.hours for run in waiting if run.hours]
+    if known:
+        total = sum(known, Hours())
+        console.print(f"training on {device_name()}: {total} hours for {len(known)} of {len(waiting)} runs")
+    unknown = list(dict.fromkeys(run.spec.agent for run in waiting if run.hours is None))
+    if unknown:
+        seeds = ",".join(map(str, sorted({len(run.spec.seeds) for run in waiting})))
+        console.print(
+            f"the cost of {len(unknown)} agents is unknown: none of their speeds on {device_name()} is recorded for "
+            "networks of these sizes; time them briefly with --estimate, or measure and record: "
+            f"python -m benchmark.throughput --agents={','.join(unknown)} --seeds={seeds}",
+            soft_wrap=True,
+        )
 
 
 def launch(runs: list[RunSpec], runs_per_process: int) -> list[Outcome]:
-    """Prepare the data, then do every run that is not done."""
+    """Prepare the data, then do every run that is not done and whose data is there."""
     waiting = [spec for spec in runs if not is_done(spec)]
     if len(waiting) < len(runs):
         console.print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already")
-    for spec in {data_path(spec): spec for spec in waiting}.values():
-        ensure_data(spec)
-    return run_locally(waiting, console, runs_per_process)
+    reasons = prepare(waiting)
+    outcomes = [Outcome(run_path(spec), reasons[data_path(spec)]) for spec in waiting if data_path(spec) in reasons]
+    ready = [spec for spec in waiting if data_path(spec) not in reasons]
+    return outcomes + run_locally(ready, console, runs_per_process)
+
+
+def prepare(runs: list[RunSpec]) -> dict[Path | None, str]:
+    """Make or fetch the data of the runs; return why, for the datasets that cannot be had."""
+    reasons = {}
+    for path, spec in {data_path(spec): spec for spec in runs}.items():
+        try:
+            ensure_data(spec)
+        except (UserError, RuntimeError, OSError) as error:
+            reasons[path] = f"no data: {error}"
+            console.print(f"{error}; the runs on other data go on", markup=False)
+    return reasons
 
 
 def report(out: Path, runs: list[RunSpec]) -> None:
@@ -168,8 +288,13 @@ def report(out: Path, runs: list[RunSpec]) -> None:
 
 
 def print_outcomes(outcomes: list[Outcome]) -> int:
-    """Say what failed, last, and return the exit code."""
-    failed = [outcome for outcome in outcomes if outcome.reason]
-    for outcome in failed:
-        console.print(f"failed: {outcome.path}: {outcome.reason} (log: {outcome.path / 'log.txt'})", markup=False)
+    """Say what failed, last, each reason once, and return the exit code."""
+    failed: dict[str, list[Path]] = {}
+    for outcome in outcomes:
+        if outcome.reason:
+            failed.setdefault(outcome.reason, []).append(outcome.path)
+    for reason, paths in failed.items():
+        which = str(paths[0]) if len(paths) == 1 else f"{len(paths)} runs, the first {paths[0]}"
+        log = paths[0] / "log.txt"
+        console.print(f"failed: {which}: {reason}" + (f" (log: {log})" if log.exists() else ""), markup=False)
     return 1 if failed else 0

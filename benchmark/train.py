@@ -103,6 +103,22 @@ def data_path(spec: RunSpec) -> Path | None:
     return folder / "generated" / f"{spec.data.transitions}-seed{spec.data.seed}" / f"{task.dataset}.npz"
 
 
+def missing_data(spec: RunSpec) -> list[tuple[str, int | None]]:
+    """Files that the run's dataset lacks, each with its bytes where they are known; uses no network."""
+    from envs.download import missing
+    from envs.generate import shards_made
+    from envs.shards import shard_files
+
+    task, path = get_task(spec.task), data_path(spec)
+    if path is None:
+        return []
+    if spec.data is not None:
+        return [] if path.exists() else [(path.name, None)]
+    if task.domain.shards and shards_made(path) is not None:
+        return [(file.name, None) for file in shard_files(path) if not file.exists()]
+    return missing([task.dataset], spec.data_dir)
+
+
 def ensure_data(spec: RunSpec) -> Path | None:
     """Make or fetch the run's dataset if it is not there; processes that ask together do it once."""
     from filelock import FileLock
@@ -114,8 +130,10 @@ def ensure_data(spec: RunSpec) -> Path | None:
         return None
     if spec.data is None:
         from envs.download import ensure_dataset
+        from envs.generate import shards_made
 
-        return path if path.exists() else ensure_dataset(task.dataset, spec.data_dir)
+        complete = not missing_data(spec) or shards_made(path) is not None
+        return path if complete else ensure_dataset(task.dataset, spec.data_dir)
     from envs.generate import generate
 
     make_folder(path.parent)

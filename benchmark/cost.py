@@ -1,0 +1,114 @@
+"""What runs will cost on this device: hours of training, from rates that were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark import throughput
+from benchmark.configure import agent_class, configure, describe
+from benchmark.train import RunSpec
+from envs.tasks import get_task
+
+ESTIMATE_SECONDS = 4.0
+ESTIMATE_TRANSITIONS = 20_000
+
+Case = tuple[str, str, int]
+"""Agent, domain, seeds that train together: what a rate depends on within a suite."""
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Hours of training, and between which bounds they are expected; evaluation is not in them."""
+
+    likely: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+    def __add__(self, other: Hours) -> Hours:
+        return Hours(self.likely + other.likely, self.low + other.low, self.high + other.high)
+
+    def __truediv__(self, number: int) -> Hours:
+        return Hours(self.likely / number, self.low / number, self.high / number)
+
+    def __str__(self) -> str:
+        digits = 0 if self.high >= 100 else 1 if self.high >= 1 else 3
+        return f"{self.likely:,.{digits}f} ({self.low:,.{digits}f} to {self.high:,.{digits}f})"
+
+
+def case_of(spec: RunSpec) -> Case:
+    """The case of a run."""
+    return spec.agent, get_task(spec.task).domain.name, len(spec.seeds)
+
+
+def costs(runs: Iterable[tuple[RunSpec, int]], rows: Sequence[Mapping[str, Any]]) -> list[Hours | None]:
+    """Hours that each (run, step it has reached) still needs; None where no rate is known for its agent and sizes.
+
+    `rows` as `throughput.read_rates` gives them.
+    """
+    known: dict[Case, tuple[tuple[float, float, float] | None, int]] = {}
+    found: list[Hours | None] = []
+    for spec, step in runs:
+        case = case_of(spec)
+        if case not in known:
+            known[case] = _rate(spec, rows), _pretraining(spec)
+        rate, pretraining = known[case]
+        updates = spec.protocol.steps - step + (0 if step else pretraining)
+        found.append(Hours(*(updates / 3600 / rate[i] for i in (0, 2, 1))) if rate else None)
+    return found
+
+
+def estimate(
+    runs: Iterable[RunSpec], rows: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Time compiled segments of every agent that has no rate, on random data of one of its domains' dimensions.
+
+    Returns new rows, which are not recorded. Compiling takes most of the time: minutes for 20 agents.
+    """
+    found: list[dict[str, Any]] = []
+    for spec in runs:
+        domain = get_task(spec.task).domain
+        if domain.toy or _rate(spec, [*rows, *found]):
+            continue
+        say(f"timing {spec.agent}, {len(spec.seeds)} seeds together, on random data as {domain.name}")
+        plan = throughput.Plan(
+            agents={spec.agent: spec.settings},
+            domain=domain,
+            seeds=(len(spec.seeds),),
+            size="paper",
+            precision="default",
+            seconds=ESTIMATE_SECONDS,
+            transitions=ESTIMATE_TRANSITIONS,
+            compare=False,
+            profile=None,
+        )
+        found += throughput.measure(plan, say)
+    return found
+
+
+def _rate(spec: RunSpec, rows: Sequence[Mapping[str, Any]]) -> tuple[float, float, float] | None:
+    """(rate, low, high) of updates per second, from rows of networks and batches of the run's sizes."""
+    agent, domain, seeds = case_of(spec)
+    cls = agent_class(agent)
+    sizes = _sizes(describe(configure(cls, spec.settings)))
+    alike = [{**row, "size": "paper"} for row in rows if row["agent"] == cls.name and _sizes(row["settings"]) == sizes]
+    return throughput.updates_per_second(cls.name, domain, seeds, alike)
+
+
+def _sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a rate depends on: whole numbers, but for the chunk, which is part of a domain's dimensions,
+    and lengths of phases.
+    """
+    other = {"chunk_length", "pretraining_steps", "critic_warmup", "decay_steps"}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+        if not isinstance(value, float) and name not in other
+    }
+
+
+def _pretraining(spec: RunSpec) -> int:
+    """Updates before the protocol's first."""
+    cls = agent_class(spec.agent)
+    return cls(configure(cls, spec.settings), 1, 1).pretraining_steps

@@ -1,0 +1,225 @@
+"""The plan: what is done, what data is missing, what it costs; and the published protocols."""
+
+import dataclasses
+import json
+
+import pytest
+
+import run_all
+from benchmark import cost, front_door, provenance, throughput
+from benchmark import train as train_module
+from benchmark.configure import agent_class, configure, describe
+from benchmark.cost import Hours
+from benchmark.errors import UserError
+from benchmark.launch import Outcome
+from benchmark.suites import PROTOCOLS
+from benchmark.train import RunSpec, missing_data, run_config, run_path
+from envs.generate import SHARDS_NOTE
+from tests.simulated_runs import write_run
+
+TASK = "cube-double-play-singletask-task2-v0"
+HOUR = 3600
+
+
+def spec_of(task=TASK, agent="fql", seeds=(0, 1), **values):
+    protocol = dataclasses.replace(PROTOCOLS["rql"], steps=HOUR)
+    return RunSpec(agent, task, seeds, values.pop("settings", {}), protocol, values.pop("out", "runs"), **values)
+
+
+def row(agent="fql", seeds=2, rate=10.0, domain="cube-double-play", **settings):
+    """A row as benchmark.throughput records it."""
+    found = dict(agent=agent, domain=domain, size="paper", precision="default", seeds=seeds, error=None)
+    spread = dict(minimum=rate / 2, median=rate, maximum=rate * 2, repeats=3)
+    cls = agent_class(agent)
+    return {**found, "spread": spread, "settings": describe(configure(cls, settings))}
+
+
+def test_hours_are_updates_over_the_recorded_rate():
+    assert cost.costs([(spec_of(), 0)], [row()]) == [Hours(0.1, 0.05, 0.2)]
+    assert cost.costs([(spec_of(), HOUR // 2)], [row()]) == [Hours(0.05, 0.025, 0.1)]
+
+
+def test_pretraining_costs_too():
+    spec = spec_of(agent="bdpo", settings={"pretraining_steps": HOUR})
+    assert cost.costs([(spec, 0), (spec, HOUR // 2)], [row("bdpo")]) == [Hours(0.2, 0.1, 0.4), Hours(0.05, 0.025, 0.1)]
+
+
+def test_a_rate_of_other_agents_or_other_sizes_says_nothing():
+    assert cost.costs([(spec_of(), 0)], []) == [None]
+    assert cost.costs([(spec_of(), 0)], [row("rql")]) == [None]
+    assert cost.costs([(spec_of(settings={"hidden": (64, 64)}), 0)], [row()]) == [None]
+    assert cost.costs([(spec_of(settings={"alpha": 1, "chunk_length": 1}), 0)], [row()]) != [None]
+
+
+def test_estimating_times_only_the_agents_without_a_rate(monkeypatch):
+    timed = []
+
+    def measure(plan, say):
+        timed.append((*plan.agents, plan.domain.name, plan.seeds))
+        return [row(*plan.agents, seeds=plan.seeds[0])]
+
+    monkeypatch.setattr(throughput, "measure", measure)
+    runs = [spec_of(), spec_of(agent="rql"), spec_of(agent="rql"), spec_of("toy-modes", agent="rql")]
+    assert [found["agent"] for found in cost.estimate(runs, [row()], lambda text: None)] == ["rql"]
+    assert timed == [("rql", "cube-double-play", (2,))]
+
+
+def plan_text(capsys, *arguments):
+    assert run_all.main([*arguments, "--dry-run"]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_the_plan_adds_up_hours_and_says_what_is_unknown(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(front_door, "read_rates", lambda: [row(seeds=12, rate=100.0)])
+    asked = ["--suite=ogbench", "--domains=cube-double-play", f"--out={tmp_path}", f"--data-dir={tmp_path}"]
+    text = plan_text(capsys, *asked, "--agents=fql", "--steps=3600000")
+    # Five tasks of 3.6 million updates at 100 a second.
+    assert "50.0 (25.0 to 100.0) hours for 5 of 5 runs" in text.replace("50 (25 to 100)", "50.0 (25.0 to 100.0)")
+    text = plan_text(capsys, *asked, "--agents=fql,rql")
+    assert "for 5 of 10 runs" in text and "the cost of 1 agents is unknown" in text
+    assert "python -m benchmark.throughput --agents=rql --seeds=12" in text
+
+
+def test_the_plan_counts_what_is_done_and_begun(capsys, tmp_path):
+    asked = ["--suite=ogbench", "--agents=fql", f"--out={tmp_path}", f"--data-dir={tmp_path}"]
+    runs = front_door.plan_from(run_all.parser().parse_args(asked), front_door.get_suite("ogbench"), tmp_path)
+    for spec, status in zip(runs, [{"state": "done"}, {"state": "failed", "step": 500_000}], strict=False):
+        run_path(spec).mkdir(parents=True)
+        (run_path(spec) / "config.json").write_text(json.dumps(run_config(spec)))
+        (run_path(spec) / "status.json").write_text(json.dumps(status))
+    assert "50 runs of 600 seeds in all; 1 done, 49 to do (1 of them begun)" in plan_text(capsys, *asked)
+    text = plan_text(capsys, *asked, "--agents=fql,rql")
+    assert "100 runs of 1200 seeds in all; 1 done, 99 to do (1 of them begun)" in text
+    assert "│fql │1/5 │0/5" in text
+
+
+def test_the_plan_names_missing_data_with_its_size(capsys, tmp_path):
+    text = plan_text(capsys, "--suite=ogbench", "--agents=fql", f"--out={tmp_path}", f"--data-dir={tmp_path}")
+    assert "cube-quadruple-play-100m-v0: missing, 100 files would be downloaded, about 39.5 GB" in text
+    assert "antmaze-large-navigate-v0.npz: missing, would be downloaded, about 0.2 GB" in text
+
+
+def test_generated_shards_lack_only_what_was_to_be_generated(tmp_path):
+    spec = spec_of("cube-quadruple-play-singletask-task1-v0", data_dir=str(tmp_path))
+    assert len(missing_data(spec)) == 100
+    folder = tmp_path / "cube-quadruple-play-100m-v0"
+    folder.mkdir()
+    (folder / SHARDS_NOTE).write_text('{"source": "generated", "shards": 2}')
+    (folder / "cube-quadruple-play-v0-000.npz").touch()
+    assert missing_data(spec) == [("cube-quadruple-play-v0-001.npz", None)]
+
+
+def test_data_that_cannot_be_had_stops_only_its_own_runs(tmp_path, monkeypatch, capsys):
+    runs = [
+        spec_of(agent=agent, task=task, out=str(tmp_path)) for task in (TASK, "toy-modes") for agent in ("fql", "bc")
+    ]
+
+    def ensure(spec):
+        if spec.task == TASK:
+            raise UserError("no source has it")
+
+    launched = []
+
+    def run(specs, *_):
+        launched.extend(specs)
+        return [Outcome(run_path(spec), "") for spec in specs]
+
+    monkeypatch.setattr(front_door, "ensure_data", ensure)
+    monkeypatch.setattr(front_door, "run_locally", run)
+    outcomes = front_door.launch(runs, 1)
+    assert launched == runs[2:]
+    assert [outcome.reason for outcome in outcomes] == ["no data: no source has it"] * 2 + [""] * 2
+    assert front_door.print_outcomes(outcomes) == 1
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"failed: 2 runs, the first {run_path(runs[0])}: no data: no source has it" in text
+
+
+# ---------------------------------------------------------------------------------------- protocols, provenance
+
+
+def test_protocols_are_the_published_ones():
+    rql, qam = PROTOCOLS["rql"], PROTOCOLS["qam"]
+    assert (rql.steps, rql.eval_every, rql.eval_episodes, rql.eval_first) == (1_000_000, 100_000, 50, True)
+    assert (qam.steps, qam.eval_every, qam.eval_episodes, qam.eval_first) == (1_000_000, 50_000, 50, False)
+
+
+@pytest.mark.parametrize("protocol", ["rql", "qam"])
+def test_rows_and_checkpoints_fall_on_evaluations(protocol):
+    chosen = PROTOCOLS[protocol]
+    for interval in (chosen.log_every, chosen.checkpoint_every):
+        assert chosen.eval_every % interval == 0
+
+
+def test_the_chosen_protocol_reaches_the_runs(tmp_path):
+    for name in ("rql", "qam"):
+        asked = run_all.parser().parse_args(["--suite=ogbench", f"--protocol={name}"])
+        runs = front_door.plan_from(asked, front_door.get_suite("ogbench"), tmp_path)
+        assert {run.protocol for run in runs} == {PROTOCOLS[name]}
+
+
+def test_a_start_is_recorded_with_everything_that_can_change_a_number():
+    start = provenance.collect({"source": "generated", "fingerprint": "sha256:1"})
+    for name in ("time", "command", "commit", "clean", "python", "versions", "device", "host", "dataset"):
+        assert start[name] not in ("", None), name
+    assert {"jax", "jaxlib", "flax", "numpy", "ogbench", "mujoco", "gymnasium"} <= set(start["versions"])
+    assert "pytest" in start["command"] and len(start["commit"]) == 40
+
+
+@pytest.mark.parametrize(
+    "column, start",
+    [
+        ("fingerprint", {"dataset": {"fingerprint": "sha256:2"}}),
+        ("source", {"dataset": {"source": "published"}}),
+        ("commit", {"commit": "b" * 40}),
+        ("clean", {"clean": False}),
+        ("versions", {"versions": {"jax": "0.10.2", "mujoco": "3.4.0", "flax": "0.13.0"}}),
+        ("jax", {"versions": {"jax": "0.11.0", "mujoco": "3.4.0"}}),
+        ("mujoco", {"versions": {"jax": "0.10.2", "mujoco": "3.5.0"}}),
+        ("python", {"python": "3.12.1"}),
+        ("device", {"device": "gpu: another"}),
+        ("host", {"host": "there"}),
+        ("command", {"command": "train --set alpha=3"}),
+    ],
+)
+def test_runs_that_differ_in_what_made_them_can_be_told_apart(tmp_path, column, start):
+    from analysis.load import load_runs
+
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", start=start)
+    first, second = load_runs(tmp_path).runs[column]
+    assert first != second
+
+
+def test_a_run_that_went_on_elsewhere_shows_both(tmp_path):
+    from analysis.load import load_runs
+
+    path = write_run(tmp_path)
+    starts = json.loads((path / "provenance.json").read_text())["starts"]
+    other = {**starts[0], "device": "gpu: another", "commit": "b" * 40}
+    (path / "provenance.json").write_text(json.dumps({"starts": [*starts, other]}))
+    run = load_runs(tmp_path).runs.iloc[0]
+    assert run.device == "cpu: simulated+gpu: another" and run.commit == "a" * 40 + "+" + "b" * 40
+
+
+def test_generated_shards_are_recorded_as_generated(monkeypatch, tmp_path):
+    """What the files' own records say wins over where the run looked for them."""
+    monkeypatch.setattr(train_module, "ensure_data", lambda spec: tmp_path)
+
+    class Stop(Exception):
+        pass
+
+    class World:
+        def __init__(self):
+            self.source = {"source": "generated", "fingerprint": "sha256:1"}
+
+        def data_for(self, update):
+            raise Stop
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("envs.world.open_world", lambda *_: World())
+    with pytest.raises(Stop):
+        train_module.execute(dataclasses.replace(spec_of(), out=str(tmp_path)))
+    recorded = json.loads((run_path(dataclasses.replace(spec_of(), out=str(tmp_path))) / "provenance.json").read_text())
+    assert recorded["starts"][0]["dataset"]["source"] == "generated"
