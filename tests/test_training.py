@@ -44,6 +44,16 @@ def test_a_seed_gives_the_same_numbers_whichever_seeds_run_beside_it():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6), after([7]), after([1, 7, 2]))
 
 
+def test_seeds_all_at_once_as_on_an_accelerator_equal_seeds_one_after_the_other(monkeypatch):
+    data, seeds = FakeWorld().data, jnp.asarray([4, 9])
+    one_by_one = run_segment(AGENT, init_states(AGENT, seeds), data, 5, ("update",))
+    jax.clear_caches()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    at_once = run_segment(AGENT, init_states(AGENT, seeds), data, 5, ("update",))
+    jax.clear_caches()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6), one_by_one, at_once)
+
+
 def test_segments_of_any_length_make_the_same_updates():
     data = FakeWorld().data
     whole, _ = run_segment(AGENT, init_states(AGENT, jnp.asarray([0])), data, 6, ("update",))
