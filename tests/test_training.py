@@ -161,3 +161,21 @@ with RunDirectory(Path({str(tmp_path)!r})):
     time.sleep(0.1)
     with RunDirectory(tmp_path):
         pass
+
+
+class Alternating(RQL):
+    """RQL with a second kind of update, and a pattern that repeats it."""
+
+    def update_value(self, state, batch):
+        state, metrics = super().update(state, batch)
+        return state, {"value_loss": metrics["value_loss"], "other": 2.0 * state.step}
+
+
+def test_repeated_names_of_a_cycle_are_updates_one_after_another():
+    data, agent, names = FakeWorld().data, Alternating(SMALL, O, D), ("update", "update_value", "update_value")
+    together, metrics = run_segment(agent, init_states(agent, jnp.asarray([0])), data, 6, names)
+    apart = init_states(agent, jnp.asarray([0]))
+    for name in 2 * names:
+        apart, _ = run_segment(agent, apart, data, 1, (name,))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), together.params, apart.params)
+    assert metrics["other"].tolist() == [2 * (3 + 6) / 2] and {"loss", "value_loss"} <= set(metrics)
