@@ -122,8 +122,9 @@ def check_shards(files: Sequence[Path]) -> None:
 
 def _sizes(file: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of a file's arrays, from their headers."""
-    if read_record(file) and file.exists() and not is_verified(file):
-        raise ValueError(f"{file.stat().st_size:,} bytes, not the {read_record(file)['size']:,} that were recorded")
+    record = read_record(file)
+    if record and file.exists() and not is_verified(file):
+        raise ValueError(f"{file.stat().st_size:,} bytes, not the {record.get('size')} that were recorded")
     with zipfile.ZipFile(file) as archive:
         sizes = {}
         for name in REQUIRED:
