@@ -41,6 +41,7 @@ def load_run(path: Path):
     from benchmark.records import RunDirectory, read_json
     from benchmark.training import Checkpoints, init_states
     from envs import dataset
+    from envs.shards import shard_files
     from envs.tasks import get_task
 
     config = read_json(path / "config.json")
@@ -53,7 +54,8 @@ def load_run(path: Path):
     file = starts[-1]["dataset"].get("path")
     if file is None:
         raise UserError(f"{path} was trained on data made in code; choose a run on a dataset file")
-    data = dataset.load(task, Path(file), dataset.make_env(task), clip_actions=not task.domain.shards)
+    file = shard_files(Path(file))[0] if task.domain.shards else Path(file)
+    data = dataset.load(task, file, dataset.make_env(task), clip_actions=not task.domain.shards)
     agent = cls(configure(cls, config["hyperparameters"]), data.observation_dim, data.action_dim)
     found = Checkpoints(RunDirectory(path).checkpoints).restore(init_states(agent, jnp.asarray(config["seeds"])), print)
     if found is None:
