@@ -44,7 +44,7 @@ class Protocol:
 PROTOCOLS = {
     "rql": Protocol(1_000_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),
     "qam": Protocol(1_000_000, 50_000, 50, eval_first=False, log_every=5_000, checkpoint_every=50_000),
-    "quickstart": Protocol(8_000, 4_000, 50, eval_first=False, log_every=500, checkpoint_every=2_000),
+    "quickstart": Protocol(7_000, 3_500, 50, eval_first=False, log_every=500, checkpoint_every=3_500),
     "toy": Protocol(4_000, 4_000, 100, eval_first=False, log_every=1_000, checkpoint_every=4_000),
 }
 
@@ -86,24 +86,24 @@ TOY_SETTINGS: dict[str, dict[str, Any]] = {
     "tfql": dict(alpha=0.2, expectile=0.6, ema_rate=0.02, learning_rate=4e-3)
     | dict(flow_steps=3, levels="all", target_rate=0.5),
     "bdpo": dict(eta=0.1, actor_learning_rate=1e-3, behaviour_learning_rate=2e-3)
-    | dict(critic_warmup=0, pretraining_steps=1_000, candidates=2),
-    "diffusion_ql": dict(eta=3, average_from=100, average_every=1),
+    | dict(critic_warmup=0, pretraining_steps=1_000, candidates=2, batch_size=64),
+    "diffusion_ql": dict(eta=3, average_from=100, average_every=1, batch_size=64),
     "rebrac": dict(alpha=0.005, actor_noise=0),
     "fbrac": dict(alpha=0.5),
-    "bam": dict(inv_temp=20, flow_steps=10),
+    "bam": dict(inv_temp=20, flow_steps=10, batch_size=64),
     "fql": dict(alpha=0.3),
     "fawac": dict(inv_temp=4),
-    "cgql": dict(guidance_coef=0.03, inv_temp=30, flow_steps=10),
-    "cgql_m": dict(guidance_coef=0.2, inv_temp=30, noisy_coef=1, flow_steps=10),
-    "cgql_l": dict(guidance_coef=0.1, inv_temp=10, noisy_coef=0.01, flow_steps=10),
-    "dac": dict(alpha=0.1),
-    "qsm": dict(inv_temp=3, alpha=3),
+    "cgql": dict(guidance_coef=0.03, inv_temp=30, flow_steps=10, batch_size=64),
+    "cgql_m": dict(guidance_coef=0.2, inv_temp=30, noisy_coef=1, flow_steps=10, batch_size=64),
+    "cgql_l": dict(guidance_coef=0.1, inv_temp=10, noisy_coef=0.01, flow_steps=10, batch_size=64),
+    "dac": dict(alpha=0.1, batch_size=64),
+    "qsm": dict(inv_temp=3, alpha=3, batch_size=64),
     "dsrl": dict(noise_scale=1.5),
     "fedit": dict(edit_scale=1.2),
     "ifql": dict(expectile=0.9),
-    "qam": dict(inv_temp=5, flow_steps=10),
-    "qam_f": dict(inv_temp=5, fql_alpha=0.3, flow_steps=10),
-    "qam_e": dict(inv_temp=5, edit_scale=0.3, flow_steps=10),
+    "qam": dict(inv_temp=5, flow_steps=10, batch_size=64),
+    "qam_f": dict(inv_temp=5, fql_alpha=0.3, flow_steps=10, batch_size=64),
+    "qam_e": dict(inv_temp=5, edit_scale=0.3, flow_steps=10, batch_size=64),
 }
 
 SUITES = {
