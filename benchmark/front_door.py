@@ -284,7 +284,7 @@ def report(out: Path, runs: list[RunSpec]) -> None:
     paths = [*write_tables(found.evaluations, folder), *write_figures(found.evaluations, folder, runs=loaded.runs)]
     console.print(f"written in {time.perf_counter() - started:.0f} s:")
     for path in paths:
-        console.print(f"  {path}", markup=False)
+        console.print(f"  {path}", markup=False, soft_wrap=True)
 
 
 def print_outcomes(outcomes: list[Outcome]) -> int:
@@ -296,5 +296,7 @@ def print_outcomes(outcomes: list[Outcome]) -> int:
     for reason, paths in failed.items():
         which = str(paths[0]) if len(paths) == 1 else f"{len(paths)} runs, the first {paths[0]}"
         log = paths[0] / "log.txt"
-        console.print(f"failed: {which}: {reason}" + (f" (log: {log})" if log.exists() else ""), markup=False)
+        console.print(
+            f"failed: {which}: {reason}" + (f" (log: {log})" if log.exists() else ""), markup=False, soft_wrap=True
+        )
     return 1 if failed else 0

@@ -162,7 +162,7 @@ def test_a_start_is_recorded_with_everything_that_can_change_a_number():
     for name in ("time", "command", "commit", "clean", "python", "versions", "device", "host", "dataset"):
         assert start[name] not in ("", None), name
     assert {"jax", "jaxlib", "flax", "numpy", "ogbench", "mujoco", "gymnasium"} <= set(start["versions"])
-    assert "pytest" in start["command"] and len(start["commit"]) == 40
+    assert "python" in start["command"] and len(start["commit"]) == 40
 
 
 @pytest.mark.parametrize(
