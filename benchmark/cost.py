@@ -1,4 +1,4 @@
-"""What runs will cost on this device: hours of training, from rates that were measured."""
+"""What runs will cost on this device: hours of training and evaluation, from rates that were measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark import throughput
+from benchmark import evaluation_speed, throughput
 from benchmark.configure import agent_class, configure, describe
 from benchmark.train import RunSpec
 from envs.tasks import get_task
@@ -20,7 +20,7 @@ Case = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Hours:
-    """Hours of training, and between which bounds they are expected; evaluation is not in them."""
+    """Hours, and between which bounds they are expected."""
 
     likely: float = 0.0
     low: float = 0.0
@@ -28,6 +28,9 @@ class Hours:
 
     def __add__(self, other: Hours) -> Hours:
         return Hours(self.likely + other.likely, self.low + other.low, self.high + other.high)
+
+    def __mul__(self, share: float) -> Hours:
+        return Hours(self.likely * share, self.low * share, self.high * share)
 
     def __truediv__(self, number: int) -> Hours:
         return Hours(self.likely / number, self.low / number, self.high / number)
@@ -42,21 +45,47 @@ def case_of(spec: RunSpec) -> Case:
     return spec.agent, get_task(spec.task).domain.name, len(spec.seeds)
 
 
-def costs(runs: Iterable[tuple[RunSpec, int]], rows: Sequence[Mapping[str, Any]]) -> list[Hours | None]:
+def costs(
+    runs: Iterable[tuple[RunSpec, int]],
+    rows: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[Mapping[str, Any]] = (),
+) -> list[Hours | None]:
     """Hours that each (run, step it has reached) still needs; None where no rate is known for its agent and sizes.
 
-    `rows` as `throughput.read_rates` gives them.
+    `rows` as `throughput.read_rates` gives them, `evaluations` as `evaluation_speed.read_rows`: without a row for a
+    domain its evaluation is not counted (see `evaluation_hours`).
     """
-    known: dict[Case, tuple[tuple[float, float, float] | None, int]] = {}
+    known: dict[Case, tuple[tuple[float, float, float] | None, int, Hours | None]] = {}
     found: list[Hours | None] = []
     for spec, step in runs:
         case = case_of(spec)
         if case not in known:
-            known[case] = _rate(spec, rows), _pretraining(spec)
-        rate, pretraining = known[case]
+            known[case] = _rate(spec, rows), _pretraining(spec), evaluation_hours(spec, evaluations)
+        rate, pretraining, evaluation = known[case]
+        if rate is None:
+            found.append(None)
+            continue
+        left = 1 - step / spec.protocol.steps
         updates = spec.protocol.steps - step + (0 if step else pretraining)
-        found.append(Hours(*(updates / 3600 / rate[i] for i in (0, 2, 1))) if rate else None)
+        training = Hours(*(updates / 3600 / rate[i] for i in (0, 2, 1)))
+        found.append(training + evaluation * left if evaluation else training)
     return found
+
+
+def evaluation_hours(spec: RunSpec, rows: Sequence[Mapping[str, Any]]) -> Hours | None:
+    """Hours of all evaluations of a run; None where its domain was not measured.
+
+    At most if every episode lasts to its limit; at least none, where all are solved soon or, on an accelerator, a
+    device trains beside the evaluation. In between: half.
+    """
+    domain = get_task(spec.task).domain
+    speed = evaluation_speed.steps_per_second(spec.agent, domain.name, len(spec.seeds), rows)
+    if speed is None:
+        return None
+    protocol = spec.protocol
+    times = -(-protocol.steps // protocol.eval_every) + protocol.eval_first
+    hours = times * protocol.eval_episodes * len(spec.seeds) * domain.episode_limit / speed / 3600
+    return Hours(hours / 2, 0.0, hours)
 
 
 def estimate(

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmark import cost
+from benchmark import cost, evaluation_speed
 from benchmark.configure import agent_class, agent_names, format_seeds, parse_seeds, parse_settings
 from benchmark.cost import Hours
 from benchmark.errors import UserError, check_choice
@@ -147,7 +147,7 @@ def print_plan(runs: list[RunSpec], estimate: bool) -> None:
     rows = read_rates()
     if estimate:
         rows = [*rows, *cost.estimate((spec for spec, _ in waiting), rows, console.print)]
-    hours = iter(cost.costs(waiting, rows))
+    hours = iter(cost.costs(waiting, rows, evaluation_speed.read_rows()))
     planned = [
         Planned(spec, state, None if state == "done" else next(hours))
         for spec, (state, _) in zip(runs, states, strict=True)
@@ -230,7 +230,15 @@ def print_cost(waiting: list[Planned]) -> None:
     known = [run.hours for run in waiting if run.hours]
     if known:
         total = sum(known, Hours())
-        console.print(f"training on {device_name()}: {total} hours for {len(known)} of {len(waiting)} runs")
+        console.print(f"on {device_name()}: {total} hours for {len(known)} of {len(waiting)} runs")
+        measured = {row["domain"] for row in evaluation_speed.read_rows()}
+        without = sorted({run.domain for run in waiting if run.hours} - measured)
+        if without:
+            console.print(
+                "evaluation is not counted for domains where its speed was not measured: "
+                f"python -m benchmark.evaluation_speed --domains={','.join(without)}",
+                soft_wrap=True,
+            )
     unknown = list(dict.fromkeys(run.spec.agent for run in waiting if run.hours is None))
     if unknown:
         seeds = ",".join(map(str, sorted({len(run.spec.seeds) for run in waiting})))

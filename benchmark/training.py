@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -24,11 +26,17 @@ from envs.dataset import SAMPLERS, Dataset
 from envs.world import World
 
 SAMPLING = 0x5A  # folded into an update's key for its batch, so that batch and noise are independent
+BLOCK = 50  # updates of a segment where evaluation goes on beside training: a policy waits for at most one segment
 
 # ---------------------------------------------------------------------------------------------- compiled parts
 
 
-@partial(jax.jit, static_argnames="agent_axis")
+# Initialisation runs once and has a random draw for every array: compiled plainly it takes seconds, as it is a tenth.
+@partial(
+    jax.jit,
+    static_argnames="agent_axis",
+    compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
+)
 def init_states(agent: Agent, seeds: Array, agent_axis: int | None = None) -> State:
     """Initial states of all seeds, stacked on a leading axis. Seed k's does not depend on the others."""
     return jax.vmap(lambda agent, seed: agent.init(jax.random.PRNGKey(seed)), (agent_axis, 0))(agent, seeds)
@@ -140,8 +148,24 @@ class Checkpoints:
 # --------------------------------------------------------------------------------------------------- the loop
 
 
+@dataclass
+class PendingEvaluation:
+    """An evaluation that goes on beside training."""
+
+    step: int
+    states: State
+    results: Future
+    """Of (results of every seed, seconds)."""
+    checkpoint: tuple[int, dict[str, float]] | None = None
+    """Update and clocks of the checkpoint of the same states, which is due once the rows are written."""
+
+
 class Training:
-    """One run: all its seeds, from its first update or its last checkpoint to its end."""
+    """One run: all its seeds, from its first update or its last checkpoint to its end.
+
+    On an accelerator a policy is evaluated, on a copy of its states, while training goes on in short segments; the
+    checkpoint of an evaluated step is written when its rows are. On a CPU both would want the same cores: in turn.
+    """
 
     def __init__(
         self,
@@ -152,8 +176,12 @@ class Training:
         directory: RunDirectory,
         say: Callable[[str], None] = print,
         on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+        overlap: bool | None = None,
     ):
-        """`say` takes lines for the log; `on_progress` what is being done, how far it is, and how far it goes."""
+        """`say` takes lines for the log; `on_progress` what is being done, how far it is, and how far it goes.
+
+        `overlap`: whether to evaluate beside training (default: on an accelerator).
+        """
         self.agent, self.seeds, self.protocol, self.world, self.directory = agent, seeds, protocol, world, directory
         self.say, self.on_progress = say, on_progress
         self.offset = agent.pretraining_steps
@@ -165,6 +193,9 @@ class Training:
         self.eval_table = Table(directory.path / "eval.csv")
         self.diverged: dict[int, int] = {}
         self.checkpoints = Checkpoints(directory.checkpoints)
+        self.overlap = jax.default_backend() != "cpu" if overlap is None else overlap
+        self.evaluator = ThreadPoolExecutor(1, "evaluation") if self.overlap else None
+        self.pending: PendingEvaluation | None = None
 
     @property
     def step(self) -> int:
@@ -184,6 +215,15 @@ class Training:
 
     def run(self) -> None:
         """Train to the end."""
+        try:
+            self.train()
+        finally:
+            if self.evaluator:
+                self.evaluator.shutdown(wait=False, cancel_futures=True)
+            self.checkpoints.close()
+
+    def train(self) -> None:
+        """Make the updates that are left, and all that is due between them."""
         self.resume()
         self.set_status("running")
         if self.protocol.eval_first and self.update == 0 and self.offset == 0:
@@ -194,8 +234,8 @@ class Training:
             seconds = time.perf_counter() - started
             self.clocks["train_seconds"] += seconds
             self.after_row(metrics, (self.update - begun) / seconds)
+        self.finish_evaluation()
         self.set_status("done")
-        self.checkpoints.close()
 
     def next_row(self) -> int:
         """The update after which the next row of train.csv is due."""
@@ -205,24 +245,25 @@ class Training:
 
     def train_until(self, end: int) -> dict[str, np.ndarray]:
         """Make the updates before update `end`; return each metric's mean over them, (S,)."""
-        sums: dict[str, np.ndarray] = {}
-        counts: dict[str, int] = {}
+        made: list[tuple[int, dict[str, Array]]] = []
         while self.update < end:
             length, cycle = self.next_segment(end)
             data = self.world.data_for(self.update)
             self.states, metrics = run_segment(self.agent, self.states, data, length, cycle)
-            del data  # the world may let go of it; fetching the metrics waits until the device has done with it
-            for name, values in jax.device_get(metrics).items():
-                sums[name] = sums.get(name, 0.0) + length * values.astype(np.float64)
-                counts[name] = counts.get(name, 0) + length
+            del data  # the world may let go of it once the device has done with it
+            made.append((length, metrics))
+            if self.pending or self.world.next_change(self.update) == self.update + length:
+                jax.block_until_ready(metrics)
             self.update += length
-        return {name: sums[name] / counts[name] for name in sums}
+        return mean_metrics(made)
 
     def next_segment(self, end: int) -> tuple[int, tuple[str, ...]]:
         """Length and cycle of the next segment: up to `end`, to other data, or to where another cycle begins."""
         cycle, until = self.agent.cycle(self.update)
         ends = [end, until, self.world.next_change(self.update)]
         length = min(end for end in ends if end is not None) - self.update
+        if self.overlap:  # whether or not an evaluation is under way: rows must not depend on how long it takes
+            length = min(length, BLOCK + len(cycle) - 1)
         if length < len(cycle):
             return length, cycle[:length]
         return length - length % len(cycle), tuple(cycle)
@@ -236,12 +277,22 @@ class Training:
             if seed not in self.diverged:
                 self.train_table.add(step, seed, {name: float(values[i]) for name, values in metrics.items()})
         self.train_table.save()
+        if self.pending and self.pending.results.done():
+            self.finish_evaluation()
         if step > 0 and (step % protocol.eval_every == 0 or last):
             self.evaluate(self.states, step)
         if step % protocol.checkpoint_every == 0 or last:
-            self.checkpoints.save(self.update, self.states, self.clocks)
+            self.checkpoint(step)
         self.set_status("running", rate)
         self.on_progress("training", self.update, self.total)
+
+    def checkpoint(self, step: int) -> None:
+        """Write a checkpoint, after the rows of all evaluations up to it."""
+        if self.pending and self.pending.step == step:
+            self.pending.checkpoint = self.update, dict(self.clocks)
+            return
+        self.finish_evaluation()
+        self.checkpoints.save(self.update, self.states, self.clocks)
 
     def note_divergence(self, metrics: dict[str, np.ndarray]) -> None:
         """A seed whose loss is no longer finite has diverged; the others go on."""
@@ -258,9 +309,22 @@ class Training:
         self.evaluate(states, 1)
 
     def evaluate(self, states: State, step: int) -> None:
-        """Evaluate every seed that has not diverged and write the rows."""
-        started = time.perf_counter()
+        """Evaluate every seed that has not diverged, now or beside the training that follows."""
+        self.finish_evaluation()
         active = [seed not in self.diverged for seed in self.seeds]
+        if self.evaluator:
+            copy = jax.tree.map(jnp.copy, states)
+            self.pending = PendingEvaluation(step, copy, self.evaluator.submit(self.play, copy, step, active, None))
+        else:
+            progress = partial(self.on_progress, f"evaluating at step {step}")
+            self.add_evaluation(step, *self.play(states, step, active, progress))
+
+    def play(
+        self, states: State, step: int, active: Sequence[bool], on_progress: Callable[[int, int], None] | None
+    ) -> tuple[list, float]:
+        """Results of the active seeds' episodes (None for the others), and the seconds that they took."""
+        started = time.perf_counter()
+        results: list = [None] * len(self.seeds)
         if any(active):
             results = self.world.evaluate(
                 lambda observations, ids: act(self.agent, states, observations, ids),
@@ -268,14 +332,30 @@ class Training:
                 self.protocol.eval_episodes,
                 step,
                 active=active,
-                on_progress=partial(self.on_progress, f"evaluating at step {step}"),
+                on_progress=on_progress,
             )
-            for seed, result in zip(self.seeds, results, strict=True):
-                if result is not None:
-                    self.eval_table.add(step, seed, summarise(result))
-                    self.say(f"step {step} seed {seed}: success {result.success.mean():.2f}")
+        return results, time.perf_counter() - started
+
+    def add_evaluation(self, step: int, results: Sequence, seconds: float) -> None:
+        """Write the rows of an evaluation."""
+        for seed, result in zip(self.seeds, results, strict=True):
+            if result is not None:
+                self.eval_table.add(step, seed, summarise(result))
+                self.say(f"step {step} seed {seed}: success {result.success.mean():.2f}")
         self.eval_table.save()
-        self.clocks["eval_seconds"] += time.perf_counter() - started
+        self.clocks["eval_seconds"] += seconds
+
+    def finish_evaluation(self) -> None:
+        """Wait for the evaluation under way, if there is one; write its rows, then the checkpoint that they precede."""
+        if self.pending is None:
+            return
+        pending, self.pending = self.pending, None
+        results, seconds = pending.results.result()
+        self.add_evaluation(pending.step, results, seconds)
+        if pending.checkpoint:
+            update, clocks = pending.checkpoint
+            clocks["eval_seconds"] += seconds
+            self.checkpoints.save(update, pending.states, clocks)
 
     def set_status(self, state: str, rate: float | None = None) -> None:
         """Record where the run is."""
@@ -285,6 +365,17 @@ class Training:
         diverged = {str(seed): step for seed, step in self.diverged.items()}
         clocks = {name: round(seconds, 2) for name, seconds in self.clocks.items()}
         self.directory.set_status(**values, diverged=diverged, **clocks)
+
+
+def mean_metrics(made: Sequence[tuple[int, dict[str, Array]]]) -> dict[str, np.ndarray]:
+    """Each metric's mean over the updates of several segments, (S,), from (updates, means over them) of each."""
+    sums: dict[str, np.ndarray] = {}
+    counts: dict[str, int] = {}
+    for length, metrics in jax.device_get(made):
+        for name, values in metrics.items():
+            sums[name] = sums.get(name, 0.0) + length * values.astype(np.float64)
+            counts[name] = counts.get(name, 0) + length
+    return {name: sums[name] / counts[name] for name in sums}
 
 
 def summarise(result) -> dict[str, float | int]:

@@ -22,7 +22,7 @@ HOUR = 3600
 
 
 def spec_of(task=TASK, agent="fql", seeds=(0, 1), **values):
-    protocol = dataclasses.replace(PROTOCOLS["rql"], steps=HOUR)
+    protocol = values.pop("protocol", dataclasses.replace(PROTOCOLS["rql"], steps=HOUR))
     return RunSpec(agent, task, seeds, values.pop("settings", {}), protocol, values.pop("out", "runs"), **values)
 
 
@@ -42,6 +42,15 @@ def test_hours_are_updates_over_the_recorded_rate():
 def test_pretraining_costs_too():
     spec = spec_of(agent="bdpo", settings={"pretraining_steps": HOUR})
     assert cost.costs([(spec, 0), (spec, HOUR // 2)], [row("bdpo")]) == [Hours(0.2, 0.1, 0.4), Hours(0.05, 0.025, 0.1)]
+
+
+def test_evaluation_is_counted_where_its_speed_was_measured():
+    # 50 episodes of 500 steps for each of two seeds, after the first and the last update
+    speed = dict(agent="rql", domain="cube-double-play", seeds=1, steps_per_second=50_000 / HOUR)
+    spec = spec_of(protocol=dataclasses.replace(PROTOCOLS["rql"], steps=HOUR, eval_every=HOUR))
+    assert cost.evaluation_hours(spec, [speed]) == Hours(HOUR / 3600, 0, 2 * HOUR / 3600)
+    assert cost.costs([(spec, 0)], [row()], [speed]) == [Hours(0.1 + HOUR / 3600, 0.05, 0.2 + 2 * HOUR / 3600)]
+    assert cost.costs([(spec, 0)], [row()], [{**speed, "domain": "scene-play"}]) == [Hours(0.1, 0.05, 0.2)]
 
 
 def test_a_rate_of_other_agents_or_other_sizes_says_nothing():

@@ -1,9 +1,11 @@
 """The loop: seeds are independent, a run that is cut anywhere ends with the same records."""
 
 import csv
+import dataclasses
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -96,6 +98,68 @@ def whole_records(tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "run"
     train(path)
     return records(path)
+
+
+class SlowWorld(FakeWorld):
+    """A world that evaluates step 6 only once training has gone on to update 10."""
+
+    def __init__(self):
+        super().__init__()
+        self.trained = threading.Event()
+
+    def evaluate(self, policy, seeds, episodes, step, active, on_progress=None):
+        assert step != 6 or self.trained.wait(60), "training waited for its evaluation"
+        return super().evaluate(policy, seeds, episodes, step, active, on_progress)
+
+    def note(self, what, done, total):
+        if done >= 10:
+            self.trained.set()
+
+
+def test_a_device_trains_on_while_it_evaluates_and_the_records_are_the_same(tmp_path, whole_records):
+    # checkpoints as often as evaluations, as in the protocols: they would otherwise wait for the slow one
+    protocol = dataclasses.replace(PROTOCOL, checkpoint_every=6)
+    world = SlowWorld()
+    train(tmp_path / "run", world, protocol=protocol, on_progress=world.note, overlap=True)
+    assert records(tmp_path / "run") == whole_records
+
+
+@pytest.mark.parametrize("segment", range(1, 6))
+def test_a_run_cut_beside_its_evaluation_ends_with_the_same_records(tmp_path, segment, whole_records):
+    def cut(what, done, total):
+        if done == 2 * segment:
+            raise Cut
+
+    with pytest.raises(Cut):
+        train(tmp_path / "run", on_progress=cut, overlap=True)
+    train(tmp_path / "run", overlap=True)
+    assert records(tmp_path / "run") == whole_records
+
+
+def test_a_checkpoint_is_written_only_after_the_rows_of_its_evaluation(tmp_path):
+    class Broken(FakeWorld):
+        def evaluate(self, policy, seeds, episodes, step, active, on_progress=None):
+            if step == 6:
+                raise RuntimeError("the simulator broke")
+            return super().evaluate(policy, seeds, episodes, step, active, on_progress)
+
+    protocol = dataclasses.replace(PROTOCOL, checkpoint_every=6)
+    with pytest.raises(RuntimeError, match="the simulator broke"):
+        train(tmp_path / "run", Broken(), protocol=protocol, overlap=True)
+    assert not [p for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit()]
+
+
+def test_segments_beside_an_evaluation_are_short_and_hold_whole_cycles(tmp_path):
+    class Cycled(RQL):
+        def cycle(self, step):
+            return ("update",) * 3, None
+
+    agent, protocol = Cycled(SMALL, O, D), dataclasses.replace(PROTOCOL, steps=1000, log_every=1000)
+    with RunDirectory(tmp_path) as directory:
+        training = Training(agent, (0,), protocol, FakeWorld(), directory, overlap=True)
+    assert training.next_segment(1000) == (51, ("update",) * 3)
+    training.update = 999
+    assert training.next_segment(1000) == (1, ("update",))
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, whole_records):

@@ -1,0 +1,198 @@
+"""How fast policies are evaluated here: `python -m benchmark.evaluation_speed --domains=cube-double-play --seeds=1,4`.
+
+For each domain and number of seeds: environment steps per second of the harness's evaluation (many environments in
+worker processes, one policy call for all of them) with an untrained policy of the tuned sizes, against the loop of the
+public code (one environment, one policy call of batch 1 a chunk) in the same process. Episodes are cut short, and the
+untrained policy solves none, so that both play the same number of steps.
+
+Rows go to results/throughput/<device>-evaluation.json, where a row replaces the older one of its case; the plan's
+estimate reads them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import UserError, run_main
+from benchmark.throughput import dimensions, rates_path
+from envs.tasks import Domain, Task, get_domain
+
+EPISODE_STEPS = 100
+"""Steps at which the measured episodes are cut."""
+KEY = ("device", "cores", "agent", "domain", "seeds")
+"""What identifies a row; the rest is what was measured."""
+
+
+def evaluation_path() -> Path:
+    """File of this machine's rows."""
+    path = rates_path()
+    return path.with_name(f"{path.stem}-evaluation.json")
+
+
+def read_rows(path: Path | None = None) -> list[dict[str, Any]]:
+    """Rows recorded on this machine's device, [] where there are none."""
+    from benchmark.records import read_json
+
+    return read_json(path or evaluation_path(), {"rows": []})["rows"]
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Merge rows into a file."""
+    from benchmark.records import make_folder, write_json
+
+    make_folder(path.parent)
+    merged = {tuple(row[name] for name in KEY): row for row in [*read_rows(path), *rows]}
+    write_json(path, {"schema": 1, "rows": [merged[key] for key in sorted(merged)]})
+
+
+def steps_per_second(agent: str, domain: str, seeds: int, rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Environment steps per second of the harness's evaluation of so many seeds; None where the domain was not measured.
+
+    Stepping takes most of the time: where the agent or the number of seeds was not measured, the slowest row of the
+    domain stands in.
+    """
+    known = [row for row in rows if row["domain"] == domain]
+    exact = [row for row in known if (row["agent"], row["seeds"]) == (agent, seeds)]
+    return min((row["steps_per_second"] for row in exact or known), default=None)
+
+
+# ---------------------------------------------------------------------------------------------------- measuring
+
+
+def untrained(name: str, domain: Domain, seeds: int):
+    """(policy of `EvaluationPool`, agent, states) of an agent as its networks begin, with the domain's tuned sizes."""
+    import jax.numpy as jnp
+
+    from benchmark.configure import agent_class, configure
+    from benchmark.plan import settings_for
+    from benchmark.training import act, init_states
+
+    cls = agent_class(name)
+    agent = cls(configure(cls, settings_for(cls, Task(domain, 1))), *dimensions(domain))
+    states = init_states(agent, jnp.arange(seeds, dtype=jnp.uint32))
+    return (lambda observations, ids: act(agent, states, observations, ids)), agent, states
+
+
+def measure_pool(name: str, domain: Domain, seeds: int, episodes: int) -> dict[str, float]:
+    """Steps per second, and seconds until the environments were there, of one evaluation by the harness."""
+    import numpy as np
+
+    from envs.evaluation import EvaluationPool
+    from envs.world import environments_for
+
+    policy, agent, _ = untrained(name, domain, seeds)
+    started = time.perf_counter()
+    slots = environments_for(seeds, episodes)
+    with EvaluationPool(Task(domain, 1).name, slots, max_episode_steps=EPISODE_STEPS) as pool:
+        pool.ready()
+        ready = time.perf_counter() - started
+        shape = (seeds, slots // seeds)
+        np.asarray(policy(np.zeros((*shape, agent.observation_dim), np.float32), np.zeros((*shape, 4), np.uint32)))
+        started = time.perf_counter()
+        results = pool.evaluate(policy, range(seeds), episodes, step=0)
+        seconds = time.perf_counter() - started
+    steps = sum(int(result.lengths.sum()) for result in results if result is not None)
+    return {"steps_per_second": steps / seconds, "environments": slots, "ready_seconds": ready}
+
+
+def measure_public_loop(name: str, domain: Domain, seconds: float) -> float:
+    """Steps per second of one environment, asked one policy call of batch 1 a chunk, as the public code does it."""
+    import numpy as np
+
+    from envs.dataset import make_env
+
+    policy, _, _ = untrained(name, domain, 1)
+    env = make_env(Task(domain, 1))
+    ids = np.zeros((1, 1, 4), np.uint32)
+
+    def episode() -> int:
+        observation, _ = env.reset()
+        steps = 0
+        while steps < EPISODE_STEPS:
+            for action in np.asarray(policy(observation[None, None].astype(np.float32), ids))[0, 0]:
+                observation, _, ended, cut, _ = env.step(np.clip(action, -1, 1))
+                steps += 1
+                if ended or cut or steps == EPISODE_STEPS:
+                    return steps
+        return steps
+
+    episode()
+    played, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        played += episode()
+    return played / (time.perf_counter() - started)
+
+
+def measure(
+    agent: str,
+    domains: Sequence[Domain],
+    seeds: Sequence[int],
+    episodes: int,
+    seconds: float,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """A row for each case, each recorded as soon as it is there."""
+    from benchmark import provenance
+    from benchmark.records import now
+    from benchmark.throughput import device_name
+
+    rows: list[dict[str, Any]] = []
+    cores = provenance.usable_cores()
+    for domain in domains:
+        say(f"{domain.name}: one environment")
+        public = measure_public_loop(agent, domain, seconds)
+        for count in seeds:
+            say(f"{domain.name}: {count} seeds of {episodes} episodes")
+            found = measure_pool(agent, domain, count, episodes)
+            row = dict(device=device_name(), cores=cores, agent=agent, domain=domain.name, seeds=count)
+            row |= {"episodes": episodes, **found, "public_loop_steps_per_second": public}
+            rows.append({**row, "speedup": found["steps_per_second"] / public, "time": now()})
+            write_rows(evaluation_path(), rows[-1:])
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmark.configure import agent_class
+    from benchmark.plan import whole_number
+
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.evaluation_speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--agent", default="rql", help="whose policy (default: rql)")
+    parser.add_argument("--domains", default="cube-double-play", help="separated by commas (cube-double-play)")
+    parser.add_argument("--seeds", default="1,4", help="numbers of seeds evaluated together (default: 1,4)")
+    parser.add_argument("--episodes", default="50", help="of each seed (default: 50)")
+    parser.add_argument("--seconds", default="10", help="time for the public code's loop (default: 10)")
+    options = parser.parse_args(arguments)
+    domains = [get_domain(name) for name in options.domains.split(",")]
+    seeds = [whole_number("--seeds", text) for text in options.seeds.split(",")]
+    agent_class(options.agent)
+    if any(domain.toy for domain in domains):
+        raise UserError("toy tasks have no environment to step")
+
+    console = Console(highlight=False, markup=False)
+    counts = (whole_number("--episodes", options.episodes), whole_number("--seconds", options.seconds))
+    rows = measure(options.agent, domains, seeds, *counts, console.print)
+    table = Table("domain", "seeds", "environments", "steps/s", "public loop", "speed-up", "ready after s")
+    for row in rows:
+        numbers = (f"{row[name]:,.0f}" for name in ("steps_per_second", "public_loop_steps_per_second"))
+        rest = (f"{row['speedup']:.2f}", f"{row['ready_seconds']:.1f}")
+        table.add_row(row["domain"], str(row["seeds"]), str(row["environments"]), *numbers, *rest)
+    console.print(table)
+    console.print(f"written to {evaluation_path()}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
