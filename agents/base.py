@@ -50,6 +50,11 @@ class Config:
     batch_size: int = option(256, "samples per update", low=2)
     hidden: tuple[int, ...] = option((512, 512, 512, 512), "widths of the hidden layers of every network", low=1)
     ensemble: int = option(10, "members of the critic ensemble, E", low=1)
+    matmul_precision: str = option(
+        "default",
+        "of matrix products: the device's default (a GPU's is TF32), or one of JAX's names; no effect on a CPU",
+        choices=("default", "float32", "tensorfloat32", "bfloat16"),
+    )
 
 
 def numeric_fields(config: type[Config] | Config) -> list[str]:

@@ -106,7 +106,7 @@ def estimate(
             domain=domain,
             seeds=(len(spec.seeds),),
             size="paper",
-            precision="default",
+            precision=spec.settings.get("matmul_precision", "default"),
             seconds=ESTIMATE_SECONDS,
             transitions=ESTIMATE_TRANSITIONS,
             compare=False,
@@ -121,13 +121,17 @@ def _rate(spec: RunSpec, rows: Sequence[Mapping[str, Any]]) -> tuple[float, floa
     agent, domain, seeds = case_of(spec)
     cls = agent_class(agent)
     sizes = _sizes(describe(configure(cls, spec.settings)))
-    alike = [{**row, "size": "paper"} for row in rows if row["agent"] == cls.name and _sizes(row["settings"]) == sizes]
+    alike = [
+        {**row, "size": "paper", "precision": "default"}
+        for row in rows
+        if row["agent"] == cls.name and _sizes(row["settings"]) == sizes
+    ]
     return throughput.updates_per_second(cls.name, domain, seeds, alike)
 
 
 def _sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a rate depends on: whole numbers, but for the chunk, which is part of a domain's dimensions,
-    and lengths of phases.
+    """The settings that a rate depends on: whole numbers and choices, but for the chunk, which is part of a domain's
+    dimensions, and lengths of phases.
     """
     other = {"chunk_length", "pretraining_steps", "critic_warmup", "decay_steps"}
     return {

@@ -50,7 +50,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def steps_per_second(agent: str, domain: str, seeds: int, rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Environment steps per second of the harness's evaluation of so many seeds; None where the domain was not measured.
+    """Environment steps per second of the evaluation of so many seeds together; None where the domain was not measured.
 
     Stepping takes most of the time: where the agent or the number of seeds was not measured, the slowest row of the
     domain stands in.

@@ -83,20 +83,20 @@ class Suite:
 TOY_SETTINGS: dict[str, dict[str, Any]] = {
     "rql": dict(alpha=0.2, expectile=0.6, ema_rate=0.02, learning_rate=4e-3),
     # Value travels levels + 1 backups per chunk where RQL's travels one: fewer levels, all trained, a faster target.
-    "tfql": dict(alpha=0.2, expectile=0.6, ema_rate=0.02, learning_rate=4e-3)
+    "tfql": dict(alpha=0.2, expectile=0.7, ema_rate=0.02, learning_rate=3e-3)
     | dict(flow_steps=3, levels="all", target_rate=0.5),
     "bdpo": dict(eta=0.1, actor_learning_rate=1e-3, behaviour_learning_rate=2e-3)
     | dict(critic_warmup=0, pretraining_steps=1_000, candidates=2, batch_size=64),
     "diffusion_ql": dict(eta=3, average_from=100, average_every=1, batch_size=64),
     "rebrac": dict(alpha=0.005, actor_noise=0),
     "fbrac": dict(alpha=0.5),
-    "bam": dict(inv_temp=20, flow_steps=10, batch_size=64),
+    "bam": dict(inv_temp=40, flow_steps=10, batch_size=64),
     "fql": dict(alpha=0.3),
     "fawac": dict(inv_temp=4),
     "cgql": dict(guidance_coef=0.03, inv_temp=30, flow_steps=10, batch_size=64),
-    "cgql_m": dict(guidance_coef=0.2, inv_temp=30, noisy_coef=1, flow_steps=10, batch_size=64),
-    "cgql_l": dict(guidance_coef=0.1, inv_temp=10, noisy_coef=0.01, flow_steps=10, batch_size=64),
-    "dac": dict(alpha=0.1, batch_size=64),
+    "cgql_m": dict(guidance_coef=0.2, inv_temp=30, noisy_coef=0.3, flow_steps=10, batch_size=64),
+    "cgql_l": dict(guidance_coef=0.2, inv_temp=10, noisy_coef=0.01, flow_steps=10, batch_size=64),
+    "dac": dict(alpha=0.07, batch_size=64),
     "qsm": dict(inv_temp=3, alpha=3, batch_size=64),
     "dsrl": dict(noise_scale=1.5),
     "fedit": dict(edit_scale=1.2),
@@ -131,6 +131,7 @@ SUITES = {
                 hidden=(64, 64), ensemble=2, batch_size=128, learning_rate=2e-3, target_rate=0.1, flow_steps=5
             ),
             agent_settings=TOY_SETTINGS,
+            runs_per_process=7,
         ),
         Suite(
             "ogbench",

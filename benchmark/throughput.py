@@ -29,7 +29,6 @@ from envs.tasks import Domain, Task, get_domain
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "throughput"
 KEY = ("device", "agent", "domain", "size", "precision", "seeds")
 """What identifies a case; the rest of a row is what was measured."""
-PRECISIONS = ("default", "float32", "tensorfloat32", "bfloat16")
 OTHER_DOMAIN = 0.1  # share by which a rate may differ between domains: under 4% of the arithmetic, and the samplers
 
 # Sizes of observations and actions in OGBench 1.2 (its environments' spaces).
@@ -51,6 +50,13 @@ DIMENSIONS = {
 def dimensions(domain: Domain) -> tuple[int, int]:
     """(O, d) of a domain, one of `envs.tasks.DOMAINS`."""
     return DIMENSIONS[domain.name.rsplit("-", 1)[0]]
+
+
+def precisions() -> tuple[str, ...]:
+    """Precisions of matrix products that an agent may have."""
+    from agents.base import Config
+
+    return Config.__dataclass_fields__["matmul_precision"].metadata["choices"]
 
 
 # ---------------------------------------------------------------------------------------------- recorded rates
@@ -179,11 +185,11 @@ def measure(
 
     data = synthetic_data(*dimensions(plan.domain), plan.transitions)
     on_case("peak of matrix products")
-    peak = measure_peak()
+    peak = measure_peak(plan.precision)
     made = provenance.collect({"name": f"random, as {plan.domain.name}", "transitions": data.size})
     for name, settings in plan.agents.items():
         cls = agent_class(name)
-        agent = cls(configure(cls, settings), *dimensions(plan.domain))
+        agent = cls(configure(cls, {**settings, "matmul_precision": plan.precision}), *dimensions(plan.domain))
         common = dict(device=made["device"], agent=cls.name, domain=plan.domain.name, size=plan.size)
         common |= dict(precision=plan.precision, settings=describe(agent.config))
         public: dict[str, Any] = {}
@@ -275,7 +281,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="WORD",
         help="paper (default), quickstart, and settings such as hidden=64,64, which agents without them ignore",
     )
-    parser.add_argument("--precision", default="default", help=f"of matrix products: {', '.join(PRECISIONS)}")
+    parser.add_argument("--precision", default="default", help=f"of matrix products: {', '.join(precisions())}")
     parser.add_argument("--seconds", default="5", help="time for the repeats of each loop (default: 5)")
     parser.add_argument("--transitions", default="100_000", help="size of the random data (default: 100,000)")
     parser.add_argument(
@@ -307,7 +313,7 @@ def plan_from(options: argparse.Namespace) -> Plan:
         domain=domain,
         seeds=tuple(dict.fromkeys(seeds)),
         size=" ".join(options.size),
-        precision=check_choice("precision", options.precision, PRECISIONS),
+        precision=check_choice("precision", options.precision, precisions()),
         seconds=seconds,
         transitions=whole_number("--transitions", options.transitions, low=1000),
         compare=options.compare_public_loop,
@@ -391,8 +397,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = options.json or rates_path()
     write_rates(path, [])  # so that a file that cannot be written or read is said before the work
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are to be those of a first run
-    if plan.precision != "default":
-        jax.config.update("jax_default_matmul_precision", plan.precision)
     return int(any(row["error"] for row in run(plan, path)))
 
 

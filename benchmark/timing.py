@@ -24,7 +24,7 @@ from jax.extend.core import Jaxpr, jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from agents.base import Agent, Batch, State
-from benchmark.training import init_states, run_segment, sample
+from benchmark.training import init_states, named_precision, run_segment, sample
 from envs.dataset import Dataset, from_transitions
 
 TRAJECTORIES = 1000  # as in the published files of a million transitions, so that samplers take the same path
@@ -98,9 +98,14 @@ def update_flop(agent: Agent, data: Dataset, cycle: tuple[str, ...]) -> float | 
     return statistics.mean(counts[name] for name in cycle)
 
 
-def measure_peak(seconds: float = 2.0) -> float:
-    """FLOP per second of the largest matrix products that fit the time: float32 arrays, precision as agents have it."""
-    product = jax.jit(lambda x: jnp.tanh(x @ x))  # bounded, so that it can be fed to itself
+def measure_peak(precision: str = "default", seconds: float = 2.0) -> float:
+    """FLOP per second of the largest matrix products that fit the time: float32 arrays, at an agent's precision."""
+
+    @jax.jit
+    def product(x):
+        with named_precision(precision):
+            return jnp.tanh(x @ x)  # bounded, so that it can be fed to itself
+
     deadline = time.perf_counter() + seconds
     size, best = 512, 0.0
     while True:
@@ -237,9 +242,10 @@ def measure_public_loop(agent: Agent, data: Dataset, seconds: float) -> Spread:
             state, _ = updates[name](state, next(batches))
         return len(steady_cycle(agent))
 
-    advance()
-    jax.block_until_ready(state)
-    return repeat_for(seconds, advance, lambda: jax.block_until_ready(state))
+    with named_precision(agent.config.matmul_precision):
+        advance()
+        jax.block_until_ready(state)
+        return repeat_for(seconds, advance, lambda: jax.block_until_ready(state))
 
 
 def numpy_batches(agent: Agent, data: Dataset, seed: int = 0) -> Iterator[Batch]:

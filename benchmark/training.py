@@ -67,7 +67,16 @@ def run_segment(
         state, metrics = jax.lax.scan(one_cycle, state, length=length // len(cycle))
         return state, jax.tree.map(lambda values: values.mean(axis=0), metrics)
 
-    return over_seeds(segment, agent, states, agent_axis)
+    with named_precision(agent.config.matmul_precision):
+        return over_seeds(segment, agent, states, agent_axis)
+
+
+def named_precision(name: str):
+    """A context in which matrix products are traced at one of the precisions that an agent may have.
+
+    bfloat16 is asked for by JAX's name of the arithmetic: what it calls "bfloat16" is a device's default.
+    """
+    return jax.default_matmul_precision("BF16_BF16_F32" if name == "bfloat16" else name)
 
 
 def over_seeds(function: Callable, agent: Agent, states: State, agent_axis: int | None) -> Any:
@@ -108,7 +117,8 @@ def act(agent: Agent, states: State, observations: Array, ids: Array, agent_axis
             rng = jax.random.fold_in(rng, word)
         return agent.act(state, observation[None], rng)[0]
 
-    return jax.vmap(jax.vmap(one, (None, None, 0, 0)), (agent_axis, 0, 0, 0))(agent, states, observations, ids)
+    with named_precision(agent.config.matmul_precision):
+        return jax.vmap(jax.vmap(one, (None, None, 0, 0)), (agent_axis, 0, 0, 0))(agent, states, observations, ids)
 
 
 # ------------------------------------------------------------------------------------------------ checkpoints

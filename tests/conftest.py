@@ -1,7 +1,12 @@
 """Settings of all tests."""
 
+import os
+
 import jax
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for each core
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 
 # Nearly all of the suite's time is compilation of small programs: let the compiler try less.
 jax.config.update("jax_disable_most_optimizations", True)

@@ -131,7 +131,7 @@ def test_two_agents_are_measured_and_a_failing_one_is_a_row(tmp_path, monkeypatc
         raise FloatingPointError("no such number\nsecond line")
 
     monkeypatch.setattr(FQL, "init", broken)
-    monkeypatch.setattr(timing, "measure_peak", lambda: 1e9)
+    monkeypatch.setattr(timing, "measure_peak", lambda precision: 1e9)
     path = tmp_path / "rates" / "here.json"
     arguments = ["--agents=bc,fql,rebrac", "--seeds=2", "--seconds=0.05", "--transitions=3000", f"--json={path}", *TINY]
     assert throughput.main(arguments) == 1

@@ -243,3 +243,13 @@ def test_repeated_names_of_a_cycle_are_updates_one_after_another():
         apart, _ = run_segment(agent, apart, data, 1, (name,))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), together.params, apart.params)
     assert metrics["other"].tolist() == [2 * (3 + 6) / 2] and {"loss", "value_loss"} <= set(metrics)
+
+
+@pytest.mark.parametrize("precision,word", [("bfloat16", "bf16"), ("tensorfloat32", "HIGH,"), ("float32", "HIGHEST")])
+def test_all_matrix_products_have_the_precision_that_the_agent_asks_for(precision, word):
+    agent = RQL(dataclasses.replace(SMALL, matmul_precision=precision), O, D)
+    states, data = init_states(agent, jnp.asarray([0])), FakeWorld().data
+    text = run_segment.lower(agent, states, data, 1, ("update",)).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert products and all(word in line for line in products)
+    jax.block_until_ready(run_segment(agent, states, data, 1, ("update",)))
