@@ -125,7 +125,7 @@ SUITES = {
             "every algorithm on two tasks with known answers, in minutes without a simulator: does it learn?",
             tasks=TOY_TASKS,
             agents=("bc", *PAPER_AGENTS),
-            seeds=(0, 1),
+            seeds=(0,),
             protocol="toy",
             settings=dict(
                 hidden=(64, 64), ensemble=2, batch_size=128, learning_rate=2e-3, target_rate=0.1, flow_steps=5
