@@ -21,19 +21,28 @@ def collect(dataset: dict[str, Any]) -> dict[str, Any]:
     """Return the record of one start of a run; `dataset` says which data it trains on."""
     import jax
 
-    commit, clean = git_state()
     device = jax.devices()[0]
+    name = processor() if device.platform == "cpu" else device.device_kind
+    return {**where(), "device": f"{device.platform}: {name}", "dataset": dataset}
+
+
+def where() -> dict[str, Any]:
+    """The part of the record that needs no device: when, how, by which code and where."""
+    commit, clean = git_state()
     return {
         "time": now(),
-        "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+        "command": command_line(),
         "commit": commit,
         "clean": clean,
         "python": platform.python_version(),
         "versions": versions(),
-        "device": f"{device.platform}: {processor() if device.platform == 'cpu' else device.device_kind}",
         "host": platform.node(),
-        "dataset": dataset,
     }
+
+
+def command_line() -> str:
+    """The command that started this process."""
+    return shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]])
 
 
 def versions() -> dict[str, str]:
