@@ -138,6 +138,8 @@ class LocalLauncher:
         self.alone = len(self.free) == 1
         self.logs = None if self.alone else logs
         self.processes: list[_Process] = []
+        self.stopped = False
+        """Whether a run was asked to stop, and did."""
         self.outcomes: dict[Path, Outcome] = {}
         self.progress = Progress(
             *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
@@ -209,6 +211,9 @@ class LocalLauncher:
             self.free.insert(0, process.slot)
             process.close()
             left = process.left()
+            if process.stopped:  # whoever asked one to stop wants no other started
+                self.stopped = True
+                self.waiting.clear()
             if not left or process.stopped:
                 continue
             reason = f"it ran for more than {self.timeout:g} s and was killed" if late else death(code)

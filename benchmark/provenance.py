@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 import platform
 import shlex
 import subprocess
@@ -15,6 +16,8 @@ from benchmark.records import now
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "ogbench", "mujoco", "gymnasium", "dm-control", "d4rl")
+
+ALLOCATION = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURMD_NODENAME")
 
 
 def collect(dataset: dict[str, Any]) -> dict[str, Any]:
@@ -37,6 +40,7 @@ def where() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions(),
         "host": platform.node(),
+        "allocation": {name: os.environ[name] for name in ALLOCATION if name in os.environ},
     }
 
 
@@ -73,8 +77,6 @@ def _git(*arguments: str) -> str:
 @functools.cache
 def processor() -> str:
     """The processor's name and the number of cores this process may use."""
-    import os
-
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -12,6 +12,7 @@ import getpass
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,9 @@ MOST_TIMEOUTS = 100
 """How often a job may run out of time and be queued again."""
 SECONDS_TO_REQUEUE = 15
 """Of the time between the signal and the end of a job: what is left for asking to be queued again."""
+CANCEL_SECONDS = 60.0
+SECONDS_TO_BE_ENDED = 600
+"""How long a job that was told to end waits for its end: one that ends by itself would not be queued again."""
 
 
 @dataclass(frozen=True)
@@ -203,9 +207,11 @@ def ended(jobs: Iterable[str]) -> dict[str, str]:
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """Cancel jobs or whole arrays."""
-    if jobs:
-        ask("scancel", *jobs)
+    """Cancel arrays, and wait until they are gone from the queue."""
+    ask("scancel", *jobs)
+    deadline = time.monotonic() + CANCEL_SECONDS
+    while any(job.partition("_")[0] in jobs for job in queue()) and time.monotonic() < deadline:
+        time.sleep(1)
 
 
 # --------------------------------------------------------------------------------------------------- submission
@@ -299,6 +305,9 @@ class RunsJob:
         console = Console(width=120, highlight=False)
         self.launcher = LocalLauncher(runs, console, slots(jobs), runs_per_process, timeout)
         outcomes = self.launcher.run()
+        if self.launcher.stopped:
+            time.sleep(SECONDS_TO_BE_ENDED)
+            raise RuntimeError("the runs were asked to stop, but the job was not ended")
         failed = [f"{outcome.path}: {outcome.reason}" for outcome in outcomes if outcome.reason and not outcome.busy]
         for line in failed:
             console.print(f"failed: {line}", markup=False, soft_wrap=True)

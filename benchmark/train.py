@@ -24,7 +24,8 @@ from benchmark.suites import PROTOCOLS, Generated, Protocol, get_protocol
 from envs.tasks import get_task
 
 STOP_SIGNAL = signal.SIGUSR2
-"""Asks a run to save a checkpoint after its next row and to stop; what Slurm jobs get before their time is up."""
+"""Asks a run to save a checkpoint after its next row and to stop, as SIGTERM does; Slurm sends it before a job's time
+is up."""
 
 stop_asked = threading.Event()
 
@@ -238,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
 def serve(arguments: Sequence[str]) -> int:
     """How a launcher starts runs: do those of a file, a RunSpec a line, and append to another how each ended.
 
-    Ends with the launcher, which holds the other end of standard input. Returns the number of runs that failed.
+    Ends at once with the launcher, which holds the other end of standard input. Returns the number of runs that failed.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("specs", type=Path)
@@ -247,7 +248,8 @@ def serve(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(core) for core in options.cores.split(",")])
-    signal.signal(STOP_SIGNAL, lambda *_: stop_asked.set())
+    for number in (STOP_SIGNAL, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop_asked.set())
     threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     specs = [RunSpec.from_json(line) for line in options.specs.read_text().splitlines()]
     with options.ends.open("a") as ends:
@@ -255,8 +257,8 @@ def serve(arguments: Sequence[str]) -> int:
 
 
 def _end_with_the_launcher() -> None:
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.read(sys.stdin.fileno(), 1)  # returns at the end of the file; no lock of Python's is held meanwhile
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def execute_all(specs: Sequence[RunSpec], on_end: Callable[[str, str], None] = lambda state, reason: None) -> int:
