@@ -38,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--jobs", help="processes at once (default: one per GPU, else one per four cores)")
     where.add_argument("--runs-per-process", help="short runs that a process does one after the other")
     where.add_argument("--run-timeout", metavar="MINUTES", help="a run that takes longer is killed, and failed")
+    where.add_argument("--wandb", metavar="PROJECT", help="send a copy of the records to W&B (requirements-wandb.txt)")
+    where.add_argument("--wandb-offline", action="store_true", help="keep W&B's copy in the run's folder")
     cluster = parser.add_argument_group("on Slurm", "checked before anything is submitted")
     cluster.add_argument("--slurm-config", metavar="FILE", help="YAML with the options below, e.g. 'partition: gpu'")
     cluster.add_argument("--partition")

@@ -24,6 +24,7 @@ from benchmark.plan import plan, whole_number
 from benchmark.records import RunDirectory, format_seeds, make_folder
 from benchmark.suites import PROTOCOLS, SUITES, Suite, get_protocol, get_suite
 from benchmark.throughput import device_name, read_rates
+from benchmark.tracking import wandb_options
 from benchmark.train import RunSpec, data_path, ensure_data, is_done, missing_data, run_path
 from envs.tasks import Task, get_task
 
@@ -149,6 +150,7 @@ def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunS
         seeds_per_process=whole_number("--seeds-per-process", options.seeds_per_process)
         if options.seeds_per_process
         else None,
+        wandb=wandb_options(options.wandb, options.wandb_offline),
     )
 
 

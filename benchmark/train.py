@@ -212,9 +212,32 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
                 on_progress=progress.update,
                 should_stop=stop_asked.is_set,
             )
-            training.run()
+            with _tracked(spec, training):
+                training.run()
     finally:
         world.close()
+
+
+@contextlib.contextmanager
+def _tracked(spec: RunSpec, training) -> Iterator[None]:
+    """Send what training records to W&B too, where that is asked."""
+    if spec.wandb is None:
+        yield
+        return
+    from benchmark.tracking import Tracker
+
+    tracker = Tracker(spec.wandb, training.directory.path, run_config(spec), training.say)
+    on_progress = training.on_progress
+
+    def send(*progress) -> None:
+        on_progress(*progress)
+        tracker.send(train=training.train_table, eval=training.eval_table)
+
+    training.on_progress = send
+    try:
+        yield
+    finally:
+        tracker.close()
 
 
 @contextlib.contextmanager

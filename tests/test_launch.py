@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -181,7 +182,7 @@ def children(process):
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            state, parent = open(f"/proc/{entry}/stat").read().rpartition(") ")[2].split()[:2]
+            state, parent = Path(f"/proc/{entry}/stat").read_text().rpartition(") ")[2].split()[:2]
             if int(parent) == process and state != "Z":
                 found.append(int(entry))
     return found
@@ -189,7 +190,7 @@ def children(process):
 
 def alive(process):
     try:
-        return open(f"/proc/{process}/stat").read().rpartition(") ")[2].split()[0] != "Z"
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()[0] != "Z"
     except OSError:
         return False
 
