@@ -1,5 +1,6 @@
-"""A copy of a run's records in W&B, for those who want it. The run's own files remain the record: W&B is told what is in
-them, and whatever goes wrong there does not touch the run.
+"""A copy of a run's records in W&B, for those who want it.
+
+The run's own files remain the record: W&B is told what is in them, and what goes wrong there does not touch the run.
 """
 
 from __future__ import annotations

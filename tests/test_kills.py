@@ -1,4 +1,4 @@
-"""A plan that is killed at fifty random moments, and started again each time, ends with the records of one that was not.
+"""A plan that is killed at fifty random moments and started again ends with the records of one that was not.
 
 A few moments are left to chance alone; the others are a random while after a random phase of a run has begun, so that
 short phases are hit as often as long ones.

@@ -62,7 +62,7 @@ def command(*words, check=True):
     return subprocess.run(words, check=check, capture_output=True, text=True).stdout
 
 
-def wait_until(condition, seconds=300):
+def wait_until(condition, seconds=600):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come"

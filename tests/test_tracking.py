@@ -84,7 +84,7 @@ def test_a_real_run_sends_training_and_evaluation(wandb, tmp_path):
 
 def test_without_the_package_the_front_door_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match="pip install -r requirements-wandb.txt"):
+    with pytest.raises(UserError, match=r"pip install -r requirements-wandb\.txt"):
         run_all.main(["--suite=toy", "--wandb=mine", f"--out={tmp_path / 'out'}"])
     with pytest.raises(UserError, match="--wandb-offline needs --wandb"):
         run_all.main(["--suite=toy", "--wandb-offline", f"--out={tmp_path / 'out'}"])
