@@ -90,7 +90,8 @@ def read_options(path: str | None, given: Mapping[str, Any]) -> SlurmOptions:
     values: dict[str, Any] = {}
     if path:
         try:
-            values = yaml.safe_load(Path(path).read_text()) or {}
+            # As text: YAML would read 8:00:00 as a number of seconds.
+            values = yaml.load(Path(path).read_text(), Loader=yaml.BaseLoader) or {}
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
         except yaml.YAMLError as error:
@@ -104,7 +105,7 @@ def read_options(path: str | None, given: Mapping[str, Any]) -> SlurmOptions:
             raise UserError(
                 f"unknown Slurm option '{name}' in {path}{nearest(str(name), fields)}; allowed: {', '.join(fields)}"
             )
-    checked = {name: _checked(fields[name], value) for name, value in values.items() if value is not None}
+    checked = {name: _checked(fields[name], value) for name, value in values.items() if value not in (None, "")}
     return SlurmOptions(**checked)
 
 
