@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install quickstart test test-slow lint lock clean
+.PHONY: install quickstart test test-slow test-slurm lint lock clean
 
 install: $(STAMP)
 
@@ -24,6 +24,12 @@ test: install
 # Real training: every algorithm on the toy suite, killed runs, other real environments. Some ten minutes on 2 cores.
 test-slow: install
 	$(BIN)/python -m pytest -n 2 --dist=loadfile -m slow
+
+# The launcher on a real Slurm of two nodes on this machine, from Debian's packages: needs root, says so where it fails.
+test-slurm: install
+	tests/slurm/up.sh .slurm >/dev/null
+	SLURM_CONF=$(CURDIR)/.slurm/etc/slurm.conf $(BIN)/python -m pytest -m slurm; \
+	  code=$$?; tests/slurm/down.sh .slurm; exit $$code
 
 lint: install
 	$(BIN)/ruff check .

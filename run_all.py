@@ -3,6 +3,8 @@
 
 python run_all.py --suite=quickstart
 python run_all.py --suite=ogbench --agents rql,fql --domains cube-double-play --seeds 0-3 --dry-run
+python run_all.py --suite=ogbench --launcher=slurm --partition=gpu --gpus=1 --seeds-per-process=4
+python run_all.py --status --watch
 python run_all.py --list
 """
 
@@ -32,6 +34,31 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--out", help="folder for results (default: runs/<suite>)")
     where.add_argument("--data-dir", help="folder of datasets (default: $RQL_DATA_DIR or ~/.ogbench/data)")
     where.add_argument("--seeds-per-process", help="seeds that train together (default: all)")
+    where.add_argument("--launcher", help="local (default), slurm, or debug: in this process, the first error raised")
+    where.add_argument("--jobs", help="processes at once (default: one per GPU, else one per four cores)")
+    where.add_argument("--runs-per-process", help="short runs that a process does one after the other")
+    where.add_argument("--run-timeout", metavar="MINUTES", help="a run that takes longer is killed, and failed")
+    where.add_argument("--wandb", metavar="PROJECT", help="send a copy of the records to W&B (requirements-wandb.txt)")
+    where.add_argument("--wandb-offline", action="store_true", help="keep W&B's copy in the run's folder")
+    cluster = parser.add_argument_group("on Slurm", "checked before anything is submitted")
+    cluster.add_argument("--slurm-config", metavar="FILE", help="YAML with the options below, e.g. 'partition: gpu'")
+    cluster.add_argument("--partition")
+    cluster.add_argument("--account")
+    cluster.add_argument("--qos")
+    cluster.add_argument("--gpus", help="GPUs of a job")
+    cluster.add_argument("--cpus", help="cores of a job")
+    cluster.add_argument("--memory", help="main memory of a job, e.g. 16G")
+    cluster.add_argument("--time", help="a job's time limit, e.g. 4:00:00 (default: 24 hours); it is queued again")
+    cluster.add_argument("--parallel", help="jobs at once")
+    cluster.add_argument("--constraint", help="features that a node must have")
+    cluster.add_argument("--setup", action="append", metavar="LINE", help="a shell line before each job; repeatable")
+    cluster.add_argument("--signal-delay", help="seconds before its end at which a job saves (default: 120)")
+    cluster.add_argument("--runs-per-job", help="runs that a job does (default: one, or as the cluster's limits want)")
+    follow = parser.add_argument_group("what was launched (in --out, or in all of runs/)")
+    follow.add_argument("--status", action="store_true", help="how the runs stand")
+    follow.add_argument("--watch", action="store_true", help="show that until nothing is queued or running")
+    follow.add_argument("--cancel", action="store_true", help="end what is queued or running")
+    follow.add_argument("--retry-failed", action="store_true", help="launch failed and stopped runs again, as before")
     instead = parser.add_argument_group("instead of running")
     instead.add_argument("--list", action="store_true", help="name all agents, suites, protocols and tasks")
     instead.add_argument("--dry-run", action="store_true", help="print the plan, and what it will cost here")
@@ -45,9 +72,28 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     options = parser().parse_args(arguments)
+    if not options.retry_failed and (options.status or options.cancel or (options.watch and not options.suite)):
+        return follow(options)
     from benchmark import front_door  # here, so that --help need not wait for it
 
     return front_door.run(options)
+
+
+def follow(options: argparse.Namespace) -> int:
+    """Show how runs stand, after cancelling them where that is asked; return the exit code."""
+    import sys
+
+    from rich.console import Console
+
+    from benchmark import status
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    code = 0
+    for out in status.folders(options.out, options.suite):
+        if options.cancel:
+            status.cancel(out, console)
+        code = max(code, status.show(out, console, options.watch))
+    return 0 if options.cancel else code
 
 
 if __name__ == "__main__":

@@ -12,6 +12,18 @@ class UserError(Exception):
     """Something the caller can mend; its text is one line that says what is wrong and what is allowed."""
 
 
+class Stopped(Exception):
+    """A run was asked to stop, and has saved where it is."""
+
+
+def summary(error: BaseException) -> str:
+    """An error in a line: its own where it is a UserError, else its type and the first line of its text."""
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, UserError):
+        return first
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the allowed name closest to `name`, or "" where none is close."""
     matches = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
 import time
 from collections import Counter
@@ -13,15 +14,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmark import cost, evaluation_speed
-from benchmark.configure import agent_class, agent_names, format_seeds, parse_seeds, parse_settings
+from benchmark import cost, evaluation_speed, slurm, status
+from benchmark.configure import agent_class, agent_names, parse_seeds, parse_settings
 from benchmark.cost import Hours
 from benchmark.errors import UserError, check_choice
-from benchmark.launch import Outcome, run_locally
+from benchmark.launch import Outcome, record_death, run_in_this_process, run_locally
+from benchmark.launches import Launch, read_launches
 from benchmark.plan import plan, whole_number
-from benchmark.records import RunDirectory, make_folder
+from benchmark.records import RunDirectory, format_seeds, make_folder
 from benchmark.suites import PROTOCOLS, SUITES, Suite, get_protocol, get_suite
 from benchmark.throughput import device_name, read_rates
+from benchmark.tracking import wandb_options
 from benchmark.train import RunSpec, data_path, ensure_data, is_done, missing_data, run_path
 from envs.tasks import Task, get_task
 
@@ -36,20 +39,92 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         list_everything()
         return 0
+    if options.retry_failed:
+        return retry(options)
     if not options.suite:
         raise UserError(f"--suite is needed: {', '.join(SUITES)} (--list says more)")
     suite = get_suite(options.suite)
     out = Path(options.out or f"runs/{suite.name}")
+    how = how_to_launch(options, suite.runs_per_process)
     runs = plan_from(options, suite, out)
     if options.dry_run or options.estimate:
         print_plan(runs, options.estimate)
         return 0
-    outcomes: list[Outcome] = []
-    if not options.report:
-        make_folder(out)
-        outcomes = launch(runs, suite.runs_per_process)
-    report(out, runs)
-    return print_outcomes(outcomes)
+    if options.report:
+        report(out, runs)
+        return 0
+    return launch(out, runs, how, options.watch)
+
+
+def retry(options: argparse.Namespace) -> int:
+    """Launch the failed and the stopped runs of a folder again, as they were launched last."""
+    code = 0
+    for out in status.folders(options.out, options.suite):
+        runs = [run.spec for run in status.run_states(out) if run.state in ("failed", "stopped")]
+        if not runs:
+            console.print(f"{out}: no run failed", markup=False)
+            continue
+        last = read_launches(out)[-1].about
+        how = dataclasses.replace(how_to_launch(options, 1), **given_before(last, options))
+        code = max(code, launch(out, runs, how, options.watch))
+    return code
+
+
+@dataclass(frozen=True)
+class How:
+    """How runs are launched."""
+
+    launcher: str = "local"
+    runs_per_process: int = 1
+    jobs: int | None = None
+    timeout: float | None = None
+    """Seconds that a run may take in one process."""
+    runs_per_job: int | None = None
+    cluster: slurm.SlurmOptions = dataclasses.field(default_factory=slurm.SlurmOptions)
+
+
+LAUNCHERS = ("local", "slurm", "debug")
+
+
+def how_to_launch(options: argparse.Namespace, runs_per_process: int) -> How:
+    """How the options want runs launched; a UserError for what cannot be, before any work."""
+
+    def number(name: str) -> int | None:
+        text = getattr(options, name)
+        return None if text is None else whole_number(f"--{name.replace('_', '-')}", text)
+
+    names = [field.name for field in dataclasses.fields(slurm.SlurmOptions)]
+    given = {name: getattr(options, name) for name in names}
+    launcher = check_choice("launcher", options.launcher or "local", LAUNCHERS)
+    if launcher != "slurm":
+        wrong = [name for name in (*names, "slurm_config", "runs_per_job") if getattr(options, name) is not None]
+        if wrong and not options.retry_failed:
+            raise UserError(f"--{wrong[0].replace('_', '-')} is for --launcher=slurm")
+    minutes = number("run_timeout")
+    return How(
+        launcher,
+        number("runs_per_process") or runs_per_process,
+        number("jobs"),
+        minutes * 60 if minutes else None,
+        number("runs_per_job"),
+        slurm.read_options(options.slurm_config, given),
+    )
+
+
+def given_before(last: dict, options: argparse.Namespace) -> dict:
+    """What a launch was given that the options of its repetition leave open."""
+    before = dict(last["options"], launcher=last["launcher"])
+    cluster = before.pop("cluster")
+    if options.launcher and options.launcher != last["launcher"]:
+        return {}
+    asked = {
+        "launcher": None,
+        "timeout": options.run_timeout,
+        **{name: getattr(options, name) for name in ("runs_per_process", "jobs", "runs_per_job")},
+    }
+    kept = {name: value for name, value in before.items() if asked[name] is None}
+    given = {name: getattr(options, name) for name in cluster if getattr(options, name) is not None}
+    return {**kept, "cluster": slurm.read_options(options.slurm_config, {**cluster, **given})}
 
 
 def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunSpec]:
@@ -75,6 +150,7 @@ def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunS
         seeds_per_process=whole_number("--seeds-per-process", options.seeds_per_process)
         if options.seeds_per_process
         else None,
+        wandb=wandb_options(options.wandb, options.wandb_offline),
     )
 
 
@@ -250,21 +326,95 @@ def print_cost(waiting: list[Planned]) -> None:
         )
 
 
-def launch(runs: list[RunSpec], runs_per_process: int) -> list[Outcome]:
-    """Prepare the data, then do every run that is not done and whose data is there."""
+def launch(out: Path, runs: list[RunSpec], how: How, watch: bool = False) -> int:
+    """Do the runs that are not done, or submit them to a cluster; report, say what failed, return the exit code."""
+    make_folder(out)
     waiting = [spec for spec in runs if not is_done(spec)]
     if len(waiting) < len(runs):
         console.print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already")
+    if how.launcher == "slurm":
+        slurm.check_cluster(how.cluster)
     reasons = prepare(waiting)
     outcomes = [Outcome(run_path(spec), reasons[data_path(spec)]) for spec in waiting if data_path(spec) in reasons]
+    for spec in waiting:
+        if data_path(spec) in reasons:
+            record_death(spec, reasons[data_path(spec)])
     ready = [spec for spec in waiting if data_path(spec) not in reasons]
-    return outcomes + run_locally(ready, console, runs_per_process)
+    if how.launcher == "slurm":
+        submit(out, runs, ready, how)
+        if not watch:
+            return print_outcomes(outcomes)
+        code = status.show(out, console, watch=True)
+        report(out, runs)
+        return max(code, print_outcomes(outcomes))
+    if ready:
+        outcomes += run_here(out, runs, ready, how)
+    report(out, runs)
+    return print_outcomes(outcomes)
+
+
+def run_here(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How) -> list[Outcome]:
+    """Do runs on this machine; a launch on record, which --status reads and --cancel ends."""
+    if how.launcher == "debug":
+        return run_in_this_process(ready)
+    record = begin(out, runs, how)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with record.lock:
+            return run_locally(
+                ready,
+                console,
+                runs_per_process=how.runs_per_process,
+                jobs=how.jobs,
+                timeout=how.timeout,
+                logs=record.folder,
+            )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def begin(out: Path, runs: list[RunSpec], how: How) -> Launch:
+    """Put a launch on record."""
+    options = dataclasses.asdict(how)
+    return Launch.begin(out, runs, options.pop("launcher"), options)
+
+
+def submit(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How) -> None:
+    """Submit the runs that are not in Slurm's queue already."""
+    busy = set()
+    if read_launches(out):
+        busy = {run.path for run in status.run_states(out) if run.state in ("queued", "running")}
+    chosen = [spec for spec in ready if run_path(spec) not in busy]
+    if len(chosen) < len(ready):
+        console.print(f"{len(ready) - len(chosen)} runs are queued or running already")
+    if not chosen:
+        return
+    most = slurm.limits(how.cluster)
+    size = slurm.runs_per_job(len(chosen), how.runs_per_job, how.runs_per_process, most)
+    record = begin(out, runs, how)
+    index = {run_path(spec): i for i, spec in enumerate(runs)}
+    record.about["submitted"] = [index[run_path(spec)] for spec in chosen]
+    record.save()
+    job = slurm.RunsJob(how.runs_per_process, how.jobs, how.timeout, how.cluster.signal_delay)
+    slurm.submit(
+        *(record, chosen, how.cluster, job, size, most),
+        on_array=lambda array: console.print(f"submitted array {array.job}: {array.jobs} jobs, {array.count} runs"),
+    )
+    console.print(
+        f"submitted {len(chosen)} runs, {size} to a job; logs: {record.folder}\n"
+        f"follow them: python run_all.py --status --watch --out={out}",
+        soft_wrap=True,
+    )
 
 
 def prepare(runs: list[RunSpec]) -> dict[Path | None, str]:
     """Make or fetch the data of the runs; return why, for the datasets that cannot be had."""
     reasons = {}
-    for path, spec in {data_path(spec): spec for spec in runs}.items():
+    for path, spec in {data_path(spec): spec for spec in runs if spec.protocol.steps}.items():
         try:
             ensure_data(spec)
         except (UserError, RuntimeError, OSError) as error:
@@ -297,9 +447,12 @@ def report(out: Path, runs: list[RunSpec]) -> None:
 
 def print_outcomes(outcomes: list[Outcome]) -> int:
     """Say what failed, last, each reason once, and return the exit code."""
+    busy = [outcome for outcome in outcomes if outcome.busy]
+    if busy:
+        console.print(f"{len(busy)} runs are left to another process that is at them")
     failed: dict[str, list[Path]] = {}
     for outcome in outcomes:
-        if outcome.reason:
+        if outcome.reason and not outcome.busy:
             failed.setdefault(outcome.reason, []).append(outcome.path)
     for reason, paths in failed.items():
         which = str(paths[0]) if len(paths) == 1 else f"{len(paths)} runs, the first {paths[0]}"

@@ -46,6 +46,7 @@ def plan(
     settings: Mapping[str, Any] | None = None,
     data_dir: str | None = None,
     seeds_per_process: int | None = None,
+    wandb: dict[str, str] | None = None,
 ) -> list[RunSpec]:
     """List the runs of a suite: tasks x agents x groups of seeds. Raises a UserError for what cannot be done.
 
@@ -62,7 +63,9 @@ def plan(
             chosen = settings_for(cls, task, _known(cls, suite.settings), own, settings or {})
             configure(cls, chosen)
             for group in groups:
-                runs.append(RunSpec(agent, task.name, group, chosen, protocol, out, suite.name, suite.data, data_dir))
+                runs.append(
+                    RunSpec(agent, task.name, group, chosen, protocol, out, suite.name, suite.data, data_dir, wandb)
+                )
     return runs
 
 

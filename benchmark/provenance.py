@@ -17,24 +17,36 @@ from benchmark.records import now
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "ogbench", "mujoco", "gymnasium", "dm-control", "d4rl")
 
+ALLOCATION = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURMD_NODENAME")
+
 
 def collect(dataset: dict[str, Any]) -> dict[str, Any]:
     """Return the record of one start of a run; `dataset` says which data it trains on."""
     import jax
 
-    commit, clean = git_state()
     device = jax.devices()[0]
+    name = processor() if device.platform == "cpu" else device.device_kind
+    return {**where(), "device": f"{device.platform}: {name}", "dataset": dataset}
+
+
+def where() -> dict[str, Any]:
+    """The part of the record that needs no device: when, how, by which code and where."""
+    commit, clean = git_state()
     return {
         "time": now(),
-        "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+        "command": command_line(),
         "commit": commit,
         "clean": clean,
         "python": platform.python_version(),
         "versions": versions(),
-        "device": f"{device.platform}: {processor() if device.platform == 'cpu' else device.device_kind}",
         "host": platform.node(),
-        "dataset": dataset,
+        "allocation": {name: os.environ[name] for name in ALLOCATION if name in os.environ},
     }
+
+
+def command_line() -> str:
+    """The command that started this process."""
+    return shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]])
 
 
 def versions() -> dict[str, str]:

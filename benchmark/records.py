@@ -14,11 +14,14 @@ before the checkpoint of the same step. A resumed run drops the rows after its c
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
+import fcntl
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +30,28 @@ from filelock import FileLock, Timeout
 from benchmark.errors import UserError
 
 SCHEMA = 1
+LOCK_SECONDS = 1.0
+"""How long to wait for a run's lock: whoever only looks whether it is held lets go of it at once."""
+
+
+class Busy(UserError):
+    """Another process is writing this run."""
 
 
 def run_directory(out: Path, agent: str, task: str, seeds: str) -> Path:
-    """Where a run lives; `seeds` as `benchmark.configure.format_seeds` writes them."""
+    """Where a run lives; `seeds` as `format_seeds` writes them."""
     return out / agent / task / f"seeds-{seeds}"
+
+
+def format_seeds(seeds: Iterable[int]) -> str:
+    """The inverse of `benchmark.configure.parse_seeds`: (0, 1, 2, 3, 7) becomes "0-3,7"."""
+    parts: list[list[int]] = []
+    for seed in sorted(seeds):
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -120,9 +140,11 @@ class RunDirectory:
     def __enter__(self) -> RunDirectory:
         make_folder(self.path)
         try:
-            self.lock.acquire(timeout=0)
+            self.lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
-            raise UserError(f"{self.path} is being written by another process; wait for it or stop it") from None
+            raise Busy(f"{self.path} is being written by another process; wait for it or stop it") from None
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path}: {error.strerror or error}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -155,6 +177,25 @@ class RunDirectory:
     def set_status(self, **values: Any) -> None:
         """Update the status."""
         write_json(self.path / "status.json", {**self.status, **values, "updated": now()})
+
+    def record_end(self, state: str, error: str) -> None:
+        """Record that the run ended early, as far as its folder can still be written: the first line says why."""
+        with contextlib.suppress(UserError, OSError):
+            self.set_status(state=state, error=error)
+        with contextlib.suppress(OSError), (self.path / "log.txt").open("a") as log:
+            print(now(), f"{state}: {error}", file=log)
+
+
+def is_locked(lock: Path) -> bool:
+    """Whether a living process holds a lock; takes no more than a shared lock, and that for an instant."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def make_folder(path: Path) -> None:

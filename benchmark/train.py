@@ -7,17 +7,27 @@ continues from its last checkpoint; a finished run is not run again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import UserError, run_main
+from benchmark.errors import Stopped, UserError, run_main, summary
 from benchmark.suites import PROTOCOLS, Generated, Protocol, get_protocol
 from envs.tasks import get_task
+
+STOP_SIGNAL = signal.SIGUSR2
+"""Asks a run to save a checkpoint after its next row and to stop, as SIGTERM does; Slurm sends it before a job's time
+is up."""
+
+stop_asked = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class RunSpec:
     suite: str | None = None
     data: Generated | None = None
     data_dir: str | None = None
+    wandb: dict[str, str] | None = None
+    """Where W&B is to get a copy of the records, see `benchmark.tracking`."""
 
     def to_json(self) -> str:
         """As one line of text."""
@@ -51,11 +63,15 @@ class RunSpec:
 
 
 def run_path(spec: RunSpec) -> Path:
-    """The run's directory."""
-    from benchmark.configure import agent_class, format_seeds
-    from benchmark.records import run_directory
+    """The run's directory; reading many of them need not import the agents."""
+    from benchmark.records import format_seeds, run_directory
 
-    return run_directory(Path(spec.out), agent_class(spec.agent).name, spec.task, format_seeds(spec.seeds))
+    name = spec.agent
+    if name.endswith(".py"):
+        from benchmark.configure import agent_class
+
+        name = agent_class(name).name
+    return run_directory(Path(spec.out), name, spec.task, format_seeds(spec.seeds))
 
 
 def run_config(spec: RunSpec) -> dict[str, Any]:
@@ -158,15 +174,22 @@ def execute(spec: RunSpec, quiet: bool = False) -> None:
             return
         try:
             _train(spec, directory, quiet)
+        except (KeyboardInterrupt, Stopped) as error:
+            directory.record_end("interrupted", str(error) or "interrupted")
+            raise
         except BaseException as error:
-            reason = str(error) if isinstance(error, UserError) else traceback.format_exc()
-            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            directory.set_status(state=state, error=reason)
+            details = "" if isinstance(error, UserError) else "\n" + traceback.format_exc()
+            directory.record_end("failed", summary(error) + details)
             raise
 
 
 def _train(spec: RunSpec, directory, quiet: bool) -> None:
     from benchmark import provenance
+
+    if spec.protocol.steps == 0:
+        directory.add_start(provenance.where())
+        directory.set_status(state="done", step=0, steps=0, diverged={}, error=None)
+        return
     from benchmark.configure import agent_class, configure
     from benchmark.progress import RunProgress
     from benchmark.training import Training
@@ -175,38 +198,118 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
     task, cls = get_task(spec.task), agent_class(spec.agent)
     config = configure(cls, spec.settings)
     path = ensure_data(spec)
-    world = open_world(task, path, environments_for(len(spec.seeds), spec.protocol.eval_episodes))
+    with _signals_for_this_process_alone():
+        world = open_world(task, path, environments_for(len(spec.seeds), spec.protocol.eval_episodes))
     try:
         directory.add_start(provenance.collect({"source": data_source(spec), **world.source}))
         data = world.data_for(0)
         agent = cls(config, data.observation_dim, data.action_dim)
         del data  # one shard of several: only the world may hold it
         with RunProgress(f"{cls.name} {task.name}", directory.path / "log.txt", quiet) as progress:
-            Training(agent, spec.seeds, spec.protocol, world, directory, progress.say, progress.update).run()
+            training = Training(
+                *(agent, spec.seeds, spec.protocol, world, directory),
+                say=progress.say,
+                on_progress=progress.update,
+                should_stop=stop_asked.is_set,
+            )
+            with _tracked(spec, training):
+                training.run()
     finally:
         world.close()
+
+
+@contextlib.contextmanager
+def _tracked(spec: RunSpec, training) -> Iterator[None]:
+    """Send what training records to W&B too, where that is asked."""
+    if spec.wandb is None:
+        yield
+        return
+    from benchmark.tracking import Tracker
+
+    tracker = Tracker(spec.wandb, training.directory.path, run_config(spec), training.say)
+    on_progress = training.on_progress
+
+    def send(*progress) -> None:
+        on_progress(*progress)
+        tracker.send(train=training.train_table, eval=training.eval_table)
+
+    training.on_progress = send
+    try:
+        yield
+    finally:
+        tracker.close()
+
+
+@contextlib.contextmanager
+def _signals_for_this_process_alone() -> Iterator[None]:
+    """Processes started within never see `STOP_SIGNAL`, which Slurm sends to all processes of a job."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [STOP_SIGNAL])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [STOP_SIGNAL])
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["--specs"]:  # how a launcher starts runs: a file with a RunSpec a line
-        return execute_all([RunSpec.from_json(line) for line in Path(arguments[1]).read_text().splitlines()])
+    if arguments[:1] == ["--specs"]:
+        return serve(arguments[1:])
     execute(parse(arguments))
     return 0
 
 
-def execute_all(specs: Sequence[RunSpec]) -> int:
-    """Do several runs one after the other; one that fails does not stop the rest. Returns the number that failed."""
+def serve(arguments: Sequence[str]) -> int:
+    """How a launcher starts runs: do those of a file, a RunSpec a line, and append to another how each ended.
+
+    Ends at once with the launcher, which holds the other end of standard input. Returns the number of runs that failed.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("specs", type=Path)
+    parser.add_argument("ends", type=Path)
+    parser.add_argument("--cores", help="the processor cores to use, separated by commas")
+    options = parser.parse_args(arguments)
+    if options.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [int(core) for core in options.cores.split(",")])
+    for number in (STOP_SIGNAL, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop_asked.set())
+    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
+    specs = [RunSpec.from_json(line) for line in options.specs.read_text().splitlines()]
+    with options.ends.open("a") as ends:
+        return execute_all(specs, lambda state, reason: print(json.dumps([state, reason]), file=ends, flush=True))
+
+
+def _end_with_the_launcher() -> None:
+    os.read(sys.stdin.fileno(), 1)  # returns at the end of the file; no lock of Python's is held meanwhile
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def execute_all(specs: Sequence[RunSpec], on_end: Callable[[str, str], None] = lambda state, reason: None) -> int:
+    """Do several runs one after the other; one that fails does not stop the rest. Returns the number that failed.
+
+    `on_end` is told of each how it ended, "done", "failed", "busy" or "stopped", and why.
+    """
+    from benchmark.records import Busy
+
     failed = 0
     for spec in specs:
+        state, reason = "done", ""
         try:
             execute(spec)
+        except Stopped as error:
+            state, reason = "stopped", str(error)
+        except Busy as error:
+            state, reason = "busy", str(error)
         except Exception as error:
             failed += 1
+            state, reason = "failed", summary(error)
             if not isinstance(error, UserError):
                 traceback.print_exc()
-            print(f"error: {run_path(spec)}: {error}", file=sys.stderr)
+        if reason:
+            print(f"{'error' if state == 'failed' else state}: {run_path(spec)}: {reason}", file=sys.stderr, flush=True)
+        on_end(state, reason)
+        if stop_asked.is_set():
+            break
     return failed
 
 

@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 from jax import Array
 
 from agents.base import Agent, State
+from benchmark.errors import Stopped, UserError, summary
 from benchmark.records import RunDirectory, Table
 from benchmark.suites import Protocol
 from envs.dataset import SAMPLERS, Dataset
@@ -133,10 +134,14 @@ class Checkpoints:
         self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, update: int, states: State, clocks: dict[str, float]) -> None:
-        """Write the states after `update` updates."""
+        """Write the states after `update` updates. Raises a UserError where that fails, e.g. on a full disk."""
         items = ocp.args.Composite(states=ocp.args.StandardSave(states), clocks=ocp.args.JsonSave(clocks))
-        self.manager.save(update, args=items)
-        self.manager.wait_until_finished()
+        try:
+            self.manager.save(update, args=items)
+            self.manager.wait_until_finished()
+        except Exception as error:
+            reason = f"cannot write the checkpoint of update {update} to {self.manager.directory}: {summary(error)}"
+            raise UserError(reason) from error
 
     def restore(self, like: State, say: Callable[[str], None]) -> tuple[int, State, dict[str, float]] | None:
         """Return (updates, states, clocks) of the newest checkpoint that can be read, None where there is none."""
@@ -186,14 +191,15 @@ class Training:
         directory: RunDirectory,
         say: Callable[[str], None] = print,
         on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+        should_stop: Callable[[], bool] = lambda: False,
         overlap: bool | None = None,
     ):
-        """`say` takes lines for the log; `on_progress` what is being done, how far it is, and how far it goes.
-
+        """`say` takes lines for the log; `on_progress` what is being done, how far it is, and how far it goes;
+        `should_stop` is asked after every row, and a run that should stop saves a checkpoint and raises `Stopped`;
         `overlap`: whether to evaluate beside training (default: on an accelerator).
         """
         self.agent, self.seeds, self.protocol, self.world, self.directory = agent, seeds, protocol, world, directory
-        self.say, self.on_progress = say, on_progress
+        self.say, self.on_progress, self.should_stop = say, on_progress, should_stop
         self.offset = agent.pretraining_steps
         self.total = self.offset + protocol.steps
         self.update = 0
@@ -291,10 +297,14 @@ class Training:
             self.finish_evaluation()
         if step > 0 and (step % protocol.eval_every == 0 or last):
             self.evaluate(self.states, step)
-        if step % protocol.checkpoint_every == 0 or last:
+        stopping = self.should_stop() and not last
+        if step % protocol.checkpoint_every == 0 or last or stopping:
             self.checkpoint(step)
         self.set_status("running", rate)
         self.on_progress("training", self.update, self.total)
+        if stopping:
+            self.finish_evaluation()
+            raise Stopped(f"asked to stop; saved at step {step}")
 
     def checkpoint(self, step: int) -> None:
         """Write a checkpoint, after the rows of all evaluations up to it."""

@@ -8,13 +8,13 @@ from benchmark.configure import (
     agent_names,
     configure,
     describe,
-    format_seeds,
     parse_seeds,
     parse_settings,
     tuned,
 )
 from benchmark.errors import UserError
 from benchmark.plan import settings_for, whole_number
+from benchmark.records import format_seeds
 from benchmark.suites import PAPER_AGENTS
 from envs.tasks import OGBENCH_DOMAINS, TASKS, get_task, tasks_of
 

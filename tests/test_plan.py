@@ -12,6 +12,7 @@ from benchmark.configure import agent_class, configure, describe
 from benchmark.cost import Hours
 from benchmark.errors import UserError
 from benchmark.launch import Outcome
+from benchmark.status import run_states
 from benchmark.suites import PROTOCOLS
 from benchmark.train import RunSpec, missing_data, run_config, run_path
 from envs.generate import SHARDS_NOTE
@@ -129,18 +130,18 @@ def test_data_that_cannot_be_had_stops_only_its_own_runs(tmp_path, monkeypatch, 
 
     launched = []
 
-    def run(specs, *_):
+    def run(specs, *_, **__):
         launched.extend(specs)
         return [Outcome(run_path(spec), "") for spec in specs]
 
     monkeypatch.setattr(front_door, "ensure_data", ensure)
     monkeypatch.setattr(front_door, "run_locally", run)
-    outcomes = front_door.launch(runs, 1)
+    assert front_door.launch(tmp_path, runs, front_door.How()) == 1
     assert launched == runs[2:]
-    assert [outcome.reason for outcome in outcomes] == ["no data: no source has it"] * 2 + [""] * 2
-    assert front_door.print_outcomes(outcomes) == 1
     text = " ".join(capsys.readouterr().out.split())
     assert f"failed: 2 runs, the first {run_path(runs[0])}: no data: no source has it" in text
+    failed = [run.state for run in run_states(tmp_path)]
+    assert failed == ["failed"] * 2 + ["planned"] * 2
 
 
 # ---------------------------------------------------------------------------------------- protocols, provenance

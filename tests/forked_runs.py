@@ -1,0 +1,57 @@
+"""Starts runs in forks of a process that has imported everything: a test that kills them fifty times pays for the
+imports once. For each path of a file with specs, read from standard input, it prints the process that does them, and
+then how that process ended. Where a run is, is written to the file PHASE.
+
+python -m tests.forked_runs PHASE
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from pathlib import Path
+
+from benchmark import training
+from benchmark.configure import agent_names
+from benchmark.train import RunSpec, execute_all
+
+PHASES = ("starting", "training", "evaluation", "checkpoint", "records", "ended")
+
+
+def announce(phase: int, owner: type, name: str, file: int) -> None:
+    """Have a method say when it is at work, and that training goes on after it."""
+    method = getattr(owner, name)
+
+    @functools.wraps(method)
+    def announced(*arguments, **options):
+        os.pwrite(file, bytes([phase]), 0)
+        try:
+            return method(*arguments, **options)
+        finally:
+            os.pwrite(file, bytes([1]), 0)
+
+    setattr(owner, name, announced)
+
+
+def main(path: str) -> None:
+    """Serve."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    announce(2, training.Training, "evaluate", file)
+    announce(3, training.Checkpoints, "save", file)
+    announce(4, training.Table, "save", file)
+    agent_names()  # imports all agents
+    for line in sys.stdin:
+        os.pwrite(file, bytes([0]), 0)
+        child = os.fork()
+        if child == 0:
+            specs = [RunSpec.from_json(text) for text in Path(line.strip()).read_text().splitlines()]
+            code = execute_all(specs)
+            os.pwrite(file, bytes([5]), 0)
+            os._exit(code)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
