@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -153,6 +154,9 @@ class Agent:
     """Networks that have a target copy, tracked at `Config.target_rate` unless `target_rates` says otherwise."""
     max_gradient_norm: ClassVar[float | None] = None
     """Where set, the joint gradient of all networks is scaled down to this global norm before Adam."""
+    suite_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Hyperparameters for suites other than the benchmark's own, e.g. {"toy": {"alpha": 0.3}}, of an agent in a file
+    outside the repository; those of the agents here stand with the suites."""
 
     config: Any
     observation_dim: int

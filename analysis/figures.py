@@ -99,7 +99,7 @@ class Drawing:
     def save(self, out_dir: Path) -> list[Path]:
         """Write `<name>.pdf` and `<name>.png` (300 dots per inch) and return their paths."""
         paths = [out_dir / f"{self.name}.pdf", out_dir / f"{self.name}.png"]
-        with _style():
+        with styled():
             self.figure.savefig(paths[0], metadata={"CreationDate": None})
             self.figure.savefig(paths[1], dpi=300)
         return paths
@@ -107,7 +107,7 @@ class Drawing:
     def png(self, dpi: int = 200) -> bytes:
         """Return the figure as a PNG file's bytes."""
         buffer = io.BytesIO()
-        with _style():
+        with styled():
             self.figure.savefig(buffer, format="png", dpi=dpi)
         return buffer.getvalue()
 
@@ -135,7 +135,7 @@ def looks(agents: Iterable[str]) -> dict[str, Look]:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def styled() -> Iterator[None]:
     """Seaborn's white grid with type for a column's width; drawing and saving both need it."""
     import matplotlib
     import seaborn
@@ -247,7 +247,7 @@ def draw_learning_curves(evaluations: pd.DataFrame) -> Drawing:
     each_seed = by == "task" and evaluations["seed"].nunique() <= 5
     columns = min(2, len(groups))
     rows = math.ceil(len(groups) / columns)
-    with _style():
+    with styled():
         height = 0.35 + 0.15 * math.ceil(len(agents) / 3) + (2.0 if columns == 1 else 1.25 * rows)
         figure, axes = _figure(height, rows, columns, sharex=len(groups) > 1)
         for axis, group in zip(axes.flat, groups, strict=False):
@@ -288,7 +288,7 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str) -> 
     reference, look = curves.get(highlight), looks([highlight])[highlight]
     columns = 4
     rows = max(1, math.ceil(len(agents) / columns))
-    with _style():
+    with styled():
         figure, axes = _figure(0.3 + 0.8 * rows, rows, columns, sharex=True, sharey=True)
         highest = max((curve["high"].fillna(curve["mean"]).max() for curve in curves.values()), default=1.0)
         for axis, agent in zip(axes.flat, agents, strict=False):
@@ -326,7 +326,7 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str) ->
     domains = in_order(curves["domain"], DOMAINS)
     look = looks([highlight])[highlight]
     rows = math.ceil(len(domains) / 2)
-    with _style():
+    with styled():
         figure, axes = _figure(0.3 + 1.15 * rows, rows, 2, sharex=True)
         for axis, domain in zip(axes.flat, domains, strict=False):
             of_domain = {agent: c for agent, c in curves[curves["domain"] == domain].groupby("agent")}
@@ -429,7 +429,7 @@ def draw_bars(evaluations: pd.DataFrame, highlight: str, published: bool = False
     columns = 1 if len(groups) == 1 else 2
     rows = math.ceil(len(groups) / columns)
     most = int(overall["tasks"].max()) if overall["tasks"].notna().any() else 0
-    with _style():
+    with styled():
         figure, axes = _figure(rows * (0.35 + 0.125 * max(len(agents), 3)) + 0.2, rows, columns, sharey=True)
         for axis, group in zip(axes.flat, groups, strict=False):
             bars = table[table["group"] == group].set_index("agent").reindex(agents)
@@ -524,7 +524,7 @@ def draw_profiles(scores: pd.DataFrame, highlight: str, last: int = 1) -> Drawin
     agents = agents_in_order(profiles)
     look = looks(agents)
     named = agents if len(agents) <= CROWD else _best(scores, agents, highlight)
-    with _style():
+    with styled():
         figure, axes = _figure(2.2 + 0.15 * math.ceil(len(named) / 3))
         axis = axes[0, 0]
         for agent in agents:
@@ -555,7 +555,7 @@ def draw_aggregates(scores: pd.DataFrame, highlight: str, last: int = 1) -> Draw
     agents = list(iqm["value"].sort_values(ascending=False, kind="stable").index)
     look, most = looks(agents), int(iqm["tasks"].max())
     titles = {"iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap\n(less is better)"}
-    with _style():
+    with styled():
         figure, axes = _figure(0.55 + 0.13 * max(len(agents), 3), 1, 3, sharey=True)
         for axis, (statistic, title) in zip(axes[0], titles.items(), strict=True):
             rows = table[table["statistic"] == statistic].set_index("agent").loc[agents]
@@ -581,7 +581,7 @@ def draw_improvement(scores: pd.DataFrame, highlight: str, last: int = 1) -> Dra
     table = statistics.probability_of_improvement(scores, [(highlight, other) for other in others])
     table = table.sort_values("value", ascending=False, kind="stable").reset_index(drop=True)
     colour = looks(scores["agent"])[highlight].colour
-    with _style():
+    with styled():
         figure, axes = _figure(0.5 + 0.14 * max(len(table), 2))
         axis = axes[0, 0]
         axis.axvline(0.5, color=INK, linewidth=0.8, linestyle=(0, (3, 2)))
@@ -605,7 +605,7 @@ def draw_improvement_matrix(scores: pd.DataFrame, last: int = 1) -> Drawing:
     matrix = table.pivot(index="x", columns="y", values="value").reindex(index=agents, columns=agents)
     names = [_text(agent) for agent in agents]
     few = len(agents) <= 8
-    with _style():
+    with styled():
         figure, axes = _figure(WIDTH if len(agents) > 4 else 2.4)
         seaborn.heatmap(
             matrix,
@@ -656,7 +656,7 @@ def draw_cost(scores: pd.DataFrame, hours: pd.DataFrame, highlight: str, last: i
     table = statistics.overall_means(scores).merge(hours, on="agent").sort_values("mean", ascending=False)
     look = looks(table["agent"])
     device = table["device"].iloc[0]
-    with _style():
+    with styled():
         figure, axes = _figure(max(2.3, 0.4 + 0.115 * len(table)))
         axis = axes[0, 0]
         axis.set_xscale("log")
@@ -753,7 +753,7 @@ def draw_reversal(arrays: dict[str, Any], most: int = 60) -> Drawing:
     }
     span = np.concatenate([arrays["forward"].reshape(-1, 2), arrays["reversed"].reshape(-1, 2)])
     radius = 1.05 * float(np.abs(span).max())
-    with _style():
+    with styled():
         figure, axes = _figure(2.15, 1, 2, sharex=True, sharey=True)
         for axis, (title, paths, ends) in zip(axes[0], panels.values(), strict=True):
             paths = paths[:: max(1, math.ceil(len(paths) / most))]

@@ -112,8 +112,17 @@ def describe(config: Config) -> dict[str, Any]:
 
 
 def tuned(agent: str, domain: str) -> dict[str, Any]:
-    """The tuned hyperparameters of an agent on a domain, {} where none are known (see benchmark/tuned/)."""
-    return dict(_tuned_domains(TUNED / f"{agent}.yaml").get(domain, {}))
+    """The tuned hyperparameters of an agent on a domain, {} where none are known.
+
+    They stand in benchmark/tuned/; those of an agent in a file of its own beside it, e.g. my_agent.yaml.
+    """
+    path = TUNED / f"{agent}.yaml"
+    cls = REGISTRY.get(agent)
+    if cls is not None and not cls.__module__.startswith("agents."):
+        file = sys.modules[cls.__module__].__file__
+        assert file is not None
+        path = Path(file).with_suffix(".yaml")
+    return dict(_tuned_domains(path).get(domain, {}))
 
 
 @functools.cache

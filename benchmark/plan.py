@@ -59,8 +59,8 @@ def plan(
     for task in tasks:
         for agent in agents:
             cls = agent_class(agent)
-            own = suite.agent_settings.get(cls.name, {})
-            chosen = settings_for(cls, task, _known(cls, suite.settings), own, settings or {})
+            own = suite.agent_settings.get(cls.name) or cls.suite_settings.get(suite.name, {})
+            chosen = settings_for(cls, task, known_settings(cls, suite.settings), own, settings or {})
             configure(cls, chosen)
             for group in groups:
                 runs.append(
@@ -69,7 +69,7 @@ def plan(
     return runs
 
 
-def _known(cls: type[Agent], settings: Mapping[str, Any]) -> dict[str, Any]:
+def known_settings(cls: type[Agent], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that an agent has; a suite's apply to many agents, and not all have all of them."""
     names = {field.name for field in dataclasses.fields(cls.Config)}
     return {name: value for name, value in settings.items() if name in names}
