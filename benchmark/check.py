@@ -788,6 +788,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name in names:
         if not examine_and_print(name, parse_settings(options.set), checks, console):
             failed.append(name)
+        jax.clear_caches()  # some hundred programs an agent: a process can hold only so many
+        compiled.cache_clear()
     if len(names) > 1:
         console.print(
             f"{len(names) - len(failed)} of {len(names)} agents pass" + (f"; not {', '.join(failed)}" if failed else "")
