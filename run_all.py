@@ -30,6 +30,8 @@ def parser() -> argparse.ArgumentParser:
     choose.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter of all agents; repeatable"
     )
+    choose.add_argument("--online-steps", metavar="N", help="environment steps of fine-tuning after the offline phase")
+    choose.add_argument("--online-start", metavar="N", help="of those, before the first update (default: 5,000)")
     where = parser.add_argument_group("where and how")
     where.add_argument("--out", help="folder for results (default: runs/<suite>)")
     where.add_argument("--data-dir", help="folder of datasets (default: $RQL_DATA_DIR or ~/.ogbench/data)")

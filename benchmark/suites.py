@@ -40,6 +40,16 @@ class Protocol:
         return dataclasses.replace(self, steps=steps, **shorter)
 
 
+@dataclass(frozen=True)
+class Online:
+    """An online phase after the offline one; see `benchmark.online`."""
+
+    steps: int
+    """Environment steps of each seed."""
+    start: int = 5_000
+    """Steps before the phase's first update; from then on one update a step."""
+
+
 # RQL: arXiv 2606.17551 and its code (evaluation at update 1 and every 100,000). QAM: arXiv 2601.14234 (every 50,000).
 PROTOCOLS = {
     "rql": Protocol(1_000_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),

@@ -31,6 +31,9 @@ class Toy(Protocol):
     def rows(self, rng: np.random.Generator) -> Rows:
         """The dataset."""
 
+    def labels(self, states: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rewards (N,) and masks (N,) in {0, 1} of actions (N, d) in states (N, O), as the dataset has them."""
+
     def start(self, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """First states (N, O) of N episodes, each from a generator of its own."""
 
@@ -74,8 +77,11 @@ class Modes:
         lengths = rng.permutation(np.arange(120)) + 1
         states = observe(rng.uniform(0, 2 * np.pi, lengths.sum()))
         actions = self.behaviour(states, rng)
-        next_states, rewards, _ = self.step(states, actions)
-        return rows(lengths, states, actions, rewards, np.zeros(len(states)), next_states)
+        return rows(lengths, states, actions, *self.labels(states, actions), states)
+
+    def labels(self, states, actions):
+        """The reward of the step; nothing bootstraps."""
+        return self.step(states, actions)[1], np.zeros(len(states))
 
     def behaviour(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Actions (N, 2) as the data has them, clipped to the box."""
@@ -141,8 +147,12 @@ class Detour:
         walks = self.walk(self.anywhere(len(lengths), rng), lengths.max(), rng)
         kept = np.arange(lengths.max()) < lengths[:, None]
         states, actions, next_states = (array[kept] for array in walks)
+        return rows(lengths, states, actions, *self.labels(states, actions), next_states)
+
+    def labels(self, states, actions):
+        """-1 and 1 until the state is at the goal, there 0 and 0."""
         solved = self.at_goal(states)
-        return rows(lengths, states, actions, solved - 1.0, 1.0 - solved, next_states)
+        return solved - 1.0, 1.0 - solved
 
     def walk(self, states: np.ndarray, steps: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Aimless walks from states (N, 2): states, actions and next states, each (N, steps, 2)."""
