@@ -1,0 +1,65 @@
+"""The tutorial's commands do what it says."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmark.check import examine
+
+ROOT = Path(__file__).parent.parent
+TUTORIAL = (ROOT / "examples" / "TUTORIAL.md").read_text()
+AGENT = ROOT / "examples" / "boltzmann_flow.py"
+FEWER = {"--steps 1500": "--steps 100"}
+
+
+def commands():
+    """(command, whether it is to fail) of every block that is to be run, in order."""
+    blocks = re.findall(r"```sh( fails)?\n(.*?)```", TUTORIAL, re.S)
+    return [(line, bool(fails)) for fails, block in blocks for line in block.strip().splitlines()]
+
+
+def shortened(command, folder):
+    """The command with fewer updates, and results in a folder of the test."""
+    for long, short in FEWER.items():
+        command = command.replace(long, short)
+    return command.replace("runs/tutorial", str(folder)).replace("--suite toy", "--suite toy --eval-episodes 20")
+
+
+def test_the_example_is_short_and_passes_the_first_checks():
+    assert len(AGENT.read_text().splitlines()) < 100
+    findings = examine(str(AGENT), checks=["interface", "shapes"])
+    assert all(finding.passed for finding in findings), findings
+
+
+def test_the_tutorial_writes_checks_sweeps_and_compares():
+    text = " ".join(command for command, _ in commands())
+    for part in ("benchmark.check", "benchmark.sweep", "--report", "analysis.tables", "--online-steps"):
+        assert part in text
+
+
+@pytest.mark.slow
+def test_the_tutorials_commands_run_as_written_but_for_fewer_updates(tmp_path):
+    said = {}
+    for command, fails in commands():
+        if "benchmark.check examples" in command:
+            command += " --only interface,shapes,gradients"  # the whole is minutes, and has tests of its own
+        words = shlex.split(shortened(command, tmp_path))
+        done = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode != 0) == fails, f"{command}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr, f"{command}\n{done.stderr}"
+        said[command] = done.stdout + done.stderr
+    text = " ".join(" ".join(said.values()).split())
+    assert "the network 'flow' gets no gradient" in text
+    assert "'candidates' cannot be swept" in text
+    for agent, swept in (("boltzmann_flow", "inv_temp"), ("fql", "alpha")):
+        tuned = yaml.safe_load((tmp_path / "tuned" / f"{agent}.yaml").read_text())["domains"]
+        assert set(tuned) == {"toy-modes", "toy-detour"} and all(swept in values for values in tuned.values())
+    table = (tmp_path / "tables" / "summary.md").read_text()
+    assert "boltzmann_flow" in table and "FQL" in table
+    assert (tmp_path / "figures" / "bars.png").stat().st_size > 1000
+    assert list((tmp_path / "online").glob("boltzmann_flow/toy-modes/seeds-0/replay/*.npz"))
