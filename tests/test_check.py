@@ -29,6 +29,7 @@ CASES = [
     ("idle_network", "gradients", "the network 'flow' gets no gradient"),
     ("trained_target", "gradients", "update trains the target of 'critic'"),
     ("still_target", "gradients", "the target of 'critic' never moves"),
+    ("unrolled", "speed", "a Python loop is unrolled somewhere, use jax.lax.scan"),
 ]
 
 
