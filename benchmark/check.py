@@ -63,7 +63,7 @@ TRACKING = 1e-5
 TOY_MARGIN = 0.1
 """Success by which an agent that uses rewards must exceed cloning on each toy task; one seed's error is 0.05."""
 LONGEST_PROGRAM = 15
-"""Most operations of an update, as a multiple of FQL's: unrolled loops have more. Counted, and not timed, so that a busy
+"""Most operations of an update, as a multiple of FQL's: unrolled loops have more. Counted, not timed, so that a busy
 machine fails nobody.
 """
 
