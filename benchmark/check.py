@@ -285,7 +285,7 @@ def check_update_shapes(agent: Agent, state: State, batch: Batch, where: str) ->
         if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], dict)):
             raise Fault(f"{name} must return (state, dictionary of metrics), {where}")
         after, metrics = made
-        if jax.tree.structure(after) != jax.tree.structure(state):
+        if jax.tree.structure(after) != jax.tree.structure(state):  # type: ignore[operator]
             raise Fault(f"{name} returns a state of another structure than it was given, {where}")
         changed = differing(state, after, lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype))
         if changed:
@@ -475,7 +475,7 @@ def check_acting(subject: Subject) -> str:
 
 def check_domains(subject: Subject) -> str:
     """One update of every kind on every domain's dimensions and settings: finite losses, gradients and parameters."""
-    seen = {}
+    seen: dict[tuple[int, ...], Domain] = {}
     for domain in OGBENCH_DOMAINS:
         seen.setdefault((*dimensions(domain), domain.chunk_length), domain)
     for (observation_dim, action_dim, _), domain in seen.items():
@@ -512,7 +512,7 @@ def check_gradients(subject: Subject) -> str:
     batch = batch_for(agent, subject.data, 8)
     first, other = (agent.init(jax.random.PRNGKey(seed)) for seed in (0, 1))
     start, cycle = phases(agent)[-1]
-    state = first.replace(targets=other.targets, step=jnp.asarray(start + AFTER_WARM_UP, jnp.int32))
+    state = dataclasses.replace(first, targets=other.targets, step=jnp.asarray(start + AFTER_WARM_UP, jnp.int32))
     moved: set[str] = set()
     followed: set[str] = set()
     for name in cycle * -(-2 * ENOUGH_UPDATES // len(cycle)):
@@ -615,8 +615,10 @@ class ToyRuns:
         path = Path(self.folder.name) / "specs.jsonl"
         path.write_text("".join(f"{line}\n" for line in specs))
         self.log = (Path(self.folder.name) / "log.txt").open("w")
-        command = [sys.executable, "-m", "benchmark.train", "--specs", str(path)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT)
+        command = [sys.executable, "-m", "benchmark.train", "--specs", str(path), str(path.with_name("ends"))]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=self.log, stderr=subprocess.STDOUT
+        )
 
     def result(self) -> str:
         """Wait, and compare. Raises a Fault where the agent does not learn."""
@@ -649,6 +651,8 @@ class ToyRuns:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
         self.log.close()
         self.folder.cleanup()
 

@@ -25,7 +25,7 @@ from benchmark.records import RunDirectory, format_seeds, make_folder
 from benchmark.suites import PROTOCOLS, SUITES, Suite, get_protocol, get_suite
 from benchmark.throughput import device_name, read_rates
 from benchmark.tracking import wandb_options
-from benchmark.train import RunSpec, data_path, ensure_data, is_done, missing_data, run_path
+from benchmark.train import RunSpec, data_path, ensure_data, is_done, missing_data, online_from, run_path
 from envs.tasks import Task, get_task
 
 MOST_ROWS = 60
@@ -151,6 +151,7 @@ def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunS
         if options.seeds_per_process
         else None,
         wandb=wandb_options(options.wandb, options.wandb_offline),
+        online=online_from(options.online_steps, options.online_start),
     )
 
 

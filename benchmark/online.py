@@ -26,7 +26,7 @@ from jax import Array
 from agents.base import Agent, State
 from benchmark.records import make_folder
 from benchmark.suites import Online
-from benchmark.training import SAMPLING, Training, act, over_seeds
+from benchmark.training import SAMPLING, Training, act, named_precision, over_seeds
 from envs import replay
 from envs.dataset import Dataset
 from envs.live import ONLINE, Live, Steps
@@ -50,7 +50,8 @@ def update(agent: Agent, states: State, data: Dataset, replays: Replay, name: st
 
     # Batches first, for all seeds: a loop over seeds would copy each one's replay.
     pairs: Any = (states, jax.vmap(draw)(states, replays))
-    return over_seeds(lambda agent, pair: getattr(agent, name)(*pair), agent, pairs, None)
+    with named_precision(config.matmul_precision):
+        return over_seeds(lambda agent, pair: getattr(agent, name)(*pair), agent, pairs, None)
 
 
 class OnlineTraining(Training):
@@ -81,8 +82,13 @@ class OnlineTraining(Training):
         """Whether the phase's last step is done."""
         return self.done_online == self.online.steps or (self.update == self.total and self.done_online == 0)
 
-    def place(self, progress: int) -> None:
-        """Go to where a checkpoint was made, and read the replay that it had."""
+    @property
+    def progress(self) -> int:
+        """What a checkpoint is named by: updates of the offline phase and steps of the online one."""
+        return self.offset + self.step
+
+    def go_to(self, progress: int) -> None:
+        """Be where a checkpoint was made, with the replay that it had."""
         self.done_online = max(0, progress - self.total)
         self.update = min(progress, self.total) + max(0, self.done_online - self.online.start)
         self.kept = self.done_online
@@ -98,23 +104,30 @@ class OnlineTraining(Training):
         """Files of the replay, in order; each is named after the step at which it ends."""
         return sorted(self.folder.glob("[0-9]*.npz"), key=lambda path: int(path.stem))
 
-    def save_checkpoint(self) -> None:
-        """Write the transitions since the last checkpoint, then the states."""
+    def checkpoint(self, step: int) -> None:
+        """Write the transitions since the last checkpoint, then the states.
+
+        Only on schedule in the online phase: a run that is asked to stop elsewhere goes on from the checkpoint before,
+        since its episodes are to be cut where those of an undisturbed run are.
+        """
+        if self.done_online and step % self.protocol.checkpoint_every and not self.last:
+            return
         if self.done_online > self.kept:
             make_folder(self.folder)
             path = self.folder / f"{self.done_online}.npz"
             temporary = path.with_suffix(".tmp")
             with temporary.open("wb") as file:
-                np.savez(file, **replay.to_arrays(self.replays, self.kept, self.done_online))
+                arrays: dict[str, Any] = replay.to_arrays(self.replays, self.kept, self.done_online)
+                np.savez(file, **arrays)
             temporary.replace(path)
             self.kept = self.done_online
-        self.checkpoints.save(self.offset + self.step, self.states, self.clocks)
+        super().checkpoint(step)
 
     # ---- the phase
 
-    def train(self) -> None:
+    def learn(self) -> None:
         """The offline phase, where it is not done, and then the online one."""
-        super().train()
+        super().learn()
         if self.done_online < self.online.steps:
             self.begin_episodes()
         while self.done_online < self.online.steps:

@@ -9,7 +9,7 @@ from typing import Any
 from agents.base import Agent
 from benchmark.configure import agent_class, configure, tuned
 from benchmark.errors import UserError
-from benchmark.suites import Protocol, Suite
+from benchmark.suites import Online, Protocol, Suite
 from benchmark.train import RunSpec
 from envs.tasks import Task
 
@@ -47,6 +47,7 @@ def plan(
     data_dir: str | None = None,
     seeds_per_process: int | None = None,
     wandb: dict[str, str] | None = None,
+    online: Online | None = None,
 ) -> list[RunSpec]:
     """List the runs of a suite: tasks x agents x groups of seeds. Raises a UserError for what cannot be done.
 
@@ -64,7 +65,10 @@ def plan(
             configure(cls, chosen)
             for group in groups:
                 runs.append(
-                    RunSpec(agent, task.name, group, chosen, protocol, out, suite.name, suite.data, data_dir, wandb)
+                    RunSpec(
+                        *(agent, task.name, group, chosen, protocol, out),
+                        *(suite.name, suite.data, data_dir, wandb, online),
+                    )
                 )
     return runs
 

@@ -37,11 +37,11 @@ from rich.console import Console
 
 from agents.base import Agent, State, numeric_fields
 from benchmark import provenance
-from benchmark.configure import agent_class, configure, describe, format_seeds, parse_seeds, parse_settings
+from benchmark.configure import agent_class, configure, describe, parse_seeds, parse_settings
 from benchmark.errors import UserError, check_choice, nearest, run_main
 from benchmark.plan import plan, whole_number
 from benchmark.progress import RunProgress
-from benchmark.records import RunDirectory, Table, make_folder, read_json, write_json, write_text
+from benchmark.records import RunDirectory, Table, format_seeds, make_folder, read_json, write_json, write_text
 from benchmark.suites import PROTOCOLS, SUITES, Generated, Suite, get_protocol, get_suite
 from benchmark.train import RunSpec, data_source, ensure_data, execute_all, is_done, run_config, run_path
 from benchmark.training import Training, init_states

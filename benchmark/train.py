@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -20,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import Stopped, UserError, run_main, summary
-from benchmark.suites import PROTOCOLS, Generated, Protocol, get_protocol
-from envs.tasks import get_task
+from benchmark.suites import PROTOCOLS, Generated, Online, Protocol, get_protocol
+from envs.tasks import Task, get_task
 
 STOP_SIGNAL = signal.SIGUSR2
 """Asks a run to save a checkpoint after its next row and to stop, as SIGTERM does; Slurm sends it before a job's time
@@ -47,6 +48,8 @@ class RunSpec:
     data_dir: str | None = None
     wandb: dict[str, str] | None = None
     """Where W&B is to get a copy of the records, see `benchmark.tracking`."""
+    online: Online | None = None
+    """The phase after the offline one, if there is one."""
 
     def to_json(self) -> str:
         """As one line of text."""
@@ -59,6 +62,7 @@ class RunSpec:
         values["protocol"] = Protocol(**values["protocol"])
         values["seeds"] = tuple(values["seeds"])
         values["data"] = Generated(**values["data"]) if values["data"] else None
+        values["online"] = Online(**values["online"]) if values.get("online") else None
         return RunSpec(**values)
 
 
@@ -89,9 +93,26 @@ def run_config(spec: RunSpec) -> dict[str, Any]:
         "suite": spec.suite,
         "seeds": list(spec.seeds),
         "hyperparameters": describe(configure(cls, spec.settings)),
-        "protocol": asdict(spec.protocol),
+        "protocol": asdict(spec.protocol) | online_config(spec.online),
         "data": asdict(spec.data) if spec.data else data_source(spec),
     }
+
+
+def online_config(online: Online | None) -> dict[str, int]:
+    """What a run's protocol says of its online phase; nothing where it has none."""
+    return {f"online_{name}": value for name, value in asdict(online).items()} if online else {}
+
+
+def online_from(steps: str | None, start: str | None) -> Online | None:
+    """The online phase that --online-steps and --online-start ask for."""
+    from benchmark.plan import whole_number
+
+    if steps is None:
+        if start is not None:
+            raise UserError("--online-start needs --online-steps")
+        return None
+    online = Online(whole_number("--online-steps", steps))
+    return online if start is None else Online(online.steps, whole_number("--online-start", start))
 
 
 def is_done(spec: RunSpec) -> bool:
@@ -192,7 +213,6 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
         return
     from benchmark.configure import agent_class, configure
     from benchmark.progress import RunProgress
-    from benchmark.training import Training
     from envs.world import environments_for, open_world
 
     task, cls = get_task(spec.task), agent_class(spec.agent)
@@ -205,8 +225,11 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
         data = world.data_for(0)
         agent = cls(config, data.observation_dim, data.action_dim)
         del data  # one shard of several: only the world may hold it
-        with RunProgress(f"{cls.name} {task.name}", directory.path / "log.txt", quiet) as progress:
-            training = Training(
+        with (
+            RunProgress(f"{cls.name} {task.name}", directory.path / "log.txt", quiet) as progress,
+            _training_of(spec.online, task, spec.seeds) as make_training,
+        ):
+            training = make_training(
                 *(agent, spec.seeds, spec.protocol, world, directory),
                 say=progress.say,
                 on_progress=progress.update,
@@ -216,6 +239,25 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
                 training.run()
     finally:
         world.close()
+
+
+@contextlib.contextmanager
+def _training_of(online: Online | None, task: Task, seeds: Sequence[int]) -> Iterator[Callable[..., Any]]:
+    """What makes the run's training; where it has an online phase, with environments that end with it."""
+    from benchmark.training import Training
+
+    if online is None:
+        yield Training
+        return
+    from benchmark.online import OnlineTraining
+    from envs.live import open_live
+
+    with _signals_for_this_process_alone():
+        live = open_live(task, seeds)
+    try:
+        yield functools.partial(OnlineTraining, online=online, live=live)
+    finally:
+        live.close()
 
 
 @contextlib.contextmanager
@@ -328,6 +370,8 @@ def parse(arguments: list[str]) -> RunSpec:
     parser.add_argument("--out", default="runs/single", help="folder for results (default: runs/single)")
     parser.add_argument("--data-dir", help="folder of datasets (default: $RQL_DATA_DIR or ~/.ogbench/data)")
     parser.add_argument("--generate", metavar="N", help="train on N generated transitions instead of published data")
+    parser.add_argument("--online-steps", metavar="N", help="environment steps of fine-tuning after the offline phase")
+    parser.add_argument("--online-start", metavar="N", help="of those, before the first update (default: 5,000)")
     options = parser.parse_args(arguments)
     if not options.agent or not options.task:
         raise UserError("--agent and --task are needed; `python run_all.py --list` names them")
@@ -359,6 +403,7 @@ def _spec_from(options: argparse.Namespace) -> RunSpec:
         out=options.out,
         data=Generated(whole_number("--generate", options.generate)) if options.generate else None,
         data_dir=options.data_dir,
+        online=online_from(options.online_steps, options.online_start),
     )
 
 

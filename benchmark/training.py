@@ -193,17 +193,20 @@ class Training:
         on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
         should_stop: Callable[[], bool] = lambda: False,
         overlap: bool | None = None,
+        agent_axis: int | None = None,
     ):
         """`say` takes lines for the log; `on_progress` what is being done, how far it is, and how far it goes;
         `should_stop` is asked after every row, and a run that should stop saves a checkpoint and raises `Stopped`;
-        `overlap`: whether to evaluate beside training (default: on an accelerator).
+        `overlap`: whether to evaluate beside training (default: on an accelerator); with `agent_axis` 0 each seed has
+        hyperparameters of its own.
         """
         self.agent, self.seeds, self.protocol, self.world, self.directory = agent, seeds, protocol, world, directory
-        self.say, self.on_progress, self.should_stop = say, on_progress, should_stop
+        self.say, self.on_progress, self.should_stop, self.agent_axis = say, on_progress, should_stop, agent_axis
         self.offset = agent.pretraining_steps
         self.total = self.offset + protocol.steps
+        self.steps = protocol.steps
         self.update = 0
-        self.states = init_states(agent, jnp.asarray(seeds, jnp.uint32))
+        self.states = self.initial_states()
         self.clocks = {"train_seconds": 0.0, "eval_seconds": 0.0}
         self.train_table = Table(directory.path / "train.csv")
         self.eval_table = Table(directory.path / "eval.csv")
@@ -218,11 +221,34 @@ class Training:
         """The protocol's step: updates so far, less the algorithm's own pretraining."""
         return self.update - self.offset
 
+    @property
+    def last(self) -> bool:
+        """Whether a phase of training, and all that it should record, ends here."""
+        return self.update == self.total
+
+    @property
+    def progress(self) -> int:
+        """What a checkpoint is named by: updates so far."""
+        return self.update
+
+    def go_to(self, progress: int) -> None:
+        """Be where a checkpoint was made."""
+        self.update = progress
+
+    def initial_states(self) -> State:
+        """The states of all seeds before the first update."""
+        return init_states(self.agent, jnp.asarray(self.seeds, jnp.uint32), self.agent_axis)
+
+    def called(self, seed: int) -> str:
+        """A seed's name in the log."""
+        return f"seed {seed}"
+
     def resume(self) -> None:
         """Continue from the newest readable checkpoint, dropping the rows after it."""
         found = self.checkpoints.restore(self.states, self.say)
         if found:
-            self.update, self.states, self.clocks = found
+            progress, self.states, self.clocks = found
+            self.go_to(progress)
             self.say(f"continuing from step {self.step}")
         self.train_table.keep_until(self.step if found else -self.total)
         self.eval_table.keep_until(self.step if found else -1)
@@ -239,9 +265,15 @@ class Training:
             self.checkpoints.close()
 
     def train(self) -> None:
-        """Make the updates that are left, and all that is due between them."""
+        """Do what is left."""
         self.resume()
         self.set_status("running")
+        self.learn()
+        self.finish_evaluation()
+        self.set_status("done")
+
+    def learn(self) -> None:
+        """Make the updates that are left, and all that is due between them."""
         if self.protocol.eval_first and self.update == 0 and self.offset == 0:
             self.evaluate_first()
         while self.update < self.total:
@@ -250,8 +282,6 @@ class Training:
             seconds = time.perf_counter() - started
             self.clocks["train_seconds"] += seconds
             self.after_row(metrics, (self.update - begun) / seconds)
-        self.finish_evaluation()
-        self.set_status("done")
 
     def next_row(self) -> int:
         """The update after which the next row of train.csv is due."""
@@ -265,7 +295,7 @@ class Training:
         while self.update < end:
             length, cycle = self.next_segment(end)
             data = self.world.data_for(self.update)
-            self.states, metrics = run_segment(self.agent, self.states, data, length, cycle)
+            self.states, metrics = run_segment(self.agent, self.states, data, length, cycle, self.agent_axis)
             del data  # the world may let go of it once the device has done with it
             made.append((length, metrics))
             if self.pending or self.world.next_change(self.update) == self.update + length:
@@ -286,11 +316,10 @@ class Training:
 
     def after_row(self, metrics: dict[str, np.ndarray], rate: float) -> None:
         """Write what the updates since the last row gave: rows first, then the checkpoint that vouches for them."""
-        step, protocol = self.step, self.protocol
-        last = self.update == self.total
+        step, protocol, last = self.step, self.protocol, self.last
         self.note_divergence(metrics)
         for i, seed in enumerate(self.seeds):
-            if seed not in self.diverged:
+            if metrics and seed not in self.diverged:
                 self.train_table.add(step, seed, {name: float(values[i]) for name, values in metrics.items()})
         self.train_table.save()
         if self.pending and self.pending.results.done():
@@ -301,7 +330,7 @@ class Training:
         if step % protocol.checkpoint_every == 0 or last or stopping:
             self.checkpoint(step)
         self.set_status("running", rate)
-        self.on_progress("training", self.update, self.total)
+        self.on_progress("training", self.offset + step, self.offset + self.steps)
         if stopping:
             self.finish_evaluation()
             raise Stopped(f"asked to stop; saved at step {step}")
@@ -309,23 +338,26 @@ class Training:
     def checkpoint(self, step: int) -> None:
         """Write a checkpoint, after the rows of all evaluations up to it."""
         if self.pending and self.pending.step == step:
-            self.pending.checkpoint = self.update, dict(self.clocks)
+            self.pending.checkpoint = self.progress, dict(self.clocks)
             return
         self.finish_evaluation()
-        self.checkpoints.save(self.update, self.states, self.clocks)
+        self.checkpoints.save(self.progress, self.states, self.clocks)
 
     def note_divergence(self, metrics: dict[str, np.ndarray]) -> None:
         """A seed whose loss is no longer finite has diverged; the others go on."""
+        if not metrics:
+            return
         finite = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
         for i, seed in enumerate(self.seeds):
             if not finite[i] and seed not in self.diverged:
                 self.diverged[seed] = self.step
-                self.say(f"seed {seed} diverged: its loss is not finite at step {self.step}")
+                self.say(f"{self.called(seed)} diverged: its loss is not finite at step {self.step}")
 
     def evaluate_first(self) -> None:
         """Evaluate after the first update, made on a copy: the run itself goes on from its start in whole segments."""
         copy = jax.tree.map(jnp.copy, self.states)
-        states, _ = run_segment(self.agent, copy, self.world.data_for(0), 1, self.agent.cycle(0)[0][:1])
+        first = self.agent.cycle(0)[0][:1]
+        states, _ = run_segment(self.agent, copy, self.world.data_for(0), 1, first, self.agent_axis)
         self.evaluate(states, 1)
 
     def evaluate(self, states: State, step: int) -> None:
@@ -347,7 +379,7 @@ class Training:
         results: list = [None] * len(self.seeds)
         if any(active):
             results = self.world.evaluate(
-                lambda observations, ids: act(self.agent, states, observations, ids),
+                lambda observations, ids: act(self.agent, states, observations, ids, self.agent_axis),
                 self.seeds,
                 self.protocol.eval_episodes,
                 step,
@@ -361,7 +393,7 @@ class Training:
         for seed, result in zip(self.seeds, results, strict=True):
             if result is not None:
                 self.eval_table.add(step, seed, summarise(result))
-                self.say(f"step {step} seed {seed}: success {result.success.mean():.2f}")
+                self.say(f"step {step} {self.called(seed)}: success {result.success.mean():.2f}")
         self.eval_table.save()
         self.clocks["eval_seconds"] += seconds
 
@@ -379,7 +411,7 @@ class Training:
 
     def set_status(self, state: str, rate: float | None = None) -> None:
         """Record where the run is."""
-        values: dict[str, Any] = dict(state=state, step=self.step, steps=self.protocol.steps, error=None)
+        values: dict[str, Any] = dict(state=state, step=self.step, steps=self.steps, error=None)
         if rate is not None:
             values["updates_per_second"] = round(rate, 2)
         diverged = {str(seed): step for seed, step in self.diverged.items()}

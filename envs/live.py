@@ -50,7 +50,7 @@ class Live(Protocol):
         """End."""
 
 
-def identities(seeds: Sequence[int], step: int) -> list[int]:
+def identities(seeds: Sequence[int], step: int) -> list[int | None]:
     """A number for each episode that begins at that step."""
     return [int(np.random.SeedSequence([seed, ONLINE, step]).generate_state(1)[0]) for seed in seeds]
 

@@ -77,7 +77,8 @@ class Modes:
         lengths = rng.permutation(np.arange(120)) + 1
         states = observe(rng.uniform(0, 2 * np.pi, lengths.sum()))
         actions = self.behaviour(states, rng)
-        return rows(lengths, states, actions, *self.labels(states, actions), states)
+        rewards, masks = self.labels(states, actions)
+        return rows(lengths, states, actions, rewards, masks, states)
 
     def labels(self, states, actions):
         """The reward of the step; nothing bootstraps."""
@@ -147,7 +148,8 @@ class Detour:
         walks = self.walk(self.anywhere(len(lengths), rng), lengths.max(), rng)
         kept = np.arange(lengths.max()) < lengths[:, None]
         states, actions, next_states = (array[kept] for array in walks)
-        return rows(lengths, states, actions, *self.labels(states, actions), next_states)
+        rewards, masks = self.labels(states, actions)
+        return rows(lengths, states, actions, rewards, masks, next_states)
 
     def labels(self, states, actions):
         """-1 and 1 until the state is at the goal, there 0 and 0."""
