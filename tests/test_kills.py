@@ -30,6 +30,7 @@ def server(tmp_path):
     """A function that starts runs, which is quick, and the file that says where they are."""
     phase = tmp_path / "phase"
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tests.forked_runs", str(phase)],
         env=os.environ | cache | {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"},
