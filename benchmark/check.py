@@ -578,7 +578,7 @@ def check_speed(subject: Subject, seconds: float = 1.5) -> str:
             f"an update is a program of {longer:.0f} times as many operations as FQL's, which takes as much longer to "
             "compile: a Python loop is unrolled somewhere, use jax.lax.scan"
         )
-    peak = measure_peak(0.5)
+    peak = measure_peak(seconds=0.5)
     theirs, *ours = (measure_segments(agent, data, 1, peak, seconds) for agent in agents[: 1 + (subject.name != "fql")])
     mine = ours[0] if ours else theirs
     return (
