@@ -11,6 +11,7 @@ python run_all.py --list
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from benchmark.errors import run_main
 
@@ -35,7 +36,13 @@ def parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("where and how")
     where.add_argument("--out", help="folder for results (default: runs/<suite>)")
     where.add_argument("--data-dir", help="folder of datasets (default: $RQL_DATA_DIR or ~/.ogbench/data)")
-    where.add_argument("--seeds-per-process", help="seeds that train together (default: all)")
+    where.add_argument("--seeds-per-process", help="seeds that train together (default: all); auto: by measured rates")
+    where.add_argument(
+        "--rates",
+        type=Path,
+        metavar="FILE",
+        help="rates of another device, from its `benchmark.throughput --json=FILE`",
+    )
     where.add_argument("--launcher", help="local (default), slurm, or debug: in this process, the first error raised")
     where.add_argument("--jobs", help="processes at once (default: one per GPU, else one per four cores)")
     where.add_argument("--runs-per-process", help="short runs that a process does one after the other")

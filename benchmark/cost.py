@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agents.base import Agent
 from benchmark import evaluation_speed, throughput
 from benchmark.configure import agent_class, configure, describe
 from benchmark.train import RunSpec
-from envs.tasks import get_task
+from envs.tasks import Task, get_task
 
 ESTIMATE_SECONDS = 4.0
 ESTIMATE_TRANSITIONS = 20_000
+
+NEARLY = 0.97
+"""Share of the highest rate that counts as reaching it."""
 
 Case = tuple[str, str, int]
 """Agent, domain, seeds that train together: what a rate depends on within a suite."""
@@ -120,13 +124,39 @@ def _rate(spec: RunSpec, rows: Sequence[Mapping[str, Any]]) -> tuple[float, floa
     """(rate, low, high) of updates per second, from rows of networks and batches of the run's sizes."""
     agent, domain, seeds = case_of(spec)
     cls = agent_class(agent)
-    sizes = _sizes(describe(configure(cls, spec.settings)))
-    alike = [
-        {**row, "size": "paper", "precision": "default"}
-        for row in rows
-        if row["agent"] == cls.name and _sizes(row["settings"]) == sizes
-    ]
+    alike = [{**row, "size": "paper", "precision": "default"} for row in alike_rows(cls, spec.settings, rows)]
     return throughput.updates_per_second(cls.name, domain, seeds, alike)
+
+
+def alike_rows(
+    cls: type[Agent], settings: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Rows of an agent with networks and batches of the sizes that the settings ask for."""
+    sizes = _sizes(describe(configure(cls, settings)))
+    return [row for row in rows if row["agent"] == cls.name and _sizes(row["settings"]) == sizes]
+
+
+def seeds_together(
+    cls: type[Agent], settings: Mapping[str, Any], task: Task, seeds: int, rows: Sequence[Mapping[str, Any]]
+) -> int:
+    """How many of an agent's seeds should train together on the device of the rows.
+
+    The fewest measured with which it makes nearly as many seed-updates per second as with any; what did not fit into
+    the device's memory has an error in its row. Then as many groups as that takes, equally large. Where nothing was
+    measured: all seeds.
+    """
+    known = alike_rows(cls, settings, rows)
+    known = [row for row in known if row["domain"] == task.domain.name] or known
+    rates: dict[int, float] = {}
+    for row in known:
+        if not row["error"] and row["seeds"] <= seeds:
+            rates[row["seeds"]] = min(row["seed_updates_per_second"], rates.get(row["seeds"], float("inf")))
+    if not rates:
+        return seeds
+    enough = NEARLY * max(rates.values())
+    size = min(count for count, rate in rates.items() if rate >= enough)
+    groups = -(-seeds // size)
+    return -(-seeds // groups)
 
 
 def _sizes(settings: Mapping[str, Any]) -> dict[str, Any]:

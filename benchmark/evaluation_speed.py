@@ -27,9 +27,9 @@ KEY = ("device", "cores", "agent", "domain", "seeds")
 """What identifies a row; the rest is what was measured."""
 
 
-def evaluation_path() -> Path:
-    """File of this machine's rows."""
-    path = rates_path()
+def evaluation_path(rates: Path | None = None) -> Path:
+    """File of this machine's rows, or of those beside a file of rates."""
+    path = rates or rates_path()
     return path.with_name(f"{path.stem}-evaluation.json")
 
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     how = how_to_launch(options, suite.runs_per_process)
     runs = plan_from(options, suite, out)
     if options.dry_run or options.estimate:
-        print_plan(runs, options.estimate)
+        print_plan(runs, options.estimate, options.rates)
         return 0
     if options.report:
         report(out, runs)
@@ -129,6 +130,8 @@ def given_before(last: dict, options: argparse.Namespace) -> dict:
 
 def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunSpec]:
     """The runs that the options choose from a suite."""
+    if options.rates and not options.rates.exists():
+        raise UserError(f"--rates: there is no file {options.rates}")
     protocol = get_protocol(options.protocol or suite.protocol)
     if options.steps:
         protocol = protocol.scaled_to(whole_number("--steps", options.steps))
@@ -138,21 +141,39 @@ def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunS
     agents = options.agents.split(",") if options.agents else list(suite.agents)
     for agent in agents:
         agent_class(agent)
+    seeds = parse_seeds(options.seeds) if options.seeds else suite.seeds
     return plan(
         suite,
         agents=agents,
         tasks=choose_tasks(suite, options.domains, options.tasks),
-        seeds=parse_seeds(options.seeds) if options.seeds else suite.seeds,
+        seeds=seeds,
         protocol=protocol,
         out=str(out),
         settings=parse_settings(options.set),
         data_dir=options.data_dir,
-        seeds_per_process=whole_number("--seeds-per-process", options.seeds_per_process)
-        if options.seeds_per_process
-        else None,
+        seeds_per_process=seeds_per_process(options.seeds_per_process, len(seeds), options.rates),
         wandb=wandb_options(options.wandb, options.wandb_offline),
         online=online_from(options.online_steps, options.online_start),
     )
+
+
+def seeds_per_process(text: str | None, seeds: int, rates: Path | None) -> int | Callable[..., int] | None:
+    """What --seeds-per-process says, as `plan` takes it; "auto" is decided from measured rates."""
+    if text is None:
+        return None
+    if text != "auto":
+        return whole_number("--seeds-per-process", text)
+    rows = read_rates(rates)
+    if not rows:
+        raise UserError(
+            f"--seeds-per-process=auto needs rates measured on {device_name()}: "
+            "python -m benchmark.throughput --agents=all --seeds=1,4,12 (or --rates=FILE, measured elsewhere)"
+        )
+
+    def size(cls, settings, task) -> int:
+        return cost.seeds_together(cls, settings, task, seeds, rows)
+
+    return size
 
 
 def choose_tasks(suite: Suite, domains: str | None, tasks: str | None) -> list[Task]:
@@ -214,17 +235,18 @@ class Planned:
         return get_task(self.spec.task).domain.name
 
 
-def print_plan(runs: list[RunSpec], estimate: bool) -> None:
+def print_plan(runs: list[RunSpec], estimate: bool, rates: Path | None = None) -> None:
     """Print what would run, what is done already, what data is missing, and what it will cost on this device.
 
     With `estimate` the agents whose speed was not recorded here are timed, else they have no cost.
     """
     states = [state_of(spec) for spec in runs]
     waiting = [(spec, step) for spec, (state, step) in zip(runs, states, strict=True) if state != "done"]
-    rows = read_rates()
+    rows = read_rates(rates)
     if estimate:
         rows = [*rows, *cost.estimate((spec for spec, _ in waiting), rows, console.print)]
-    hours = iter(cost.costs(waiting, rows, evaluation_speed.read_rows()))
+    evaluations = evaluation_speed.read_rows(evaluation_speed.evaluation_path(rates))
+    hours = iter(cost.costs(waiting, rows, evaluations))
     planned = [
         Planned(spec, state, None if state == "done" else next(hours))
         for spec, (state, _) in zip(runs, states, strict=True)
@@ -238,7 +260,8 @@ def print_plan(runs: list[RunSpec], estimate: bool) -> None:
         + (f" ({begun} of them begun)" if begun else "")
     )
     print_data([run.spec for run in planned if run.state != "done"])
-    print_cost([run for run in planned if run.state != "done"])
+    device = rows[0]["device"] if rates and rows else device_name()
+    print_cost([run for run in planned if run.state != "done"], device, {row["domain"] for row in evaluations})
 
 
 def state_of(spec: RunSpec) -> tuple[str, int]:
@@ -300,16 +323,17 @@ def print_data(waiting: list[RunSpec]) -> None:
         console.print(f"data {path}: missing, {what}", soft_wrap=True)
 
 
-def print_cost(waiting: list[Planned]) -> None:
-    """Print the hours of all, and how to know those that are not known."""
+def print_cost(waiting: list[Planned], device: str, evaluated: set[str]) -> None:
+    """Print the hours of all, and how to know those that are not known: `evaluated` are the domains whose evaluation
+    is counted.
+    """
     if not waiting:
         return
     known = [run.hours for run in waiting if run.hours]
     if known:
         total = sum(known, Hours())
-        console.print(f"on {device_name()}: {total} hours for {len(known)} of {len(waiting)} runs")
-        measured = {row["domain"] for row in evaluation_speed.read_rows()}
-        without = sorted({run.domain for run in waiting if run.hours} - measured)
+        console.print(f"on {device}: {total} hours for {len(known)} of {len(waiting)} runs")
+        without = sorted({run.domain for run in waiting if run.hours} - evaluated)
         if without:
             console.print(
                 "evaluation is not counted for domains where its speed was not measured: "
@@ -320,7 +344,7 @@ def print_cost(waiting: list[Planned]) -> None:
     if unknown:
         seeds = ",".join(map(str, sorted({len(run.spec.seeds) for run in waiting})))
         console.print(
-            f"the cost of {len(unknown)} agents is unknown: none of their speeds on {device_name()} is recorded for "
+            f"the cost of {len(unknown)} agents is unknown: none of their speeds on {device} is recorded for "
             "networks of these sizes; time them briefly with --estimate, or measure and record: "
             f"python -m benchmark.throughput --agents={','.join(unknown)} --seeds={seeds}",
             soft_wrap=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agents.base import Agent
@@ -45,17 +45,15 @@ def plan(
     out: str,
     settings: Mapping[str, Any] | None = None,
     data_dir: str | None = None,
-    seeds_per_process: int | None = None,
+    seeds_per_process: int | Callable[[type[Agent], Mapping[str, Any], Task], int] | None = None,
     wandb: dict[str, str] | None = None,
     online: Online | None = None,
 ) -> list[RunSpec]:
     """List the runs of a suite: tasks x agents x groups of seeds. Raises a UserError for what cannot be done.
 
     `settings` are the caller's own and win over the suite's; `seeds_per_process` splits the seeds into groups that
-    train together (default: all together).
+    train together (default: all together); it may depend on the agent, its settings and the task.
     """
-    size = seeds_per_process or len(seeds)
-    groups = [tuple(seeds[i : i + size]) for i in range(0, len(seeds), size)]
     runs = []
     for task in tasks:
         for agent in agents:
@@ -63,7 +61,8 @@ def plan(
             own = suite.agent_settings.get(cls.name) or cls.suite_settings.get(suite.name, {})
             chosen = settings_for(cls, task, known_settings(cls, suite.settings), own, settings or {})
             configure(cls, chosen)
-            for group in groups:
+            size = seeds_per_process(cls, chosen, task) if callable(seeds_per_process) else seeds_per_process
+            for group in grouped(seeds, size or len(seeds)):
                 runs.append(
                     RunSpec(
                         *(agent, task.name, group, chosen, protocol, out),
@@ -71,6 +70,11 @@ def plan(
                     )
                 )
     return runs
+
+
+def grouped(seeds: Sequence[int], size: int) -> list[tuple[int, ...]]:
+    """The seeds in groups of that size, the last perhaps smaller."""
+    return [tuple(seeds[i : i + size]) for i in range(0, len(seeds), size)]
 
 
 def known_settings(cls: type[Agent], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from benchmark.status import run_states
 from benchmark.suites import PROTOCOLS
 from benchmark.train import RunSpec, missing_data, run_config, run_path
 from envs.generate import SHARDS_NOTE
+from envs.tasks import get_task
 from tests.simulated_runs import write_run
 
 TASK = "cube-double-play-singletask-task2-v0"
@@ -54,6 +55,35 @@ def test_evaluation_is_counted_where_its_speed_was_measured():
     assert cost.costs([(spec, 0)], [row()], [{**speed, "domain": "scene-play"}]) == [Hours(0.1, 0.05, 0.2)]
 
 
+def measured(rates, **values):
+    """Rows of a case with so many seed-updates per second for each number of seeds; None: it failed."""
+    return [
+        {**row(seeds=seeds, **values), "seed_updates_per_second": rate, "error": None if rate else "out of memory"}
+        for seeds, rate in rates.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    "rates,seeds,expected",
+    [
+        ({1: 10.0, 4: 30.0, 12: 60.0}, 12, 12),
+        ({1: 10.0, 4: 59.0, 12: 60.0}, 12, 4),  # nearly as fast with less memory
+        ({1: 10.0, 4: 30.0, 12: None}, 12, 4),  # does not fit
+        ({1: 10.0, 8: 30.0}, 12, 6),  # two equal groups
+        ({1: 10.0, 12: 60.0}, 4, 1),
+        ({}, 12, 12),
+    ],
+)
+def test_seeds_train_together_as_the_measured_rates_say(rates, seeds, expected):
+    assert cost.seeds_together(agent_class("fql"), {}, get_task(TASK), seeds, measured(rates)) == expected
+
+
+def test_rates_of_the_same_domain_count_first_and_of_other_sizes_never():
+    rows = [*measured({1: 10.0, 4: 30.0}), *measured({1: 10.0, 4: 10.0}, domain="scene-play")]
+    assert cost.seeds_together(agent_class("fql"), {}, get_task(TASK), 4, rows) == 4
+    assert cost.seeds_together(agent_class("fql"), {"batch_size": 64}, get_task(TASK), 12, rows) == 12
+
+
 def test_a_rate_of_other_agents_or_other_sizes_says_nothing():
     assert cost.costs([(spec_of(), 0)], []) == [None]
     assert cost.costs([(spec_of(), 0)], [row("rql")]) == [None]
@@ -80,7 +110,7 @@ def plan_text(capsys, *arguments):
 
 
 def test_the_plan_adds_up_hours_and_says_what_is_unknown(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(front_door, "read_rates", lambda: [row(seeds=12, rate=100.0)])
+    monkeypatch.setattr(front_door, "read_rates", lambda path: [row(seeds=12, rate=100.0)])
     asked = ["--suite=ogbench", "--domains=cube-double-play", f"--out={tmp_path}", f"--data-dir={tmp_path}"]
     text = plan_text(capsys, *asked, "--agents=fql", "--steps=3600000")
     # Five tasks of 3.6 million updates at 100 a second.
