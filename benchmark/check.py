@@ -62,7 +62,7 @@ TRACKING = 1e-5
 """Most by which a target may miss the line towards its network, as a share of their distance; rounding is 1e-7."""
 TOY_MARGIN = 0.1
 """Success by which an agent that uses rewards must exceed cloning on each toy task; one seed's error is 0.05."""
-LONGEST_PROGRAM = 15
+LONGEST_PROGRAM = 10
 """Most operations of an update, as a multiple of FQL's: unrolled loops have more. Counted, not timed, so that a busy
 machine fails nobody.
 """

@@ -227,7 +227,7 @@ def test_the_debug_launcher_raises_the_first_error_here(tmp_path, monkeypatch):
     asked = ["--suite=toy", "--agents=bc", "--launcher=debug", "--protocol=empty", f"--out={tmp_path}"]
     with pytest.raises(ZeroDivisionError):
         run_all.main(asked)
-    status = json.loads((tmp_path / "bc/toy-modes/seeds-0-1/status.json").read_text())
+    status = json.loads((tmp_path / "bc/toy-modes/seeds-0/status.json").read_text())
     assert status["state"] == "failed" and status["error"].startswith("ZeroDivisionError: to be looked at\nTraceback")
 
 

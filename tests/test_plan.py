@@ -6,7 +6,7 @@ import json
 import pytest
 
 import run_all
-from benchmark import cost, front_door, provenance, throughput
+from benchmark import cost, evaluation_speed, front_door, provenance, throughput
 from benchmark import train as train_module
 from benchmark.configure import agent_class, configure, describe
 from benchmark.cost import Hours
@@ -111,6 +111,7 @@ def plan_text(capsys, *arguments):
 
 def test_the_plan_adds_up_hours_and_says_what_is_unknown(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(front_door, "read_rates", lambda path: [row(seeds=12, rate=100.0)])
+    monkeypatch.setattr(evaluation_speed, "read_rows", lambda path: [])
     asked = ["--suite=ogbench", "--domains=cube-double-play", f"--out={tmp_path}", f"--data-dir={tmp_path}"]
     text = plan_text(capsys, *asked, "--agents=fql", "--steps=3600000")
     # Five tasks of 3.6 million updates at 100 a second.
