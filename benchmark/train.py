@@ -25,7 +25,7 @@ from benchmark.suites import PROTOCOLS, Generated, Online, Protocol, get_protoco
 from envs.tasks import Task, get_task
 
 STOP_SIGNAL = signal.SIGUSR2
-"""Asks a run to save a checkpoint after its next row and to stop; submitit has Slurm send it before a job's time is up."""
+"""Asks a run to save a checkpoint after its next row and to stop; Slurm sends it before a job's time is up."""
 STOP_SIGNALS = (STOP_SIGNAL, signal.SIGTERM)
 """SIGTERM asks the same: Slurm sends it to what it cancels or preempts."""
 
