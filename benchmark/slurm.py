@@ -144,12 +144,16 @@ def check_cluster(options: SlurmOptions) -> None:
     """Raise a UserError for what the cluster would refuse, before anything is submitted."""
     if not shutil.which("sbatch"):
         raise UserError("--launcher=slurm needs Slurm's commands, and there is no sbatch on PATH")
-    partitions = ask("sinfo", "--noheader", "--format=%R")
-    if partitions is None:
+    listed = ask("sinfo", "--noheader", "--format=%R|%l|%P")
+    if listed is None:
         raise UserError("Slurm's controller does not answer (sinfo fails)")
-    if options.partition:
-        for name in options.partition.split(","):
-            check_choice("partition", name, dict.fromkeys(partitions.split()))
+    partitions = [line.split("|") for line in listed.split()]
+    limit_of = {name: limit for name, limit, _ in partitions}
+    default = [name for name, _, mark in partitions if mark.endswith("*")]
+    for name in options.partition.split(",") if options.partition else default:
+        limit = limit_of[check_choice("partition", name, limit_of)]
+        if limit[:1].isdigit() and options.minutes > SlurmOptions(time=limit).minutes:
+            raise UserError(f"a job may take {limit} in partition '{name}', and --time asks for {options.time}")
     accounts = ask("sacctmgr", "-nP", "show", "assoc", "where", f"user={getpass.getuser()}", "format=Account")
     if options.account and accounts and accounts.strip():
         check_choice("account", options.account, dict.fromkeys(accounts.split()))

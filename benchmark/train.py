@@ -25,8 +25,9 @@ from benchmark.suites import PROTOCOLS, Generated, Online, Protocol, get_protoco
 from envs.tasks import Task, get_task
 
 STOP_SIGNAL = signal.SIGUSR2
-"""Asks a run to save a checkpoint after its next row and to stop, as SIGTERM does; Slurm sends it before a job's time
-is up."""
+"""Asks a run to save a checkpoint after its next row and to stop; Slurm sends it before a job's time is up."""
+STOP_SIGNALS = (STOP_SIGNAL, signal.SIGTERM)
+"""SIGTERM asks the same: Slurm sends it to what it cancels or preempts."""
 
 stop_asked = threading.Event()
 
@@ -284,12 +285,14 @@ def _tracked(spec: RunSpec, training) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals_for_this_process_alone() -> Iterator[None]:
-    """Processes started within never see `STOP_SIGNAL`, which Slurm sends to all processes of a job."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [STOP_SIGNAL])
+    """Processes started within never see the signals that ask to stop, which Slurm sends to all processes of a job:
+    what steps the environments is still needed to save.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [STOP_SIGNAL])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -313,7 +316,7 @@ def serve(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(core) for core in options.cores.split(",")])
-    for number in (STOP_SIGNAL, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: stop_asked.set())
     threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     specs = [RunSpec.from_json(line) for line in options.specs.read_text().splitlines()]

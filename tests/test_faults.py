@@ -1,6 +1,7 @@
 """What happens to a run that cannot write, or that is asked to stop: it says so, and no row is lost."""
 
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -9,7 +10,7 @@ from agents.bc import BC
 from benchmark.errors import Stopped, UserError
 from benchmark.records import RunDirectory
 from benchmark.suites import Protocol
-from benchmark.train import execute, run_path
+from benchmark.train import STOP_SIGNALS, _signals_for_this_process_alone, execute, run_path
 from benchmark.training import Training
 from tests.test_status import SPEC
 from tests.worlds import D, FakeWorld, O
@@ -118,6 +119,19 @@ def test_a_folder_that_vanishes_does_not_hide_what_was_wrong(tmp_path, monkeypat
     with pytest.raises(ValueError, match="the first error"):
         execute(spec, quiet=True)
     assert not run_path(spec).exists()
+
+
+def test_what_steps_the_environments_does_not_see_the_signals_that_ask_to_stop():
+    with _signals_for_this_process_alone():
+        worker = subprocess.Popen(["sleep", "60"])
+    try:
+        for number in STOP_SIGNALS:
+            worker.send_signal(number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(0.3)
+    finally:
+        worker.kill()
+        assert worker.wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("at", [2, 6, 10])

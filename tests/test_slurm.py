@@ -203,7 +203,7 @@ def test_a_users_limit_on_jobs_packs_runs_and_is_named(tmp_path):
         ("--account=lob", "unknown account 'lob' .did you mean 'lab'"),
         ("--cpus=99", "Slurm refuses such jobs: .*not available"),
         ("--constraint=a100", "Slurm refuses such jobs: .*Invalid feature"),
-        ("--time=8-0", "Slurm refuses such jobs: .*time limit"),
+        ("--time=8-0", "a job may take 7-00:00:00 in partition 'main', and --time asks for 8-0"),
         ("--gpus=3", "Slurm refuses such jobs: .*not available"),
     ],
 )
