@@ -172,7 +172,7 @@ class Agent:
         super().__init_subclass__(**kwargs)
         if "Config" in cls.__dict__:
             _register_config(cls.Config)
-        jax.tree_util.register_dataclass(cls, data_fields=["config"], meta_fields=["observation_dim", "action_dim"])
+        jax.tree_util.register_pytree_node(cls, _flatten_agent, _unflatten_agent)
         if "name" in cls.__dict__:
             REGISTRY[cls.name] = cls
 
@@ -288,6 +288,20 @@ class Agent:
     def vector_field(self) -> VectorField:
         """A vector field (or one-step policy) with this agent's widths."""
         return VectorField(self.config.hidden, self.chunk_dim)
+
+
+def _flatten_agent(agent: Agent) -> tuple[tuple, tuple]:
+    """Leaves and structure. The class is part of the structure: JAX (0.10.2) takes two dataclasses that are registered
+    with equal meta fields for equal, and would now and then run one algorithm's compiled program for another's.
+    """
+    return (agent.config,), (type(agent), agent.observation_dim, agent.action_dim)
+
+
+def _unflatten_agent(structure: tuple, leaves: tuple) -> Agent:
+    cls, observation_dim, action_dim = structure
+    agent = object.__new__(cls)
+    agent.config, agent.observation_dim, agent.action_dim = leaves[0], observation_dim, action_dim
+    return agent
 
 
 def track(target: Any, online: Any, rate: Array | float) -> Any:

@@ -1,6 +1,7 @@
 """What every agent shares: the whole update, the pytree of hyperparameters, acting."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -100,3 +101,13 @@ def test_pessimism_has_a_gradient_where_members_agree():
     gradient = jax.grad(lambda v: pessimistic(v, 0.5).sum())(values)
     np.testing.assert_allclose(gradient, [[0.5, 0.75], [0.5, 0.25]], rtol=1e-6)
     np.testing.assert_allclose(pessimistic(values, 0.5), [1.0, 1.5])
+
+
+def test_no_two_agents_have_equal_structures():
+    """Else JAX may run the compiled program of one for the other."""
+    structures = {}
+    for name in agent_names():
+        cls = agent_class(name)
+        structures[name] = jax.tree.structure(cls(cls.Config(), 2, 2))
+    for one, other in itertools.combinations(structures, 2):
+        assert structures[one] != structures[other], (one, other)

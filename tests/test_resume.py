@@ -32,7 +32,8 @@ def start(spec):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(spec.to_json() + "\n")
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmark.train", "--specs", str(path)], cwd=ROOT, start_new_session=True
+        [sys.executable, "-m", "benchmark.train", "--specs", str(path), str(path.with_name("ends.jsonl"))],
+        **dict(cwd=ROOT, start_new_session=True, stdin=subprocess.PIPE),  # a run ends with who holds the other end
     )
 
 
