@@ -2,6 +2,7 @@
 
 python -m analysis.figures --runs runs/quickstart --out figures
 python -m analysis.figures --runs runs/ogbench runs/mine --published --highlight my_agent --out figures
+python -m analysis.figures --runs runs/mine --archive qam_curves.csv --agents "my_agent,fql (QAM archive)" --out figures
 python -m analysis.figures --reversal reversal.npz --out figures
 
 Every agent has one colour and one dash pattern in all figures. Up to `CROWD` agents are told apart by these; where
@@ -23,11 +24,13 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import math
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +39,7 @@ import numpy as np
 from analysis import published as published_figures
 from analysis import statistics
 from analysis.names import DOMAINS, TASKS, agents_in_order, domain_of, in_order, label
+from analysis.progress import bar
 from benchmark.errors import UserError, check_choice, run_main
 
 if TYPE_CHECKING:
@@ -798,32 +802,59 @@ def drawings(
         highlight: the agent that stands out; RQL by default.
         last: 1 for the final step, 3 for the mean of the last three evaluations.
     """
+    for draw in bar(_plan(evaluations, runs, published, highlight, last), "figures", fewest=2):
+        yield draw()
+
+
+def _plan(
+    evaluations: pd.DataFrame, runs: pd.DataFrame | None, published: bool, highlight: str | None, last: int
+) -> list[Callable[[], Drawing]]:
+    """The figures that the data supports, to be drawn one after the other; arguments as `drawings`'."""
     evaluations = evaluations[evaluations["success"].notna()]
     own = agents_in_order(evaluations["agent"])
     everybody = agents_in_order([*own, *published_figures.by_domain()["agent"]]) if published else own
     if not everybody:
-        return
+        return []
     chosen = choose_highlight(everybody, highlight)
-    yield draw_bars(evaluations, chosen, published, last)
+    plan: list[Callable[[], Drawing]] = [partial(draw_bars, evaluations, chosen, published, last)]
     if not own:
-        return
+        return plan
     chosen = chosen if chosen in own else choose_highlight(own, None)
     if len(own) <= CROWD:
-        yield draw_learning_curves(evaluations)
+        plan.append(partial(draw_learning_curves, evaluations))
     else:
-        yield draw_learning_curves_by_agent(evaluations, chosen)
-        yield draw_learning_curves_by_domain(evaluations, chosen)
+        plan.append(partial(draw_learning_curves_by_agent, evaluations, chosen))
+        plan.append(partial(draw_learning_curves_by_domain, evaluations, chosen))
     scores = statistics.final_scores(evaluations, last)
     # On a single task these would say again, of a handful of scores, what the bars say.
     if len(own) > 1 and scores["task"].nunique() > 1:
-        yield draw_aggregates(scores, chosen, last)
-        yield draw_profiles(scores, chosen, last)
+        plan.append(partial(draw_aggregates, scores, chosen, last))
+        plan.append(partial(draw_profiles, scores, chosen, last))
         if len(statistics.probability_of_improvement(scores, [(chosen, y) for y in own if y != chosen], 2)):
-            yield draw_improvement(scores, chosen, last)
-            yield draw_improvement_matrix(scores, last)
+            plan.append(partial(draw_improvement, scores, chosen, last))
+            plan.append(partial(draw_improvement_matrix, scores, last))
     hours = costs(evaluations, runs) if runs is not None else None
     if hours is not None and (hours["hours"] > 0).any():
-        yield draw_cost(scores, hours[hours["hours"] > 0], chosen, last)
+        plan.append(partial(draw_cost, scores, hours[hours["hours"] > 0], chosen, last))
+    return plan
+
+
+def save(made: Iterable[Drawing], out_dir: str | Path) -> list[Path]:
+    """Write each figure as PDF and PNG, and `figure_captions.md`; return the paths, none where there is nothing."""
+    folder = Path(out_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths: list[Path] = []
+        captions: list[str] = []
+        for drawing in made:
+            paths += drawing.save(folder)
+            captions.append(f"* **{drawing.name}**: {drawing.caption}\n")
+        if captions:
+            paths.append(folder / "figure_captions.md")
+            paths[-1].write_text("".join(captions), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return paths
 
 
 def write_figures(
@@ -835,26 +866,9 @@ def write_figures(
     last: int = 1,
     reversal: str | Path | None = None,
 ) -> list[Path]:
-    """Write every figure that the data supports as PDF and PNG, and `figure_captions.md`; see `drawings`.
-
-    Returns:
-        The paths written; none where there is nothing to draw.
-    """
+    """Write every figure that the data supports; see `drawings` and `save`."""
     made = [draw_reversal(read_reversal(reversal))] if reversal else []
-    folder = Path(out_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        paths: list[Path] = []
-        captions: list[str] = []
-        for drawing in [*made, *drawings(evaluations, runs, published, highlight, last)]:
-            paths += drawing.save(folder)
-            captions.append(f"* **{drawing.name}**: {drawing.caption}\n")
-        if captions:
-            paths.append(folder / "figure_captions.md")
-            paths[-1].write_text("".join(captions), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-    return paths
+    return save(itertools.chain(made, drawings(evaluations, runs, published, highlight, last)), out_dir)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -862,21 +876,33 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description="Draw the results.")
     parser.add_argument("--runs", nargs="+", default=[], metavar="DIR", help="folders that hold runs")
     parser.add_argument("--published", action="store_true", help="show the published means too")
+    parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its curves beside them")
+    parser.add_argument("--agents", help="only these, with commas between")
+    parser.add_argument("--diverged", default="zero", help="zero (default): success 0 from there on; or exclude")
     parser.add_argument("--highlight", metavar="AGENT", help="the agent that stands out (default: rql)")
     parser.add_argument("--last", type=int, default=1, help="1: final step; 3: mean of the last three evaluations")
     parser.add_argument("--reversal", metavar="FILE", help="a reversal file (see the module's text)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the figures")
     options = parser.parse_args(arguments)
-    if not (options.runs or options.published or options.reversal):
-        raise UserError("nothing to draw: give --runs, --published or --reversal")
+    if not (options.runs or options.published or options.archive or options.reversal):
+        raise UserError("nothing to draw: give --runs, --published, --archive or --reversal")
+    check_choice("policy for diverged seeds", options.diverged, ["zero", "exclude"])
     from analysis.load import comparable, load_runs
 
     runs = load_runs(*options.runs)
-    selection = comparable(runs)
+    selection = comparable(runs, diverged=options.diverged)
+    if options.archive:
+        from analysis.import_archive import beside
+
+        selection = beside(selection, options.archive)
     for note in selection.notes:
         print(f"note: {note}")
+    evaluations = selection.evaluations
+    if options.agents:
+        chosen = [check_choice("agent", a, agents_in_order(evaluations["agent"])) for a in options.agents.split(",")]
+        evaluations = evaluations[evaluations["agent"].isin(chosen)]
     paths = write_figures(
-        selection.evaluations,
+        evaluations,
         options.out,
         runs.runs,
         options.published,

@@ -50,6 +50,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from analysis.names import domain_of
+from analysis.progress import bar
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _read_folder(folder: Path, cache: bool) -> Iterator[tuple[dict[str, Any], np
     kept = _read_cache(folder) if cache else {}
     fresh: dict[str, tuple[str, dict[str, Any], np.ndarray]] = {}
     changed = False
-    for path in sorted(_run_directories(str(folder))):
+    for path in bar(sorted(_run_directories(str(folder))), "reading runs", fewest=500):
         relative = os.path.relpath(path, folder)
         signature = _signature(path)
         entry = kept.get(relative)
@@ -549,6 +550,9 @@ def _versions(usable: pd.DataFrame) -> list[str]:
         if len(counts) > 1:
             kinds = _listed(f"{str(value)[:25]}: {count} runs" for value, count in counts.items())
             notes.append(f"Runs of different {title} stand side by side: {kinds}.")
+    generated = int((usable["source"] == "generated").sum())
+    if generated:
+        notes.append(f"{generated} of {len(usable)} runs trained on data generated here, not on the published files.")
     untraced = int((~usable["commit"].astype(bool)).sum())
     if untraced:
         notes.append(f"{untraced} of {len(usable)} runs have no commit recorded.")

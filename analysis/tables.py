@@ -2,6 +2,7 @@
 
     python -m analysis.tables --published                            the published table
     python -m analysis.tables --runs runs/mine --published           with one's own rows under the published ones
+    python -m analysis.tables --runs runs/mine --archive qam.csv     with the archive's rows, intervals from its seeds
     python -m analysis.tables --runs runs/mine --table=reproduction  own against published
     python -m analysis.tables --published --format=latex > t.tex     a document that pdflatex compiles
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TASKS_PER_DOMAIN = 5
+Lines = dict[tuple[str, str], "dict[str, Cell]"]
+"""Figures by (agent, source) and column; a source is "published", "own" or an archive's name."""
+PUBLISHED_UPDATES = 1_000_000
 DISAGREEMENTS = (
     "Published sources disagree on QSM (cube-double: 33 in the RQL paper, 56 in the QAM archive).",
     "Sources disagree on the training length of RQL, TFQL and BDPO (1M or 2M updates); the others have 1M.",
@@ -94,15 +98,16 @@ def domain_table(
         caption: how the own figures were made (`analysis.statistics.caption`).
         notes: what the selection of runs has to say.
     """
-    lines: dict[tuple[str, bool], dict[str, Cell]] = {}
+    lines: Lines = {}
     if published:
         figures = published_figures.by_domain()
         for agent, group in figures.groupby("agent"):
             cells = {row.domain: Cell(row.success) for row in group.itertuples()}
-            lines[agent, False] = cells | {"average": Cell(float(group["success"].mean()))}
+            lines[agent, "published"] = cells | {"average": Cell(float(group["success"].mean()))}
     if scores is not None:
+        sources = sources_of(scores)
         for agent, cells in _own_domains(scores).items():
-            lines[agent, True] = cells
+            lines[agent, sources[agent]] = cells
     columns = [*in_order({c for cells in lines.values() for c in cells} - {"average"}, DOMAINS), "average"]
     return _lines_table("domain", lines, columns, agents, bold, _caption(published, caption, "domain"), notes)
 
@@ -118,13 +123,14 @@ def task_table(
     """Tasks x methods: the fifty tasks (and one's own others); arguments as `domain_table`'s."""
     from analysis.statistics import task_means
 
-    lines: dict[tuple[str, bool], dict[str, Cell]] = {}
+    lines: Lines = {}
     if published:
         for agent, group in published_figures.by_task().groupby("agent"):
-            lines[agent, False] = {row.task: Cell(row.success) for row in group.itertuples()}
+            lines[agent, "published"] = {row.task: Cell(row.success) for row in group.itertuples()}
     if scores is not None:
+        sources = sources_of(scores)
         for agent, group in task_means(scores).groupby("agent"):
-            lines[agent, True] = {r.task: Cell(r.mean, r.low, r.high) for r in group.itertuples()}
+            lines[agent, sources[agent]] = {r.task: Cell(r.mean, r.low, r.high) for r in group.itertuples()}
     columns = in_order({c for cells in lines.values() for c in cells}, TASKS)
     wide = _lines_table("task", lines, columns, agents, bold, _caption(published, caption, "task"), notes)
     names = [f"{row[0]}*" if own else str(row[0]) for row, own in zip(wide.rows, wide.own, strict=True)]
@@ -132,8 +138,15 @@ def task_table(
     return Table("task", wide.caption, ["task", *names], rows, [False] * len(rows), wide.notes)
 
 
+def sources_of(scores: pd.DataFrame) -> dict[str, str]:
+    """Whose each agent's scores are: "own", or an archive's name."""
+    if "source" not in scores:
+        return dict.fromkeys(scores["agent"], "own")
+    return dict(zip(scores["agent"], scores["source"], strict=True))
+
+
 def _own_domains(scores: pd.DataFrame) -> dict[str, dict[str, Cell]]:
-    """One's own means per domain and over the fifty tasks, with what they cover."""
+    """Means of scores per domain and over the fifty tasks, with what they cover."""
     from analysis.statistics import domain_means, overall_means
 
     lines: dict[str, dict[str, Cell]] = {}
@@ -162,7 +175,7 @@ def _caption(published: bool, own: str, level: str) -> str:
 
 def _lines_table(
     name: str,
-    lines: dict[tuple[str, bool], dict[str, Cell]],
+    lines: Lines,
     columns: list[str],
     agents: Iterable[str] | None,
     bold: float,
@@ -176,8 +189,9 @@ def _lines_table(
 
     known = agents_in_order(agent for agent, _ in lines)
     chosen = [check_choice("agent", agent, known) for agent in agents] if agents is not None else known
-    keys = [(agent, own) for agent in agents_in_order(chosen) for own in (False, True) if (agent, own) in lines]
-    rows: list[list[str | Cell]] = [[agent, "own" if own else "published"] for agent, own in keys]
+    # Published before own: the sort is stable, and no agent has rows of more than these two.
+    keys = [key for agent in agents_in_order(chosen) for key in sorted(lines, key=_is_own) if key[0] == agent]
+    rows: list[list[str | Cell]] = [list(key) for key in keys]
     for column in columns:
         cells = [lines[key].get(column, Cell()) for key in keys]
         # As printed, so that two figures that read the same are treated the same.
@@ -185,8 +199,13 @@ def _lines_table(
         for row, cell, best in zip(rows, cells, near_best(shown, bold), strict=True):
             row.append(dataclasses.replace(cell, bold=bool(best)))
     caption += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}."
-    said = [*notes, *(DISAGREEMENTS if any(not own for _, own in keys) else ())]
-    return Table(name, caption, ["agent", "source", *columns], rows, [own for _, own in keys], said)
+    said = [*notes, *(DISAGREEMENTS if any(source == "published" for _, source in keys) else ())]
+    return Table(name, caption, ["agent", "source", *columns], rows, [_is_own(key) for key in keys], said)
+
+
+def _is_own(key: tuple[str, str]) -> bool:
+    """Whether a row (agent, source) is one's own."""
+    return key[1] == "own"
 
 
 def reproduction_table(
@@ -203,12 +222,16 @@ def reproduction_table(
     """
     from analysis.statistics import domain_means, task_means
 
+    sources = sources_of(scores)
+    scores = scores[scores["agent"].map(sources) == "own"]
     tasks, domains = published_figures.by_task(), published_figures.by_domain()
     known = {(r.agent, r.task): (r.success, r.low, r.high) for r in tasks.itertuples()}
     known |= {(r.agent, r.domain): (r.success, math.nan, math.nan) for r in domains.itertuples()}
     whole = domain_means(scores)
     own = [(r.agent, r.domain, r) for r in whole[whole["tasks"] == TASKS_PER_DOMAIN].itertuples()]
     own += [(r.agent, r.task, r) for r in task_means(scores).itertuples()]
+    steps = scores.groupby(["agent", "task"])["step"].min().to_dict()
+    steps |= scores.groupby(["agent", "domain"])["step"].min().to_dict()
     place = {name: i for i, name in enumerate((*DOMAINS, *TASKS))}
     order = {agent: i for i, agent in enumerate(agents_in_order(scores["agent"]))}
     if agents is not None:
@@ -222,10 +245,14 @@ def reproduction_table(
         mine = Cell(row.mean, row.low, row.high, digits=1)
         theirs = Cell(*figure, digits=1)
         difference = _difference(mine, theirs)
-        rows.append([agent, where, str(row.seeds), mine, theirs, difference, _verdict(difference, theirs)])
-    header = ["agent", "task or domain", "seeds", "own", "published", "difference", "verdict"]
+        verdict = _verdict(difference, theirs)
+        rows.append([agent, where, str(row.seeds), f"{steps[agent, where]:,}", mine, theirs, difference, verdict])
+    header = ["agent", "task or domain", "seeds", "updates", "own", "published", "difference", "verdict"]
     text = f"Own against published success in percent. {caption}".strip()
+    short = sum(steps[row[0], row[1]] < PUBLISHED_UPDATES for row in rows)
     said = [*notes, *(DISAGREEMENTS if rows else ())]
+    if short:
+        said.append(f"{short} of {len(rows)} rows have fewer than {PUBLISHED_UPDATES:,} updates: no reproductions yet.")
     return Table("reproduction", text, header, rows, [False] * len(rows), said)
 
 
@@ -453,11 +480,17 @@ def print_summary(evaluations: pd.DataFrame, last: int = 1) -> None:
     Console().print(grid)
 
 
-def write_tables(evaluations: pd.DataFrame, folder: str | Path, last: int = 1) -> list[Path]:
+def write_tables(evaluations: pd.DataFrame, folder: str | Path, last: int = 1, notes: Iterable[str] = ()) -> list[Path]:
     """Write the summary, the domain table with the published rows and the reproduction table.
 
     Each as Markdown, CSV, HTML and LaTeX where it has rows; the domain table only where one of the paper's domains
     was run.
+
+    Args:
+        evaluations: what may be averaged (`analysis.load.comparable`).
+        folder: made where it does not exist.
+        last: 1 for the final step, 3 for the mean of the last three evaluations.
+        notes: what the selection of runs has to say, printed with every table.
 
     Returns:
         The files.
@@ -466,9 +499,10 @@ def write_tables(evaluations: pd.DataFrame, folder: str | Path, last: int = 1) -
 
     scores = final_scores(evaluations, last)
     text = caption(last, scores)
-    tables = [summary(evaluations, last), reproduction_table(scores, caption=text)]
+    said = list(notes)
+    tables = [summary(evaluations, last, said), reproduction_table(scores, caption=text, notes=said)]
     if scores["domain"].isin(DOMAINS).any():
-        tables += [domain_table(scores, caption=text), task_table(scores, caption=text)]
+        tables += [domain_table(scores, caption=text, notes=said), task_table(scores, caption=text, notes=said)]
     suffixes = {"md": "md", "csv": "csv", "html": "html", "latex": "tex"}
     paths = []
     try:
@@ -487,6 +521,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.tables", description="Print a table.")
     parser.add_argument("--runs", nargs="+", default=[], metavar="DIR", help="folders of one's own runs")
     parser.add_argument("--published", action="store_true", help="take the published figures in")
+    parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its curves beside them")
     parser.add_argument("--table", default="domain", help="domain (default), task, reproduction or summary")
     parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
     parser.add_argument("--agents", help="only these, with commas between")
@@ -505,9 +540,9 @@ def main() -> None:
     check_choice("policy for diverged seeds", options.diverged, ["zero", "exclude"])
     if not 0 < options.bold <= 100:
         raise UserError(f"--bold must be above 0 and at most 100, not {options.bold:g}")
-    if not options.runs and not options.published:
-        raise UserError("nothing to show; give --published, --runs DIR or both")
-    if not options.runs and options.table in ("reproduction", "summary"):
+    if not (options.runs or options.published or options.archive):
+        raise UserError("nothing to show; give --published, --runs DIR or --archive FILE")
+    if not options.runs and (options.table == "reproduction" or (options.table == "summary" and not options.archive)):
         raise UserError(f"--table={options.table} needs one's own runs; give --runs DIR")
     table = _chosen(options)
     text = to_latex(table, options.fragment) if options.format == "latex" else FORMATS[options.format](table)
@@ -520,23 +555,26 @@ def main() -> None:
 def _chosen(options: argparse.Namespace) -> Table:
     """Make the table that the options ask for."""
     agents = options.agents.split(",") if options.agents else None
-    if not options.runs:
-        make = domain_table if options.table == "domain" else task_table
+    make = domain_table if options.table == "domain" else task_table
+    if not (options.runs or options.archive):
         return make(None, True, agents, options.bold)
     from analysis.load import comparable, load_runs
     from analysis.statistics import caption, final_scores
 
     selection = comparable(load_runs(*options.runs), diverged=options.diverged)
-    if selection.evaluations.empty:
+    if selection.evaluations.empty and options.runs:
         said = f" ({' '.join(selection.notes)})" if selection.notes else ""
         raise UserError(f"no finished run under {', '.join(options.runs)}{said}")
+    if options.archive:
+        from analysis.import_archive import beside
+
+        selection = beside(selection, options.archive)
     if options.table == "summary":
         return summary(selection.evaluations, options.last, selection.notes)
     scores = final_scores(selection.evaluations, options.last)
     text = caption(options.last, scores)
     if options.table == "reproduction":
         return reproduction_table(scores, agents, text, selection.notes)
-    make = domain_table if options.table == "domain" else task_table
     return make(scores, options.published, agents, options.bold, text, selection.notes)
 
 
