@@ -26,12 +26,12 @@ import numpy as np
 
 from analysis.load import EVALUATION_COLUMNS, Selection
 from analysis.names import AGENT_LABELS, DOMAINS, TASKS, domain_of
+from analysis.published import QAM_ARCHIVE
 from benchmark.errors import UserError, nearest, run_main
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SOURCE = "QAM archive"
 LARGEST_FILE = 256 * 2**20
 EVAL_EVERY = 50_000
 OFFLINE, ONLINE = 20, 10
@@ -262,7 +262,7 @@ def read_archive(path: str | Path, online: bool = False) -> Archive:
     if not parts:
         raise UserError(f"'{path}': no task of any agent in it")
     curves = pd.concat(parts, ignore_index=True).assign(
-        **{"return": np.nan, "length": np.nan, "episodes": EPISODES, "source": SOURCE, "run": str(path)},
+        **{"return": np.nan, "length": np.nan, "episodes": EPISODES, "source": QAM_ARCHIVE, "run": str(path)},
         **{"state": "complete", "commit": "", "clean": False, "mujoco": "", "jax": "", "device": ""},
     )
     notes = [f"{label} left out: it {why}." for label, why in NOT_OURS.items() if any(label == k[1] for k in arrays)]
@@ -331,11 +331,11 @@ def beside(selection: Selection, path: str | Path) -> Selection:
     import pandas as pd
 
     own, curves = selection.evaluations, read_curves(path)
-    curves = curves.assign(agent=curves["agent"] + f" ({SOURCE})", imputed=False)
+    curves = curves.assign(agent=curves["agent"] + f" ({QAM_ARCHIVE})", imputed=False)
     tasks = set(own["task"]) & set(curves["task"])
     if own.empty:
         return Selection(curves.reset_index(drop=True), selection.notes)
-    note = f"({SOURCE}): the published curves of 12 seeds each, imported"
+    note = f"({QAM_ARCHIVE}): the published curves of 12 seeds each, imported"
     if set(own["task"]) != set(curves["task"]):
         note += f", of the {len(tasks)} tasks run here that it has"
     kept = curves[curves["task"].isin(tasks)]
