@@ -522,7 +522,7 @@ def _experiments(usable: pd.DataFrame, data: pd.DataFrame, policy: str, notes: l
             for number, rows in enumerate(kinds.values(), 1):
                 for row in rows:
                     if by_suite:
-                        names[row.run] = f"{agent} ({row.suite})"
+                        names[row.run] = f"{agent} ({row.suite or 'single run'})"
                     elif task in mixed:
                         names[row.run] = f"{agent} ({number})"
         notes.append(f"{agent}: different experiments (they differ in {what}) are kept apart, tasks: {where}.")

@@ -359,7 +359,7 @@ def _training(run: str) -> dict[str, list[Any]] | None:
 
 
 def _groups(scores: pd.DataFrame, with_published: bool) -> dict[str, Any]:
-    """The table of agents and domains: columns, and rows of cells {mean, low, high, best} or None."""
+    """The table of agents and domains: columns, and rows of cells {mean, low, high, best, fewer} or None."""
     if len(scores):
         by_domain, overall = statistics.domain_means(scores), statistics.overall_means(scores)
     else:
@@ -369,19 +369,21 @@ def _groups(scores: pd.DataFrame, with_published: bool) -> dict[str, Any]:
     theirs = _published_cells() if with_published else {}
     domains = in_order([domain for _, domain in [*cells, *theirs] if domain], DOMAINS)
     columns = ["", *domains] if len(domains) > 1 else domains
-    best = {
-        column: statistics.near_best([r.mean for (_, domain), r in cells.items() if domain == column])
-        for column in columns
-    }
-    marked = {
-        key: bool(flag)
-        for column in columns
-        for key, flag in zip([key for key in cells if key[1] == column], best[column], strict=True)
-    }
+    most = {column: max([r.tasks for (_, at), r in cells.items() if at == column], default=0) for column in columns}
+    marked: dict[tuple[str, str], bool] = {}
+    for column in columns:
+        # A mean over some of the tasks that others have is not compared with theirs.
+        keys = [key for key, r in cells.items() if key[1] == column and r.tasks == most[column]]
+        flags = statistics.near_best([cells[key].mean for key in keys]).tolist()
+        marked |= dict(zip(keys, flags, strict=True))
 
     def cell(agent: str, column: str) -> dict[str, Any] | None:
         row = cells.get((agent, column))
-        return row and {"mean": row.mean, "low": row.low, "high": row.high, "best": marked[agent, column]}
+        if row is None:
+            return None
+        fewer = f"{row.tasks} of {most[column]} tasks" if row.tasks < most[column] else None
+        best = marked.get((agent, column), False)
+        return {"mean": row.mean, "low": row.low, "high": row.high, "best": best, "fewer": fewer}
 
     rows = [
         {"agent": label(agent), "source": sources[agent], "cells": [cell(agent, column) for column in columns]}

@@ -450,7 +450,8 @@ def to_latex(table: Table, fragment: bool = False) -> str:
             r"\end{table}",
         ]
     if not fragment:
-        wide = "landscape," if len(header) > 8 and len(rows) <= 30 else ""
+        # A longtable is not scaled, so that a wide one needs the page's long side.
+        wide = "landscape," if (len(header) > 6 if tall else len(header) > 8 and len(rows) <= 30) else ""
         packages = [rf"\usepackage[{wide}margin=1.5cm]{{geometry}}"]
         packages += [rf"\usepackage{{{name}}}" for name in ("booktabs", "graphicx", "longtable")]
         lines = [r"\documentclass{article}", *packages, r"\begin{document}", *lines, r"\end{document}"]

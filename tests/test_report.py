@@ -163,6 +163,16 @@ def test_a_folder_gets_tables_figures_and_the_page_with_the_same_figures(tmp_pat
         assert "Diverged seeds" in (tmp_path / "report" / name).read_text()
 
 
+def test_a_mean_over_fewer_tasks_is_marked_and_never_the_best(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "fql", TASKS[0], success=0.25)
+    write_run(tmp_path / "runs", "fql", TASKS[1], success=0.25)
+    write_run(tmp_path / "runs", "rql", TASKS[0], success=0.75)
+    data = Elements(write_report(load_runs(tmp_path / "runs"), tmp_path / "r.html", drawn=[]).read_text()).data()
+    cells = {row["agent"]: row["cells"][0] for row in data["groups"]["rows"]}
+    assert (cells["RQL"]["fewer"], cells["RQL"]["best"]) == ("1 of 2 tasks", False)
+    assert (cells["FQL"]["fewer"], cells["FQL"]["best"]) == (None, True)
+
+
 def test_an_archives_rows_are_named_as_such(tmp_path: Path) -> None:
     curves = load_runs(write_run(tmp_path / "theirs", "fql", TASKS[0], success=0.75)).evaluations
     write_csv(curves.assign(source="QAM archive"), tmp_path / "curves.csv")
