@@ -130,12 +130,16 @@ def is_done(spec: RunSpec) -> bool:
 
 def data_path(spec: RunSpec) -> Path | None:
     """Where the run's dataset lies, or will lie; None for a toy, which has no file."""
-    from envs.download import data_folder
+    from envs.download import d4rl_file, data_folder
 
     task = get_task(spec.task)
     if task.domain.toy:
         return None
     folder = data_folder(spec.data_dir)
+    if task.domain.d4rl:
+        if spec.data is not None:
+            raise UserError(f"D4RL's data cannot be generated: '{task.name}' has a published file")
+        return folder / d4rl_file(task.name)
     if spec.data is None:
         return folder / (task.dataset if task.domain.shards else f"{task.dataset}.npz")
     return folder / "generated" / f"{spec.data.transitions}-seed{spec.data.seed}" / f"{task.dataset}.npz"
