@@ -31,7 +31,7 @@ def pen(model: Any, data: Any) -> tuple[float, bool, bool]:
     if away < 0.075 and similarity > 0.95:
         reward += 50
     fallen = bool(place[2] < 0.075)
-    return reward - 5 * fallen, fallen, bool(away < 0.075 and similarity > 0.95)
+    return float(reward) - 5 * fallen, fallen, bool(away < 0.075 and similarity > 0.95)
 
 
 def _direction(data: Any, what: str) -> np.ndarray:
@@ -101,7 +101,7 @@ def make_hand(name: str) -> gymnasium.Env:
 
         def step(self, action):
             observation, _, _, _, _ = self.env.step(action)
-            inner = self.unwrapped
+            inner: Any = self.unwrapped
             reward, ended, achieved = OUTCOMES[name](inner.model, inner.data)
             self.held += achieved
             return observation, reward, ended, False, {"success": float(self.held > held_for(name))}

@@ -2,8 +2,8 @@
 
 OGBench's ant is D4RL's: compiled, the two models differ in lights, cameras and materials, in the size of the floor,
 and in that D4RL's motors take forces of -30 to 30 and OGBench's multiply -1 to 1 by 30; actions are -1 to 1 in both.
-Its start is D4RL's too: each position within 0.1 of the model's own, each velocity normal with deviation 0.1. The walls,
-the goal, rewards and terminations are made here after `locomotion/maze_env.py`, `ant.py` and `goal_reaching_env.py`.
+Its start is D4RL's too: each position within 0.1 of the model's own, each velocity normal with deviation 0.1.
+The walls, the goal, rewards and terminations are made here after `locomotion/maze_env.py`, `ant.py` and `goal_reaching_env.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import xml.etree.ElementTree as ElementTree
+from typing import Any
 
 import numpy as np
 from ogbench.locomaze.ant import AntEnv
@@ -63,7 +64,7 @@ class MazeAnt(AntEnv):
         """Build the model of a maze, one of `MAZES`."""
         self.rows = MAZES[maze].split()
         self.goal = np.zeros(2)
-        tree = ElementTree.parse(self.xml_file)
+        tree: Any = ElementTree.parse(self.xml_file)
         add_walls(tree, self.rows)
         handle, path = tempfile.mkstemp(suffix=".xml")
         os.close(handle)
@@ -88,17 +89,20 @@ class MazeAnt(AntEnv):
 
 def centre(rows: list[str], sign: str) -> np.ndarray:
     """Coordinates of the cell with this sign; the start is at the origin, x runs along a row and y down the rows."""
-    found = {letter: (rows[i].index(letter), i) for letter in (sign, "R") for i in range(len(rows)) if letter in rows[i]}
-    return UNIT * (np.array(found[sign], float) - np.array(found["R"], float))
+    return UNIT * (_cell(rows, sign) - _cell(rows, "R"))
 
 
-def add_walls(tree: ElementTree.ElementTree, rows: list[str]) -> None:
+def _cell(rows: list[str], sign: str) -> np.ndarray:
+    """(column, row) of the cell with this sign."""
+    return next(np.array([row.index(sign), i], float) for i, row in enumerate(rows) if sign in row)
+
+
+def add_walls(tree: Any, rows: list[str]) -> None:
     """Put a box into the model for every wall cell, and give the floor D4RL's size."""
     world = tree.find(".//worldbody")
     floor = tree.find(".//geom[@name='floor']")
-    assert world is not None and floor is not None
     floor.set("size", "40 40 40")
-    origin = next((row.index("R"), i) for i, row in enumerate(rows) if "R" in row)
+    origin = _cell(rows, "R")
     half, up = UNIT / 2, WALL_HEIGHT / 2 * UNIT
     for i, row in enumerate(rows):
         for j, sign in enumerate(row):

@@ -55,7 +55,9 @@ class Task:
     @property
     def name(self) -> str:
         """OGBench's name, e.g. 'cube-double-play-singletask-task1-v0'; of a toy or one of D4RL's, the domain's."""
-        return self.domain.name if self.domain.toy or self.domain.d4rl else f"{self.domain.name}-singletask-task{self.number}-v0"
+        if self.domain.toy or self.domain.d4rl:
+            return self.domain.name
+        return f"{self.domain.name}-singletask-task{self.number}-v0"
 
     @property
     def dataset(self) -> str:
@@ -113,7 +115,11 @@ D4RL_TASKS = tuple(
         **{f"antmaze-{maze}-v2": 700 for maze in ("umaze", "umaze-diverse")},
         **{f"antmaze-{maze}-{kind}-v2": 1000 for maze in ("medium", "large") for kind in ("play", "diverse")},
         **{f"pen-{kind}-v1": 100 for kind in ("human", "cloned", "expert")},
-        **{f"{hand}-{kind}-v1": 200 for hand in ("door", "hammer", "relocate") for kind in ("human", "cloned", "expert")},
+        **{
+            f"{hand}-{kind}-v1": 200
+            for hand in ("door", "hammer", "relocate")
+            for kind in ("human", "cloned", "expert")
+        },
     }.items()
 )
 
