@@ -30,7 +30,7 @@ from analysis.import_archive import beside
 from analysis.load import Runs, Selection, comparable, load_runs, read_training
 from analysis.names import DOMAINS, TASKS, agents_in_order, in_order, label
 from analysis.progress import bar
-from analysis.tables import sources_of, write_tables
+from analysis.tables import d4rl_table, save_tables, sources_of, write_tables
 from benchmark.errors import UserError, run_main
 
 if TYPE_CHECKING:
@@ -116,9 +116,16 @@ def write_folder(runs: Runs, folder: str | Path, title: str = "Benchmark report"
     selection = comparable(runs)
     published_too = bool(selection.evaluations["task"].isin(TASKS).any())
     drawn = list(figures.drawings(selection.evaluations, runs.runs, published_too, last=last))
-    paths = [*write_tables(selection.evaluations, folder, last, selection.notes), *figures.save(drawn, folder)]
+    paths = write_tables(selection.evaluations, folder, last, selection.notes)
+    paths += [*_more_tables(runs, selection, folder, last), *figures.save(drawn, folder)]
     page = write_report(runs, Path(folder) / "report.html", title, published_too, last=last, drawn=drawn)
     return [*paths, page]
+
+
+def _more_tables(runs: Runs, selection: Selection, folder: str | Path, last: int) -> list[Path]:
+    """D4RL's normalised scores, where there are any."""
+    table = d4rl_table(runs, selection, last)
+    return save_tables([table], folder) if table.rows else []
 
 
 def _now() -> str:
@@ -270,6 +277,7 @@ def _run_fields(row: Any, curves: list[Any], with_training: bool) -> dict[str, A
     """What the page knows of one run, by the names of `FIELDS`; `row` is one of the runs frame."""
     made = {name: getattr(row, name) for name in ("commit", "clean", "python", "device", "host", "dataset")}
     made |= {"fingerprint": row.fingerprint, "dataset source": row.source, "transitions": row.transitions}
+    made |= {"environment": row.environment} if row.environment else {}
     times = [float(t) for t in (row.train_seconds, row.eval_seconds) if _known(t)]
     ends = [series[2][-1] for series in curves if series[2] and series[2][-1] is not None]
     return {

@@ -29,6 +29,8 @@ from benchmark.errors import UserError, check_choice, run_main
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.load import Runs, Selection
+
 TASKS_PER_DOMAIN = 5
 Lines = dict[tuple[str, str], "dict[str, Cell]"]
 """Figures by (agent, source) and column; a source is "published", "own" or an archive's name."""
@@ -39,6 +41,11 @@ DISAGREEMENTS = (
     "No figure of Diffusion-QL on these tasks is published.",
 )
 """Printed with every table that has published figures; results/published/README.md has them in full."""
+
+
+D4RL_CAVEATS = (
+    "Published D4RL scores are from its own environments on MuJoCo 2.1; in another environment they do not compare.",
+)
 
 
 @dataclass(frozen=True)
@@ -279,6 +286,33 @@ def _verdict(difference: Cell, published: Cell) -> str:
     return "above" if difference.value > 0 else "below"
 
 
+def d4rl_table(runs: Runs, selection: Selection, last: int = 1, agents: Iterable[str] | None = None) -> Table:
+    """D4RL's normalised scores: tasks x agents, with the environment that each task was played in.
+
+    A score is the mean return between D4RL's random policy (0) and its expert (100); a diverged seed's is 0.
+    """
+    from analysis.statistics import caption, final_scores, task_means
+
+    known = runs.runs[runs.runs["reference_scores"].map(lambda pair: isinstance(pair, list))]
+    references = dict(zip(known["task"], known["reference_scores"], strict=True))
+    environments = {task: " and ".join(dict.fromkeys(rows["environment"])) for task, rows in known.groupby("task")}
+    data = selection.evaluations[selection.evaluations["task"].isin(references)]
+    low, high = (data["task"].map(lambda task, end=end: references[task][end]).astype(float) for end in (0, 1))
+    normalised = ((data["return"] - low) / (high - low)).where(~data["imputed"].astype(bool), 0.0)
+    scores = final_scores(data.assign(success=normalised), last)
+    names = agents_in_order(scores["agent"])
+    chosen = [check_choice("agent", agent, names) for agent in agents] if agents is not None else names
+    cells = {(r.task, r.agent): Cell(r.mean, r.low, r.high, digits=1) for r in task_means(scores).itertuples()}
+    rows: list[list[str | Cell]] = [
+        [task, environments[task], *(cells.get((task, agent), Cell()) for agent in chosen)]
+        for task in dict.fromkeys(scores["task"])
+    ]
+    text = "D4RL's normalised score: 0 is its random policy, 100 its expert. "
+    text += caption(last, scores).replace("Success", "Return", 1)
+    said = [*selection.notes, *(D4RL_CAVEATS if rows else ())]
+    return Table("d4rl", text, ["task", "environment", *chosen], rows, [False] * len(rows), said)
+
+
 def summary_table(evaluations: pd.DataFrame, last: int = 1) -> pd.DataFrame:
     """Agent x task: agent, task, domain, mean, low, high (fractions), seeds; agents in the tables' order."""
     from analysis.statistics import final_scores, task_means
@@ -482,7 +516,7 @@ def print_summary(evaluations: pd.DataFrame, last: int = 1) -> None:
 
 
 def write_tables(evaluations: pd.DataFrame, folder: str | Path, last: int = 1, notes: Iterable[str] = ()) -> list[Path]:
-    """Write the summary, the domain table with the published rows and the reproduction table.
+    """Write the summary, the reproduction table, and the domain and task tables with the published figures.
 
     Each as Markdown, CSV, HTML and LaTeX where it has rows; the domain table only where one of the paper's domains
     was run.
@@ -504,6 +538,11 @@ def write_tables(evaluations: pd.DataFrame, folder: str | Path, last: int = 1, n
     tables = [summary(evaluations, last, said), reproduction_table(scores, caption=text, notes=said)]
     if scores["domain"].isin(DOMAINS).any():
         tables += [domain_table(scores, caption=text, notes=said), task_table(scores, caption=text, notes=said)]
+    return save_tables(tables, folder)
+
+
+def save_tables(tables: Iterable[Table], folder: str | Path) -> list[Path]:
+    """Write each table that has rows as Markdown, CSV, HTML and LaTeX; return the files."""
     suffixes = {"md": "md", "csv": "csv", "html": "html", "latex": "tex"}
     paths = []
     try:
@@ -523,7 +562,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", nargs="+", default=[], metavar="DIR", help="folders of one's own runs")
     parser.add_argument("--published", action="store_true", help="take the published figures in")
     parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its curves beside them")
-    parser.add_argument("--table", default="domain", help="domain (default), task, reproduction or summary")
+    parser.add_argument("--table", default="domain", help="domain (default), task, reproduction, summary or d4rl")
     parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
     parser.add_argument("--agents", help="only these, with commas between")
     parser.add_argument("--bold", type=float, default=95, help="bold within this percent of the best (95)")
@@ -536,14 +575,16 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Command line."""
     options = _parser().parse_args()
-    check_choice("table", options.table, ["domain", "task", "reproduction", "summary"])
+    check_choice("table", options.table, ["domain", "task", "reproduction", "summary", "d4rl"])
     check_choice("format", options.format, FORMATS)
     check_choice("policy for diverged seeds", options.diverged, ["zero", "exclude"])
     if not 0 < options.bold <= 100:
         raise UserError(f"--bold must be above 0 and at most 100, not {options.bold:g}")
     if not (options.runs or options.published or options.archive):
         raise UserError("nothing to show; give --published, --runs DIR or --archive FILE")
-    if not options.runs and (options.table == "reproduction" or (options.table == "summary" and not options.archive)):
+    if not options.runs and (
+        options.table in ("reproduction", "d4rl") or (options.table == "summary" and not options.archive)
+    ):
         raise UserError(f"--table={options.table} needs one's own runs; give --runs DIR")
     table = _chosen(options)
     text = to_latex(table, options.fragment) if options.format == "latex" else FORMATS[options.format](table)
@@ -562,7 +603,8 @@ def _chosen(options: argparse.Namespace) -> Table:
     from analysis.load import comparable, load_runs
     from analysis.statistics import caption, final_scores
 
-    selection = comparable(load_runs(*options.runs), diverged=options.diverged)
+    runs = load_runs(*options.runs)
+    selection = comparable(runs, diverged=options.diverged)
     if selection.evaluations.empty and options.runs:
         said = f" ({' '.join(selection.notes)})" if selection.notes else ""
         raise UserError(f"no finished run under {', '.join(options.runs)}{said}")
@@ -570,6 +612,8 @@ def _chosen(options: argparse.Namespace) -> Table:
         from analysis.import_archive import beside
 
         selection = beside(selection, options.archive)
+    if options.table == "d4rl":
+        return d4rl_table(runs, selection, options.last, agents)
     if options.table == "summary":
         return summary(selection.evaluations, options.last, selection.notes)
     scores = final_scores(selection.evaluations, options.last)

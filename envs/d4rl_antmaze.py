@@ -3,7 +3,8 @@
 OGBench's ant is D4RL's: compiled, the two models differ in lights, cameras and materials, in the size of the floor,
 and in that D4RL's motors take forces of -30 to 30 and OGBench's multiply -1 to 1 by 30; actions are -1 to 1 in both.
 Its start is D4RL's too: each position within 0.1 of the model's own, each velocity normal with deviation 0.1.
-The walls, the goal, rewards and terminations are made here after `locomotion/maze_env.py`, `ant.py` and `goal_reaching_env.py`.
+The walls, the goal, rewards and terminations are made here after `maze_env.py`, `ant.py` and `goal_reaching_env.py` in
+`d4rl/locomotion`.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def test_goals_are_drawn_anew_within_their_cell(maze: str, corner: tuple[float, 
 @pytest.mark.parametrize(("distance", "there"), [(GOAL_RADIUS - 0.2, True), (GOAL_RADIUS + 0.6, False)])
 def test_reward_and_end_come_within_half_a_unit_of_the_goal(umaze: MazeAnt, distance: float, there: bool) -> None:
     umaze.reset(seed=1)
-    umaze.set_xy(umaze.goal + [0, -distance])
+    umaze.set_xy(umaze.goal - np.array([0, distance]))
     _, reward, terminated, truncated, info = umaze.step(np.zeros(8))
     assert (reward, terminated, truncated, info["success"]) == (float(there), there, False, float(there))
 
@@ -277,9 +277,7 @@ def test_without_h5py_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch
 
 def test_files_are_asked_for_at_their_own_source() -> None:
     file = download.files_of("antmaze-large-play-v2")[0]
-    assert file == (
-        "d4rl/ant_maze_v2/Ant_maze_hardest-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5"
-    )
+    assert file == ("d4rl/ant_maze_v2/Ant_maze_hardest-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5")
     assert download.addresses(file, download.DEFAULT_BASES) == [
         f"http://rail.eecs.berkeley.edu/datasets/offline_rl/{file.removeprefix('d4rl/')}"
     ]
