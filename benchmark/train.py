@@ -170,6 +170,10 @@ def ensure_data(spec: RunSpec) -> Path | None:
     task, path = get_task(spec.task), data_path(spec)
     if path is None:
         return None
+    if task.domain.d4rl:
+        from envs.d4rl import check_installed
+
+        check_installed(task)
     if spec.data is None:
         from envs.download import ensure_dataset
         from envs.generate import shards_made

@@ -78,6 +78,13 @@ def environment_of(task: Task) -> str:
     return ORIGINAL if has_original() else ANT if is_maze(task) else HAND
 
 
+def check_installed(task: Task) -> None:
+    """Raise a UserError where a package is missing that a task's data or environment needs."""
+    import_h5py()
+    if environment_of(task) == HAND and importlib.util.find_spec("gymnasium_robotics") is None:
+        raise UserError("adroit needs gymnasium-robotics: pip install -r requirements-d4rl.txt")
+
+
 def record(task: Task) -> dict[str, Any]:
     """What a run's record says of a task beyond its data: which environment it has, and D4RL's reference scores."""
     return {"environment": environment_of(task), "reference_scores": list(reference_scores(task))}
@@ -103,6 +110,7 @@ def make_env(name: str) -> gymnasium.Env:
 
         env = MazeAnt(name.split("-")[1])
     else:
+        check_installed(task)
         from envs.d4rl_adroit import make_hand
 
         env = make_hand(name.partition("-")[0])

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.linalg import norm
 
-from benchmark.errors import UserError
-
 if TYPE_CHECKING:
     import gymnasium
 
@@ -82,11 +80,7 @@ OUTCOMES: dict[str, Callable[[Any, Any], tuple[float, bool, bool]]] = {
 def make_hand(name: str) -> gymnasium.Env:
     """Make the environment of 'pen', 'door', 'hammer' or 'relocate', without a limit on its episodes' length."""
     import gymnasium
-
-    try:
-        import gymnasium_robotics
-    except ImportError:
-        raise UserError("adroit needs gymnasium-robotics: pip install -r requirements-d4rl.txt") from None
+    import gymnasium_robotics
 
     from envs.d4rl import held_for
 

@@ -608,6 +608,8 @@ def _ensure_file(file: str, folder: Path, bases: Sequence[str], display: Display
     path = folder / file
     if is_verified(path):
         return
+    if file.startswith(f"{d4rl.FOLDER}/"):
+        d4rl.import_h5py()  # before the transfer: the check after it needs it
     display.begin(file)
     if path.is_file() and not os.access(path.parent, os.W_OK):
         _check_unrecorded(path)

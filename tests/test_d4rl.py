@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
+import threading
 import types
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -269,10 +272,12 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
         d4rl.read_rows(UMAZE, path)
 
 
-def test_without_h5py_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_to_install_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(UserError, match=r"requirements-d4rl\.txt"):
-        d4rl.import_h5py()
+        download.ensure_dataset(UMAZE.name, tmp_path, progress=False, bases=["http://127.0.0.1:9"])
+    with pytest.raises(UserError, match=r"requirements-d4rl\.txt"):
+        d4rl.check_installed(UMAZE)
 
 
 def test_files_are_asked_for_at_their_own_source() -> None:
@@ -292,6 +297,24 @@ def test_the_downloader_takes_a_file_that_is_there_and_knows_one_that_is_not(fol
     assert (record["rows"], record["observation_dim"], record["action_dim"]) == (400, 29, 8)
     absent = download.missing([UMAZE.name, "pen-human-v1"], folder)
     assert absent == [("d4rl/hand_dapg_v1/pen-human-v1.hdf5", None)]
+
+
+def test_a_file_is_fetched_and_checked(folder: Path, tmp_path: Path) -> None:
+    handler = functools.partial(QuietHandler, directory=str(folder / "d4rl"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_address[1]}"
+        path = download.ensure_dataset(UMAZE.name, tmp_path, progress=False, bases=[base])
+        sizes = download.remote_sizes(download.files_of(UMAZE.name), [base], download.Patience())
+        server.shutdown()
+    original = folder / download.d4rl_file(UMAZE.name)
+    assert path.read_bytes() == original.read_bytes() and download.is_verified(path)
+    assert sizes == {download.d4rl_file(UMAZE.name): original.stat().st_size}
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 # ------------------------------------------------------------------------------------------------------- runs
