@@ -328,7 +328,7 @@ def test_agents_run_on_it_and_their_records_name_the_environment(agent: str, fol
     from analysis.tables import d4rl_table
     from benchmark.train import execute, parse
 
-    small = ["hidden=16,16", "flow_steps=2", "batch_size=16"]
+    small = ["hidden=16,16", "flow_steps=2", "batch_size=16", "ensemble=2"]
     arguments = [f"--agent={agent}", f"--task={UMAZE.name}", "--protocol=d4rl", "--steps=20", "--eval-episodes=1"]
     settings = [word for setting in small for word in ("--set", setting)]
     execute(parse([*arguments, f"--data-dir={folder}", f"--out={tmp_path}", *settings]), quiet=True)
