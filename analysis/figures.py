@@ -2,6 +2,7 @@
 
 python -m analysis.figures --runs runs/quickstart --out figures
 python -m analysis.figures --runs runs/ogbench runs/mine --published --highlight my_agent --out figures
+python -m analysis.figures --runs runs/mine --archive qam_curves.csv --agents "my_agent,fql (QAM archive)" --out figures
 python -m analysis.figures --reversal reversal.npz --out figures
 
 Every agent has one colour and one dash pattern in all figures. Up to `CROWD` agents are told apart by these; where
@@ -23,11 +24,13 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import math
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +39,7 @@ import numpy as np
 from analysis import published as published_figures
 from analysis import statistics
 from analysis.names import DOMAINS, TASKS, agents_in_order, domain_of, in_order, label
+from analysis.progress import bar
 from benchmark.errors import UserError, check_choice, run_main
 
 if TYPE_CHECKING:
@@ -47,6 +51,8 @@ WIDTH = 3.35
 """Inches: one column of a two-column paper."""
 CROWD = 6
 """More agents than this are not told apart by colour."""
+IMPORTED = published_figures.QAM_ARCHIVE
+"""The source of imported curves, in the names of their agents: "fql (QAM archive)"."""
 QUIET = "#A9AEB4"
 INK = "#333333"
 
@@ -168,9 +174,17 @@ def _figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> t
 
 
 def _text(name: str) -> str:
-    """Return an agent's name as matplotlib should print it: a dollar sign is no formula, a long name is cut."""
-    text = label(name)
+    """Return an agent's name as matplotlib should print it.
+
+    A dollar sign is no formula, a long name is cut, and what was imported has a dagger, which captions explain.
+    """
+    text = label(name).replace(f" ({IMPORTED})", "†")
     return (text if len(text) <= 24 else f"{text[:23]}…").replace("$", r"\$")
+
+
+def _size(text: str, fits: int, largest: float = 7) -> float:
+    """Return the type size at which a text is as wide as `fits` characters of the largest."""
+    return min(largest, largest * fits / max(1, len(text)))
 
 
 def _short(task: str) -> str:
@@ -276,7 +290,8 @@ def _legend(figure: Figure, agents: Sequence[str], look: dict[str, Look]) -> Non
 
     handles = [Line2D([], [], color=look[a].colour, linestyle=look[a].dash, linewidth=1.6) for a in agents]
     names = [_text(agent) for agent in agents]
-    figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(agents)), handlelength=2.2)
+    columns = 3 if max(map(len, names)) <= 14 else 2
+    figure.legend(handles, names, loc="outside lower center", ncols=min(columns, len(agents)), handlelength=2.2)
 
 
 def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str) -> Drawing:
@@ -298,7 +313,8 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str) -> 
                 axis.plot(reference["step"], reference["mean"], color=look.colour, linewidth=0.9, zorder=2)
             own = look if agent == highlight else Look(INK, "-")
             _curve(axis, curves[agent], own, linewidth=1.3, zorder=3)
-            axis.set_title(_text(agent), color=own.colour, fontweight="bold" if agent == highlight else "normal")
+            weight = "bold" if agent == highlight else "normal"
+            axis.set_title(_text(agent), color=own.colour, fontweight=weight, fontsize=_size(_text(agent), 13))
             _success_limits(axis, highest)
             _steps_axis(axis, named=False)
             axis.xaxis.set_major_locator(_few_ticks())
@@ -337,8 +353,8 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str) ->
             for agent, drawn in [*((agent, Look(INK, "-")) for agent in best), (highlight, look)]:
                 if agent in of_domain:
                     _curve(axis, of_domain[agent], drawn, linewidth=1.2)
-            title = f"{_short(domain)}\n" + (f"best other: {_text(best[0])}" if best else "")
-            axis.set_title(title.strip(), fontsize=6.5)
+            other = f"best other: {_text(best[0])}" if best else ""
+            axis.set_title(f"{_short(domain)}\n{other}".strip(), fontsize=_size(other, 28, 6.5))
             axis.set_ylabel("success" if axis in axes[:, 0] else "")
             _success_limits(axis, max(c["high"].fillna(c["mean"]).max() for c in of_domain.values()))
             _steps_axis(axis, named=axis in axes[-1])
@@ -361,9 +377,12 @@ def _bar_table(scores: pd.DataFrame, published: bool) -> pd.DataFrame:
     own = pd.concat([part for part in parts if len(part)], ignore_index=True) if len(scores) else parts[0]
     if not published:
         return own.assign(published=np.nan)
-    theirs = [_published_means(own_tasks, group) for group, own_tasks in _tasks_of_groups(scores).items()]
-    merged = own.merge(pd.concat(theirs, ignore_index=True), on=["agent", "group"], how="outer")
-    return merged
+    theirs: Any = [_published_means(own_tasks, group) for group, own_tasks in _tasks_of_groups(scores).items()]
+    theirs = pd.concat(theirs, ignore_index=True)
+    # An agent whose published curves were imported has its bar already, with an interval.
+    run = set(own["agent"])
+    again = [f"{agent} ({IMPORTED})" in run and agent not in run for agent in theirs["agent"]]
+    return own.merge(theirs[np.logical_not(again)], on=["agent", "group"], how="outer")
 
 
 def _all_tasks(scores: pd.DataFrame) -> pd.DataFrame:
@@ -443,7 +462,10 @@ def draw_bars(evaluations: pd.DataFrame, highlight: str, published: bool = False
         for axis in axes.flat[len(groups) :]:
             axis.set_visible(False)
         if published:
-            _published_legend(figure, bool(len(scores)), bool(table["mean"].isna().any()))
+            imported = scores["agent"].str.endswith(f"({IMPORTED})")
+            ours = "ours" if not imported.any() else ("imported" if imported.all() else "ours, † imported")
+            beside = bool((table["mean"].notna() & table["published"].notna()).any())
+            _published_legend(figure, ours if len(scores) else "", beside, bool(table["mean"].isna().any()))
     return Drawing("bars", figure, _bars_caption(scores, published, last))
 
 
@@ -489,32 +511,41 @@ def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, cr
     errors = [(bars["mean"] - bars["low"]).to_numpy(), (bars["high"] - bars["mean"]).to_numpy()]
     axis.errorbar(bars["mean"], places, xerr=np.nan_to_num(errors), fmt="none", ecolor=INK, elinewidth=0.8)
     both = ~theirs & bars["published"].notna()
-    axis.plot(
-        bars["published"][both], places[both], "D", markersize=3, markerfacecolor="white", markeredgecolor=INK, mew=0.7
-    )
+    diamond: dict[str, Any] = {"markersize": 3, "markerfacecolor": "white", "markeredgecolor": INK, "mew": 0.7}
+    if both.any():  # An unclipped line without points has no extent, and upsets the layout.
+        axis.plot(bars["published"][both], places[both], "D", clip_on=False, zorder=3, **diamond)
     highest = np.nanmax([0.05, *bars["high"].fillna(bars["mean"]), *bars["published"]])
     for place, (mean, high, other) in enumerate(zip(bars["mean"], bars["high"], bars["published"], strict=True)):
         value = mean if np.isfinite(mean) else other
         if np.isfinite(value):
-            end = np.nanmax([value, high, other])
+            end = np.nanmax([value, high])
+            if np.isfinite(mean) and np.isfinite(other) and -0.03 < (other - end) / highest < 0.3:
+                end = other + 0.03 * highest  # Past the diamond, and not touching it.
             axis.text(end + 0.035 * highest, place, f"{value:.2f}", va="center", fontsize=5.5, color=INK)
-    axis.set_xlim(0, 1.2 * highest)
+    axis.set_xlim(0, 1.26 * highest)
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", length=0)
 
 
-def _published_legend(figure: Figure, own: bool, alone: bool) -> None:
-    """Say which marks are published means; `alone`: some agents have nothing of one's own beside them."""
+def _published_legend(figure: Figure, ours: str, beside: bool, alone: bool) -> None:
+    """Say which marks are published means.
+
+    Args:
+        figure: the figure.
+        ours: what the filled bars are; empty where there are none.
+        beside: whether some published means stand beside filled bars.
+        alone: whether some stand alone.
+    """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles: list[Any] = []
-    if alone:
-        handles = [Patch(facecolor="white", edgecolor=QUIET, hatch="//////", label="published")]
-    if own:
+    handles: list[Any] = [Patch(facecolor=QUIET, label=ours)] if ours else []
+    if beside:
         marker = Line2D([], [], marker="D", color="none", markerfacecolor="white", markeredgecolor=INK, markersize=3)
         marker.set_label("published, beside ours")
-        handles = [Patch(facecolor=QUIET, label="ours"), marker, *handles]
+        handles.append(marker)
+    if alone:
+        handles.append(Patch(facecolor="white", edgecolor=QUIET, hatch="//////", label="published"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.4)
 
 
@@ -606,7 +637,7 @@ def draw_improvement_matrix(scores: pd.DataFrame, last: int = 1) -> Drawing:
     names = [_text(agent) for agent in agents]
     few = len(agents) <= 8
     with styled():
-        figure, axes = _figure(WIDTH if len(agents) > 4 else 2.4)
+        figure, axes = _figure(2.95 if len(agents) > 4 else 2.4)
         seaborn.heatmap(
             matrix,
             ax=axes[0, 0],
@@ -798,32 +829,61 @@ def drawings(
         highlight: the agent that stands out; RQL by default.
         last: 1 for the final step, 3 for the mean of the last three evaluations.
     """
+    imported = evaluations["agent"].str.endswith(f"({IMPORTED})").any()
+    for draw in bar(_plan(evaluations, runs, published, highlight, last), "figures", fewest=2):
+        drawing = draw()
+        yield replace(drawing, caption=f"{drawing.caption} †: {IMPORTED}, imported.") if imported else drawing
+
+
+def _plan(
+    evaluations: pd.DataFrame, runs: pd.DataFrame | None, published: bool, highlight: str | None, last: int
+) -> list[Callable[[], Drawing]]:
+    """The figures that the data supports, to be drawn one after the other; arguments as `drawings`'."""
     evaluations = evaluations[evaluations["success"].notna()]
     own = agents_in_order(evaluations["agent"])
     everybody = agents_in_order([*own, *published_figures.by_domain()["agent"]]) if published else own
     if not everybody:
-        return
+        return []
     chosen = choose_highlight(everybody, highlight)
-    yield draw_bars(evaluations, chosen, published, last)
+    plan: list[Callable[[], Drawing]] = [partial(draw_bars, evaluations, chosen, published, last)]
     if not own:
-        return
+        return plan
     chosen = chosen if chosen in own else choose_highlight(own, None)
     if len(own) <= CROWD:
-        yield draw_learning_curves(evaluations)
+        plan.append(partial(draw_learning_curves, evaluations))
     else:
-        yield draw_learning_curves_by_agent(evaluations, chosen)
-        yield draw_learning_curves_by_domain(evaluations, chosen)
+        plan.append(partial(draw_learning_curves_by_agent, evaluations, chosen))
+        plan.append(partial(draw_learning_curves_by_domain, evaluations, chosen))
     scores = statistics.final_scores(evaluations, last)
     # On a single task these would say again, of a handful of scores, what the bars say.
     if len(own) > 1 and scores["task"].nunique() > 1:
-        yield draw_aggregates(scores, chosen, last)
-        yield draw_profiles(scores, chosen, last)
+        plan.append(partial(draw_aggregates, scores, chosen, last))
+        plan.append(partial(draw_profiles, scores, chosen, last))
         if len(statistics.probability_of_improvement(scores, [(chosen, y) for y in own if y != chosen], 2)):
-            yield draw_improvement(scores, chosen, last)
-            yield draw_improvement_matrix(scores, last)
+            plan.append(partial(draw_improvement, scores, chosen, last))
+            plan.append(partial(draw_improvement_matrix, scores, last))
     hours = costs(evaluations, runs) if runs is not None else None
     if hours is not None and (hours["hours"] > 0).any():
-        yield draw_cost(scores, hours[hours["hours"] > 0], chosen, last)
+        plan.append(partial(draw_cost, scores, hours[hours["hours"] > 0], chosen, last))
+    return plan
+
+
+def save(made: Iterable[Drawing], out_dir: str | Path) -> list[Path]:
+    """Write each figure as PDF and PNG, and `figure_captions.md`; return the paths, none where there is nothing."""
+    folder = Path(out_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths: list[Path] = []
+        captions: list[str] = []
+        for drawing in made:
+            paths += drawing.save(folder)
+            captions.append(f"* **{drawing.name}**: {drawing.caption}\n")
+        if captions:
+            paths.append(folder / "figure_captions.md")
+            paths[-1].write_text("".join(captions), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return paths
 
 
 def write_figures(
@@ -835,26 +895,9 @@ def write_figures(
     last: int = 1,
     reversal: str | Path | None = None,
 ) -> list[Path]:
-    """Write every figure that the data supports as PDF and PNG, and `figure_captions.md`; see `drawings`.
-
-    Returns:
-        The paths written; none where there is nothing to draw.
-    """
+    """Write every figure that the data supports; see `drawings` and `save`."""
     made = [draw_reversal(read_reversal(reversal))] if reversal else []
-    folder = Path(out_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        paths: list[Path] = []
-        captions: list[str] = []
-        for drawing in [*made, *drawings(evaluations, runs, published, highlight, last)]:
-            paths += drawing.save(folder)
-            captions.append(f"* **{drawing.name}**: {drawing.caption}\n")
-        if captions:
-            paths.append(folder / "figure_captions.md")
-            paths[-1].write_text("".join(captions), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-    return paths
+    return save(itertools.chain(made, drawings(evaluations, runs, published, highlight, last)), out_dir)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -862,21 +905,33 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description="Draw the results.")
     parser.add_argument("--runs", nargs="+", default=[], metavar="DIR", help="folders that hold runs")
     parser.add_argument("--published", action="store_true", help="show the published means too")
+    parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its curves beside them")
+    parser.add_argument("--agents", help="only these, with commas between")
+    parser.add_argument("--diverged", default="zero", help="zero (default): success 0 from there on; or exclude")
     parser.add_argument("--highlight", metavar="AGENT", help="the agent that stands out (default: rql)")
     parser.add_argument("--last", type=int, default=1, help="1: final step; 3: mean of the last three evaluations")
     parser.add_argument("--reversal", metavar="FILE", help="a reversal file (see the module's text)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the figures")
     options = parser.parse_args(arguments)
-    if not (options.runs or options.published or options.reversal):
-        raise UserError("nothing to draw: give --runs, --published or --reversal")
+    if not (options.runs or options.published or options.archive or options.reversal):
+        raise UserError("nothing to draw: give --runs, --published, --archive or --reversal")
+    check_choice("policy for diverged seeds", options.diverged, ["zero", "exclude"])
     from analysis.load import comparable, load_runs
 
     runs = load_runs(*options.runs)
-    selection = comparable(runs)
+    selection = comparable(runs, diverged=options.diverged)
+    if options.archive:
+        from analysis.import_archive import beside
+
+        selection = beside(selection, options.archive)
     for note in selection.notes:
         print(f"note: {note}")
+    evaluations = selection.evaluations
+    if options.agents:
+        chosen = [check_choice("agent", a, agents_in_order(evaluations["agent"])) for a in options.agents.split(",")]
+        evaluations = evaluations[evaluations["agent"].isin(chosen)]
     paths = write_figures(
-        selection.evaluations,
+        evaluations,
         options.out,
         runs.runs,
         options.published,

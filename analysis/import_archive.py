@@ -1,6 +1,10 @@
 """Import the experiment archive of the QAM paper: per-seed curves of 16 baselines.
 
     python -m analysis.import_archive qam-exp-data.pkl --out qam_curves.csv
+    python -m analysis.tables --runs runs/mine --archive qam_curves.csv
+
+Tables, figures and the report take the archive, or the CSV made of it, with `--archive` and show its curves beside
+one's own runs, by the same statistics; "fql (QAM archive)" is the name of FQL's there.
 
 The archive is a pickle from the paper's public repository, and loading a pickle runs whatever its author put there.
 So it is not loaded: `read_arrays` walks its opcodes (`pickletools.genops` decodes them without acting on any) and
@@ -20,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.load import EVALUATION_COLUMNS, Selection
 from analysis.names import AGENT_LABELS, DOMAINS, TASKS, domain_of
+from analysis.published import QAM_ARCHIVE
 from benchmark.errors import UserError, nearest, run_main
 
 if TYPE_CHECKING:
@@ -256,7 +262,7 @@ def read_archive(path: str | Path, online: bool = False) -> Archive:
     if not parts:
         raise UserError(f"'{path}': no task of any agent in it")
     curves = pd.concat(parts, ignore_index=True).assign(
-        **{"return": np.nan, "length": np.nan, "episodes": EPISODES, "source": "QAM archive", "run": str(path)},
+        **{"return": np.nan, "length": np.nan, "episodes": EPISODES, "source": QAM_ARCHIVE, "run": str(path)},
         **{"state": "complete", "commit": "", "clean": False, "mujoco": "", "jax": "", "device": ""},
     )
     notes = [f"{label} left out: it {why}." for label, why in NOT_OURS.items() if any(label == k[1] for k in arrays)]
@@ -288,6 +294,52 @@ def _check(path: str | Path, arrays: dict[tuple[str, str], np.ndarray]) -> None:
             mean = np.mean([member.mean(axis=1) for member in members if member is not None], axis=0)
             if not np.allclose(values.mean(axis=1), mean, atol=1e-6):
                 raise UserError(f"'{path}': {group}, {label}: not the mean of its tasks")
+
+
+def read_curves(path: str | Path) -> pd.DataFrame:
+    """Read curves up to 1M updates from the archive itself or from the CSV that `main` writes of it.
+
+    Raises:
+        UserError: what `read_archive` refuses, or a CSV that `write_csv` did not write.
+    """
+    import pandas as pd
+
+    if Path(path).suffix != ".csv":
+        return read_archive(path).curves
+    try:
+        curves = pd.read_csv(path, keep_default_na=False, na_values={"return": "", "length": ""})
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
+    missing = [name for name in EVALUATION_COLUMNS if name not in curves and name != "run"]
+    if missing:
+        raise UserError(f"'{path}' has no column {', '.join(missing)}; make it with python -m analysis.import_archive")
+    numbers = all(np.issubdtype(curves[name].dtype, np.number) for name in ("seed", "step", "success"))
+    if not numbers or not curves["success"].between(0, 1).all():
+        raise UserError(f"'{path}': seed, step and success must be numbers, success in [0, 1]")
+    unknown = [task for task in curves["task"].unique() if task not in TASKS]
+    if unknown:
+        raise UserError(f"'{path}': unknown task {unknown[0]!r}{nearest(unknown[0], TASKS)}; it is not guessed")
+    return curves[curves["step"] <= OFFLINE * EVAL_EVERY].assign(run=str(path))
+
+
+def beside(selection: Selection, path: str | Path) -> Selection:
+    """Put the archive's curves beside one's own, each agent under a name of its own: "fql (QAM archive)".
+
+    Where there are runs of one's own, only the tasks that they have are taken: a mean over other tasks would not
+    compare.
+    """
+    import pandas as pd
+
+    own, curves = selection.evaluations, read_curves(path)
+    curves = curves.assign(agent=curves["agent"] + f" ({QAM_ARCHIVE})", imputed=False)
+    tasks = set(own["task"]) & set(curves["task"])
+    if own.empty:
+        return Selection(curves.reset_index(drop=True), selection.notes)
+    note = f"({QAM_ARCHIVE}): the published curves of 12 seeds each, imported"
+    if set(own["task"]) != set(curves["task"]):
+        note += f", of the {len(tasks)} tasks run here that it has"
+    kept = curves[curves["task"].isin(tasks)]
+    return Selection(pd.concat([own, kept], ignore_index=True), [*selection.notes, f"{note}."])
 
 
 def write_csv(curves: pd.DataFrame, path: str | Path) -> None:

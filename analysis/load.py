@@ -33,7 +33,8 @@ device     e.g. "cpu: ...", joined like `commit`
 `Runs.runs` has one row per run directory: run, folder, agent, task, domain, suite, seeds (tuple), state
 ("running", "done", "failed", "unreadable"), step, steps, diverged ({seed: step}), error, updates_per_second,
 train_seconds, eval_seconds, started, updated, commit, clean, python, mujoco, jax, versions (dict), device, host,
-command, dataset, fingerprint, source (of the dataset), transitions, hyperparameters (dict), protocol (dict).
+command, dataset, fingerprint, source (of the dataset), transitions, environment (where a benchmark has several, such as
+D4RL's original or its stand-in), reference_scores (D4RL's two, or None), hyperparameters (dict), protocol (dict).
 """
 
 from __future__ import annotations
@@ -50,13 +51,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from analysis.names import domain_of
+from analysis.progress import bar
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CACHE_NAME = ".analysis-cache.npz"
-CACHE_SCHEMA = 1
+CACHE_SCHEMA = 2
 RECORDS = ("config.json", "provenance.json", "status.json", "eval.csv")
 MEASURES = ("step", "seed", "episodes", "success", "return", "length")
 EVALUATION_COLUMNS = (
@@ -89,7 +91,7 @@ RUN_COLUMNS = (
         "python",
     ),
     *("mujoco", "jax", "versions", "device", "host", "command", "dataset", "fingerprint", "source"),
-    *("transitions", "hyperparameters", "protocol"),
+    *("transitions", "environment", "reference_scores", "hyperparameters", "protocol"),
 )
 
 
@@ -183,7 +185,7 @@ def _read_folder(folder: Path, cache: bool) -> Iterator[tuple[dict[str, Any], np
     kept = _read_cache(folder) if cache else {}
     fresh: dict[str, tuple[str, dict[str, Any], np.ndarray]] = {}
     changed = False
-    for path in sorted(_run_directories(str(folder))):
+    for path in bar(sorted(_run_directories(str(folder))), "reading runs", fewest=500):
         relative = os.path.relpath(path, folder)
         signature = _signature(path)
         entry = kept.get(relative)
@@ -236,7 +238,9 @@ def _read_run(path: str) -> tuple[dict[str, Any], np.ndarray]:
     """
     row: dict[str, Any] = dict.fromkeys(RUN_COLUMNS)
     row.update(agent="", task="", domain="", suite="", seeds=[], diverged={}, error=None, versions={}, clean=False)
-    row.update(hyperparameters={}, protocol={}, commit="", mujoco="", jax="", python="", device="", host="")
+    row.update(
+        hyperparameters={}, protocol={}, commit="", mujoco="", jax="", python="", device="", host="", environment=""
+    )
     block = np.empty((0, len(MEASURES)))
     try:
         row.update(_config_fields(_read_json(path, "config.json", required=True)))
@@ -305,6 +309,8 @@ def _provenance_fields(provenance: dict[str, Any]) -> dict[str, Any]:
         "fingerprint": joined([(start.get("dataset") or {}).get("fingerprint") for start in starts]),
         "source": dataset.get("source"),
         "transitions": dataset.get("transitions"),
+        "environment": joined([(start.get("dataset") or {}).get("environment") for start in starts]),
+        "reference_scores": dataset.get("reference_scores"),
     }
 
 
@@ -432,7 +438,7 @@ def _listed(names: Iterable[Any], most: int = 3) -> str:
 
 def _experiment(row: Any) -> str:
     """What makes two runs of one agent on one task the same experiment, as text."""
-    return json.dumps([row.hyperparameters, row.protocol, row.fingerprint, row.mujoco], sort_keys=True)
+    return json.dumps([row.hyperparameters, row.protocol, row.fingerprint, row.mujoco, row.environment], sort_keys=True)
 
 
 def _without_duplicates(
@@ -521,7 +527,7 @@ def _experiments(usable: pd.DataFrame, data: pd.DataFrame, policy: str, notes: l
             for number, rows in enumerate(kinds.values(), 1):
                 for row in rows:
                     if by_suite:
-                        names[row.run] = f"{agent} ({row.suite})"
+                        names[row.run] = f"{agent} ({row.suite or 'single run'})"
                     elif task in mixed:
                         names[row.run] = f"{agent} ({number})"
         notes.append(f"{agent}: different experiments (they differ in {what}) are kept apart, tasks: {where}.")
@@ -534,7 +540,11 @@ def _experiments(usable: pd.DataFrame, data: pd.DataFrame, policy: str, notes: l
 def _differing(kinds: list[list[Any]]) -> list[str]:
     """Names of the settings in which experiments differ."""
     flat = [
-        {**rows[0].hyperparameters, **rows[0].protocol, "dataset": rows[0].fingerprint, "MuJoCo": rows[0].mujoco}
+        {
+            **rows[0].hyperparameters,
+            **rows[0].protocol,
+            **{"dataset": rows[0].fingerprint, "MuJoCo": rows[0].mujoco, "environment": rows[0].environment},
+        }
         for rows in kinds
     ]
     every = dict.fromkeys(name for settings in flat for name in settings)
@@ -549,6 +559,11 @@ def _versions(usable: pd.DataFrame) -> list[str]:
         if len(counts) > 1:
             kinds = _listed(f"{str(value)[:25]}: {count} runs" for value, count in counts.items())
             notes.append(f"Runs of different {title} stand side by side: {kinds}.")
+    generated = int((usable["source"] == "generated").sum())
+    if generated:
+        notes.append(f"{generated} of {len(usable)} runs trained on data generated here, not on the published files.")
+    for environment, some in usable[usable["environment"].astype(bool)].groupby("environment"):
+        notes.append(f"Environment of {some['task'].nunique()} tasks ({len(some)} runs): {environment}.")
     untraced = int((~usable["commit"].astype(bool)).sum())
     if untraced:
         notes.append(f"{untraced} of {len(usable)} runs have no commit recorded.")

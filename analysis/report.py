@@ -2,6 +2,7 @@
 
 python -m analysis.report --runs runs/quickstart --out report.html
 python -m analysis.report --runs runs/ogbench runs/mine --published --highlight my_agent --out report.html
+python -m analysis.report --runs runs/mine --archive qam_curves.csv --reversal reversal.npz --out report.html
 
 The page holds the data as compact JSON; a small script (`report_template/page.js`) makes tables of it, and the page
 of a run when it is asked for, so that 12,000 runs open at once. Whatever comes from a run (names, error texts,
@@ -18,15 +19,18 @@ import hashlib
 import html
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis import figures, published, statistics
+from analysis.import_archive import beside
 from analysis.load import Runs, Selection, comparable, load_runs, read_training
 from analysis.names import DOMAINS, TASKS, agents_in_order, in_order, label
+from analysis.progress import bar
+from analysis.tables import d4rl_table, save_tables, sources_of, write_tables
 from benchmark.errors import UserError, run_main
 
 if TYPE_CHECKING:
@@ -54,7 +58,9 @@ def write_report(
     with_published: bool = False,
     highlight: str | None = None,
     last: int = 1,
-    with_figures: bool = True,
+    drawn: Sequence[figures.Drawing] | None = None,
+    archive: str | Path | None = None,
+    reversal: str | Path | None = None,
 ) -> Path:
     """Write the report of the runs.
 
@@ -65,18 +71,23 @@ def write_report(
         with_published: published rows in the table of domains, and published means in the figures.
         highlight: the agent that stands out in the figures.
         last: 1 for the final step, 3 for the mean of the last three evaluations.
-        with_figures: drawing takes most of the time.
+        drawn: the figures; by default they are drawn, which takes most of the time.
+        archive: the QAM archive, whose curves then stand beside the runs' (`analysis.import_archive.beside`).
+        reversal: a reversal file, drawn as one more figure (`analysis.figures`).
 
     Raises:
         UserError: the file cannot be written, or no agent of the name to highlight.
     """
     selection = comparable(runs)
+    if archive:
+        selection = beside(selection, archive)
     notes = list(selection.notes)
     scores, caption = _scores(selection, last, notes)
-    drawn = []
-    if with_figures and (with_published or len(scores)):
+    if drawn is None:
         shown = selection.evaluations if len(scores) else selection.evaluations[:0]
         drawn = list(figures.drawings(shown, runs.runs, with_published, highlight, last))
+    if reversal:
+        drawn = [*drawn, figures.draw_reversal(figures.read_reversal(reversal))]
     page = _page(
         title=html.escape(title),
         made=html.escape(f"Made {_now()} from {', '.join(dict.fromkeys(runs.runs['folder'])) or 'no run'}."),
@@ -92,6 +103,29 @@ def write_report(
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def write_folder(runs: Runs, folder: str | Path, title: str = "Benchmark report", last: int = 1) -> list[Path]:
+    """Write the tables, the figures and the page with both in it; each figure is drawn once.
+
+    Published figures stand beside the runs' where any of these is on the papers' tasks.
+
+    Returns:
+        The files, the page last.
+    """
+    selection = comparable(runs)
+    published_too = bool(selection.evaluations["task"].isin(TASKS).any())
+    drawn = list(figures.drawings(selection.evaluations, runs.runs, published_too, last=last))
+    paths = write_tables(selection.evaluations, folder, last, selection.notes)
+    paths += [*_more_tables(runs, selection, folder, last), *figures.save(drawn, folder)]
+    page = write_report(runs, Path(folder) / "report.html", title, published_too, last=last, drawn=drawn)
+    return [*paths, page]
+
+
+def _more_tables(runs: Runs, selection: Selection, folder: str | Path, last: int) -> list[Path]:
+    """D4RL's normalised scores, where there are any."""
+    table = d4rl_table(runs, selection, last)
+    return save_tables([table], folder) if table.rows else []
 
 
 def _now() -> str:
@@ -192,7 +226,7 @@ def _made_by(table: pd.DataFrame) -> str:
     return f'<h3>What made them</h3><div class="scroll" tabindex="0"><table><tr>{heads}</tr>{body}</table></div>'
 
 
-def _gallery(drawn: list[figures.Drawing]) -> str:
+def _gallery(drawn: Sequence[figures.Drawing]) -> str:
     """The figures with their captions, as HTML with the images in it."""
     if not drawn:
         return '<p class="quiet">None.</p>'
@@ -215,7 +249,7 @@ def _data(runs: Runs, scores: pd.DataFrame, with_published: bool) -> dict[str, A
     pools: dict[str, dict[str, tuple[int, Any]]] = {name: {} for name in POOLED}
     steps, curves = _curves(runs)
     rows = []
-    for row in sorted(runs.runs.itertuples(), key=_place(runs.runs)):
+    for row in bar(sorted(runs.runs.itertuples(), key=_place(runs.runs)), "pages of runs", fewest=500):
         fields = _run_fields(row, curves.get(row.run, []), len(runs) <= TRAINING_RUNS)
         for name in POOLED:
             value = fields[name]
@@ -243,6 +277,7 @@ def _run_fields(row: Any, curves: list[Any], with_training: bool) -> dict[str, A
     """What the page knows of one run, by the names of `FIELDS`; `row` is one of the runs frame."""
     made = {name: getattr(row, name) for name in ("commit", "clean", "python", "device", "host", "dataset")}
     made |= {"fingerprint": row.fingerprint, "dataset source": row.source, "transitions": row.transitions}
+    made |= {"environment": row.environment} if row.environment else {}
     times = [float(t) for t in (row.train_seconds, row.eval_seconds) if _known(t)]
     ends = [series[2][-1] for series in curves if series[2] and series[2][-1] is not None]
     return {
@@ -332,31 +367,34 @@ def _training(run: str) -> dict[str, list[Any]] | None:
 
 
 def _groups(scores: pd.DataFrame, with_published: bool) -> dict[str, Any]:
-    """The table of agents and domains: columns, and rows of cells {mean, low, high, best} or None."""
+    """The table of agents and domains: columns, and rows of cells {mean, low, high, best, fewer} or None."""
     if len(scores):
         by_domain, overall = statistics.domain_means(scores), statistics.overall_means(scores)
     else:
         by_domain = overall = scores.assign(mean=[], low=[], high=[])
     cells = {(r.agent, r.domain): r for r in by_domain.itertuples()} | {(r.agent, ""): r for r in overall.itertuples()}
+    sources = sources_of(scores)
     theirs = _published_cells() if with_published else {}
     domains = in_order([domain for _, domain in [*cells, *theirs] if domain], DOMAINS)
     columns = ["", *domains] if len(domains) > 1 else domains
-    best = {
-        column: statistics.near_best([r.mean for (_, domain), r in cells.items() if domain == column])
-        for column in columns
-    }
-    marked = {
-        key: bool(flag)
-        for column in columns
-        for key, flag in zip([key for key in cells if key[1] == column], best[column], strict=True)
-    }
+    most = {column: max([r.tasks for (_, at), r in cells.items() if at == column], default=0) for column in columns}
+    marked: dict[tuple[str, str], bool] = {}
+    for column in columns:
+        # A mean over some of the tasks that others have is not compared with theirs.
+        keys = [key for key, r in cells.items() if key[1] == column and r.tasks == most[column]]
+        flags = statistics.near_best([cells[key].mean for key in keys]).tolist()
+        marked |= dict(zip(keys, flags, strict=True))
 
     def cell(agent: str, column: str) -> dict[str, Any] | None:
         row = cells.get((agent, column))
-        return row and {"mean": row.mean, "low": row.low, "high": row.high, "best": marked[agent, column]}
+        if row is None:
+            return None
+        fewer = f"{row.tasks} of {most[column]} tasks" if row.tasks < most[column] else None
+        best = marked.get((agent, column), False)
+        return {"mean": row.mean, "low": row.low, "high": row.high, "best": best, "fewer": fewer}
 
     rows = [
-        {"agent": label(agent), "source": "own", "cells": [cell(agent, column) for column in columns]}
+        {"agent": label(agent), "source": sources[agent], "cells": [cell(agent, column) for column in columns]}
         for agent in agents_in_order(agent for agent, _ in cells)
     ]
     rows += [
@@ -416,6 +454,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", default="report.html", metavar="FILE", help="the file (default: report.html)")
     parser.add_argument("--title", default="Benchmark report", help="the page's heading")
     parser.add_argument("--published", action="store_true", help="show the published means too")
+    parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its curves beside them")
+    parser.add_argument("--reversal", metavar="FILE", help="a reversal file, one more figure (see analysis.figures)")
     parser.add_argument("--highlight", metavar="AGENT", help="the agent that stands out in figures (default: rql)")
     parser.add_argument("--last", type=int, default=1, help="1: final step; 3: mean of the last three evaluations")
     parser.add_argument("--no-figures", action="store_true", help="leave the figures out; they take most of the time")
@@ -427,7 +467,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.published,
         options.highlight,
         options.last,
-        not options.no_figures,
+        [] if options.no_figures else None,
+        options.archive,
+        options.reversal,
     )
     print(path)
 

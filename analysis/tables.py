@@ -2,6 +2,7 @@
 
     python -m analysis.tables --published                            the published table
     python -m analysis.tables --runs runs/mine --published           with one's own rows under the published ones
+    python -m analysis.tables --runs runs/mine --archive qam.csv     with the archive's rows, intervals from its seeds
     python -m analysis.tables --runs runs/mine --table=reproduction  own against published
     python -m analysis.tables --published --format=latex > t.tex     a document that pdflatex compiles
 
@@ -28,13 +29,23 @@ from benchmark.errors import UserError, check_choice, run_main
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.load import Runs, Selection
+
 TASKS_PER_DOMAIN = 5
+Lines = dict[tuple[str, str], "dict[str, Cell]"]
+"""Figures by (agent, source) and column; a source is "published", "own" or an archive's name."""
+PUBLISHED_UPDATES = 1_000_000
 DISAGREEMENTS = (
     "Published sources disagree on QSM (cube-double: 33 in the RQL paper, 56 in the QAM archive).",
     "Sources disagree on the training length of RQL, TFQL and BDPO (1M or 2M updates); the others have 1M.",
     "No figure of Diffusion-QL on these tasks is published.",
 )
 """Printed with every table that has published figures; results/published/README.md has them in full."""
+
+
+D4RL_CAVEATS = (
+    "Published D4RL scores are from its own environments on MuJoCo 2.1; in another environment they do not compare.",
+)
 
 
 @dataclass(frozen=True)
@@ -94,15 +105,16 @@ def domain_table(
         caption: how the own figures were made (`analysis.statistics.caption`).
         notes: what the selection of runs has to say.
     """
-    lines: dict[tuple[str, bool], dict[str, Cell]] = {}
+    lines: Lines = {}
     if published:
         figures = published_figures.by_domain()
         for agent, group in figures.groupby("agent"):
             cells = {row.domain: Cell(row.success) for row in group.itertuples()}
-            lines[agent, False] = cells | {"average": Cell(float(group["success"].mean()))}
+            lines[agent, "published"] = cells | {"average": Cell(float(group["success"].mean()))}
     if scores is not None:
+        sources = sources_of(scores)
         for agent, cells in _own_domains(scores).items():
-            lines[agent, True] = cells
+            lines[agent, sources[agent]] = cells
     columns = [*in_order({c for cells in lines.values() for c in cells} - {"average"}, DOMAINS), "average"]
     return _lines_table("domain", lines, columns, agents, bold, _caption(published, caption, "domain"), notes)
 
@@ -118,13 +130,14 @@ def task_table(
     """Tasks x methods: the fifty tasks (and one's own others); arguments as `domain_table`'s."""
     from analysis.statistics import task_means
 
-    lines: dict[tuple[str, bool], dict[str, Cell]] = {}
+    lines: Lines = {}
     if published:
         for agent, group in published_figures.by_task().groupby("agent"):
-            lines[agent, False] = {row.task: Cell(row.success) for row in group.itertuples()}
+            lines[agent, "published"] = {row.task: Cell(row.success) for row in group.itertuples()}
     if scores is not None:
+        sources = sources_of(scores)
         for agent, group in task_means(scores).groupby("agent"):
-            lines[agent, True] = {r.task: Cell(r.mean, r.low, r.high) for r in group.itertuples()}
+            lines[agent, sources[agent]] = {r.task: Cell(r.mean, r.low, r.high) for r in group.itertuples()}
     columns = in_order({c for cells in lines.values() for c in cells}, TASKS)
     wide = _lines_table("task", lines, columns, agents, bold, _caption(published, caption, "task"), notes)
     names = [f"{row[0]}*" if own else str(row[0]) for row, own in zip(wide.rows, wide.own, strict=True)]
@@ -132,8 +145,15 @@ def task_table(
     return Table("task", wide.caption, ["task", *names], rows, [False] * len(rows), wide.notes)
 
 
+def sources_of(scores: pd.DataFrame) -> dict[str, str]:
+    """Whose each agent's scores are: "own", or an archive's name."""
+    if "source" not in scores:
+        return dict.fromkeys(scores["agent"], "own")
+    return dict(zip(scores["agent"], scores["source"], strict=True))
+
+
 def _own_domains(scores: pd.DataFrame) -> dict[str, dict[str, Cell]]:
-    """One's own means per domain and over the fifty tasks, with what they cover."""
+    """Means of scores per domain and over the fifty tasks, with what they cover."""
     from analysis.statistics import domain_means, overall_means
 
     lines: dict[str, dict[str, Cell]] = {}
@@ -162,7 +182,7 @@ def _caption(published: bool, own: str, level: str) -> str:
 
 def _lines_table(
     name: str,
-    lines: dict[tuple[str, bool], dict[str, Cell]],
+    lines: Lines,
     columns: list[str],
     agents: Iterable[str] | None,
     bold: float,
@@ -176,8 +196,9 @@ def _lines_table(
 
     known = agents_in_order(agent for agent, _ in lines)
     chosen = [check_choice("agent", agent, known) for agent in agents] if agents is not None else known
-    keys = [(agent, own) for agent in agents_in_order(chosen) for own in (False, True) if (agent, own) in lines]
-    rows: list[list[str | Cell]] = [[agent, "own" if own else "published"] for agent, own in keys]
+    # Published before own: the sort is stable, and no agent has rows of more than these two.
+    keys = [key for agent in agents_in_order(chosen) for key in sorted(lines, key=_is_own) if key[0] == agent]
+    rows: list[list[str | Cell]] = [list(key) for key in keys]
     for column in columns:
         cells = [lines[key].get(column, Cell()) for key in keys]
         # As printed, so that two figures that read the same are treated the same.
@@ -185,8 +206,13 @@ def _lines_table(
         for row, cell, best in zip(rows, cells, near_best(shown, bold), strict=True):
             row.append(dataclasses.replace(cell, bold=bool(best)))
     caption += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}."
-    said = [*notes, *(DISAGREEMENTS if any(not own for _, own in keys) else ())]
-    return Table(name, caption, ["agent", "source", *columns], rows, [own for _, own in keys], said)
+    said = [*notes, *(DISAGREEMENTS if any(source == "published" for _, source in keys) else ())]
+    return Table(name, caption, ["agent", "source", *columns], rows, [_is_own(key) for key in keys], said)
+
+
+def _is_own(key: tuple[str, str]) -> bool:
+    """Whether a row (agent, source) is one's own."""
+    return key[1] == "own"
 
 
 def reproduction_table(
@@ -203,12 +229,16 @@ def reproduction_table(
     """
     from analysis.statistics import domain_means, task_means
 
+    sources = sources_of(scores)
+    scores = scores[scores["agent"].map(sources) == "own"]
     tasks, domains = published_figures.by_task(), published_figures.by_domain()
     known = {(r.agent, r.task): (r.success, r.low, r.high) for r in tasks.itertuples()}
     known |= {(r.agent, r.domain): (r.success, math.nan, math.nan) for r in domains.itertuples()}
     whole = domain_means(scores)
     own = [(r.agent, r.domain, r) for r in whole[whole["tasks"] == TASKS_PER_DOMAIN].itertuples()]
     own += [(r.agent, r.task, r) for r in task_means(scores).itertuples()]
+    steps = scores.groupby(["agent", "task"])["step"].min().to_dict()
+    steps |= scores.groupby(["agent", "domain"])["step"].min().to_dict()
     place = {name: i for i, name in enumerate((*DOMAINS, *TASKS))}
     order = {agent: i for i, agent in enumerate(agents_in_order(scores["agent"]))}
     if agents is not None:
@@ -222,10 +252,14 @@ def reproduction_table(
         mine = Cell(row.mean, row.low, row.high, digits=1)
         theirs = Cell(*figure, digits=1)
         difference = _difference(mine, theirs)
-        rows.append([agent, where, str(row.seeds), mine, theirs, difference, _verdict(difference, theirs)])
-    header = ["agent", "task or domain", "seeds", "own", "published", "difference", "verdict"]
+        verdict = _verdict(difference, theirs)
+        rows.append([agent, where, str(row.seeds), f"{steps[agent, where]:,}", mine, theirs, difference, verdict])
+    header = ["agent", "task or domain", "seeds", "updates", "own", "published", "difference", "verdict"]
     text = f"Own against published success in percent. {caption}".strip()
+    short = sum(steps[row[0], row[1]] < PUBLISHED_UPDATES for row in rows)
     said = [*notes, *(DISAGREEMENTS if rows else ())]
+    if short:
+        said.append(f"{short} of {len(rows)} rows have fewer than {PUBLISHED_UPDATES:,} updates: no reproductions yet.")
     return Table("reproduction", text, header, rows, [False] * len(rows), said)
 
 
@@ -250,6 +284,33 @@ def _verdict(difference: Cell, published: Cell) -> str:
     if difference.low - slack <= 0 <= difference.high + slack:
         return "agrees"
     return "above" if difference.value > 0 else "below"
+
+
+def d4rl_table(runs: Runs, selection: Selection, last: int = 1, agents: Iterable[str] | None = None) -> Table:
+    """D4RL's normalised scores: tasks x agents, with the environment that each task was played in.
+
+    A score is the mean return between D4RL's random policy (0) and its expert (100); a diverged seed's is 0.
+    """
+    from analysis.statistics import caption, final_scores, task_means
+
+    known = runs.runs[runs.runs["reference_scores"].map(lambda pair: isinstance(pair, list))]
+    references = dict(zip(known["task"], known["reference_scores"], strict=True))
+    environments = {task: " and ".join(dict.fromkeys(rows["environment"])) for task, rows in known.groupby("task")}
+    data = selection.evaluations[selection.evaluations["task"].isin(references)]
+    low, high = (data["task"].map(lambda task, end=end: references[task][end]).astype(float) for end in (0, 1))
+    normalised = ((data["return"] - low) / (high - low)).where(~data["imputed"].astype(bool), 0.0)
+    scores = final_scores(data.assign(success=normalised), last)
+    names = agents_in_order(scores["agent"])
+    chosen = [check_choice("agent", agent, names) for agent in agents] if agents is not None else names
+    cells = {(r.task, r.agent): Cell(r.mean, r.low, r.high, digits=1) for r in task_means(scores).itertuples()}
+    rows: list[list[str | Cell]] = [
+        [task, environments[task], *(cells.get((task, agent), Cell()) for agent in chosen)]
+        for task in dict.fromkeys(scores["task"])
+    ]
+    text = "D4RL's normalised score: 0 is its random policy, 100 its expert. "
+    text += caption(last, scores).replace("Success", "Return", 1)
+    said = [*selection.notes, *(D4RL_CAVEATS if rows else ())]
+    return Table("d4rl", text, ["task", "environment", *chosen], rows, [False] * len(rows), said)
 
 
 def summary_table(evaluations: pd.DataFrame, last: int = 1) -> pd.DataFrame:
@@ -423,7 +484,8 @@ def to_latex(table: Table, fragment: bool = False) -> str:
             r"\end{table}",
         ]
     if not fragment:
-        wide = "landscape," if len(header) > 8 and len(rows) <= 30 else ""
+        # A longtable is not scaled, so that a wide one needs the page's long side.
+        wide = "landscape," if (len(header) > 6 if tall else len(header) > 8 and len(rows) <= 30) else ""
         packages = [rf"\usepackage[{wide}margin=1.5cm]{{geometry}}"]
         packages += [rf"\usepackage{{{name}}}" for name in ("booktabs", "graphicx", "longtable")]
         lines = [r"\documentclass{article}", *packages, r"\begin{document}", *lines, r"\end{document}"]
@@ -453,11 +515,17 @@ def print_summary(evaluations: pd.DataFrame, last: int = 1) -> None:
     Console().print(grid)
 
 
-def write_tables(evaluations: pd.DataFrame, folder: str | Path, last: int = 1) -> list[Path]:
-    """Write the summary, the domain table with the published rows and the reproduction table.
+def write_tables(evaluations: pd.DataFrame, folder: str | Path, last: int = 1, notes: Iterable[str] = ()) -> list[Path]:
+    """Write the summary, the reproduction table, and the domain and task tables with the published figures.
 
     Each as Markdown, CSV, HTML and LaTeX where it has rows; the domain table only where one of the paper's domains
     was run.
+
+    Args:
+        evaluations: what may be averaged (`analysis.load.comparable`).
+        folder: made where it does not exist.
+        last: 1 for the final step, 3 for the mean of the last three evaluations.
+        notes: what the selection of runs has to say, printed with every table.
 
     Returns:
         The files.
@@ -466,9 +534,15 @@ def write_tables(evaluations: pd.DataFrame, folder: str | Path, last: int = 1) -
 
     scores = final_scores(evaluations, last)
     text = caption(last, scores)
-    tables = [summary(evaluations, last), reproduction_table(scores, caption=text)]
+    said = list(notes)
+    tables = [summary(evaluations, last, said), reproduction_table(scores, caption=text, notes=said)]
     if scores["domain"].isin(DOMAINS).any():
-        tables += [domain_table(scores, caption=text), task_table(scores, caption=text)]
+        tables += [domain_table(scores, caption=text, notes=said), task_table(scores, caption=text, notes=said)]
+    return save_tables(tables, folder)
+
+
+def save_tables(tables: Iterable[Table], folder: str | Path) -> list[Path]:
+    """Write each table that has rows as Markdown, CSV, HTML and LaTeX; return the files."""
     suffixes = {"md": "md", "csv": "csv", "html": "html", "latex": "tex"}
     paths = []
     try:
@@ -487,7 +561,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.tables", description="Print a table.")
     parser.add_argument("--runs", nargs="+", default=[], metavar="DIR", help="folders of one's own runs")
     parser.add_argument("--published", action="store_true", help="take the published figures in")
-    parser.add_argument("--table", default="domain", help="domain (default), task, reproduction or summary")
+    parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its curves beside them")
+    parser.add_argument("--table", default="domain", help="domain (default), task, reproduction, summary or d4rl")
     parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
     parser.add_argument("--agents", help="only these, with commas between")
     parser.add_argument("--bold", type=float, default=95, help="bold within this percent of the best (95)")
@@ -500,14 +575,16 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Command line."""
     options = _parser().parse_args()
-    check_choice("table", options.table, ["domain", "task", "reproduction", "summary"])
+    check_choice("table", options.table, ["domain", "task", "reproduction", "summary", "d4rl"])
     check_choice("format", options.format, FORMATS)
     check_choice("policy for diverged seeds", options.diverged, ["zero", "exclude"])
     if not 0 < options.bold <= 100:
         raise UserError(f"--bold must be above 0 and at most 100, not {options.bold:g}")
-    if not options.runs and not options.published:
-        raise UserError("nothing to show; give --published, --runs DIR or both")
-    if not options.runs and options.table in ("reproduction", "summary"):
+    if not (options.runs or options.published or options.archive):
+        raise UserError("nothing to show; give --published, --runs DIR or --archive FILE")
+    if not options.runs and (
+        options.table in ("reproduction", "d4rl") or (options.table == "summary" and not options.archive)
+    ):
         raise UserError(f"--table={options.table} needs one's own runs; give --runs DIR")
     table = _chosen(options)
     text = to_latex(table, options.fragment) if options.format == "latex" else FORMATS[options.format](table)
@@ -520,23 +597,29 @@ def main() -> None:
 def _chosen(options: argparse.Namespace) -> Table:
     """Make the table that the options ask for."""
     agents = options.agents.split(",") if options.agents else None
-    if not options.runs:
-        make = domain_table if options.table == "domain" else task_table
+    make = domain_table if options.table == "domain" else task_table
+    if not (options.runs or options.archive):
         return make(None, True, agents, options.bold)
     from analysis.load import comparable, load_runs
     from analysis.statistics import caption, final_scores
 
-    selection = comparable(load_runs(*options.runs), diverged=options.diverged)
-    if selection.evaluations.empty:
+    runs = load_runs(*options.runs)
+    selection = comparable(runs, diverged=options.diverged)
+    if selection.evaluations.empty and options.runs:
         said = f" ({' '.join(selection.notes)})" if selection.notes else ""
         raise UserError(f"no finished run under {', '.join(options.runs)}{said}")
+    if options.archive:
+        from analysis.import_archive import beside
+
+        selection = beside(selection, options.archive)
+    if options.table == "d4rl":
+        return d4rl_table(runs, selection, options.last, agents)
     if options.table == "summary":
         return summary(selection.evaluations, options.last, selection.notes)
     scores = final_scores(selection.evaluations, options.last)
     text = caption(options.last, scores)
     if options.table == "reproduction":
         return reproduction_table(scores, agents, text, selection.notes)
-    make = domain_table if options.table == "domain" else task_table
     return make(scores, options.published, agents, options.bold, text, selection.notes)
 
 

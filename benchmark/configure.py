@@ -122,7 +122,8 @@ def tuned(agent: str, domain: str) -> dict[str, Any]:
         file = sys.modules[cls.__module__].__file__
         assert file is not None
         path = Path(file).with_suffix(".yaml")
-    return dict(_tuned_domains(path).get(domain, {}))
+    files = path, TUNED / "d4rl" / path.name
+    return {name: value for file in files for name, value in _tuned_domains(file).get(domain, {}).items()}
 
 
 @functools.cache

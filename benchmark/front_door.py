@@ -449,10 +449,10 @@ def prepare(runs: list[RunSpec]) -> dict[Path | None, str]:
 
 
 def report(out: Path, runs: list[RunSpec]) -> None:
-    """Write and print the tables and figures of a folder of runs."""
-    from analysis.figures import write_figures
+    """Print the summary of a folder of runs, and write its tables, figures and page."""
     from analysis.load import comparable, load_runs
-    from analysis.tables import print_summary, write_tables
+    from analysis.report import write_folder
+    from analysis.tables import print_summary
 
     started = time.perf_counter()
     loaded = load_runs(out)
@@ -463,8 +463,7 @@ def report(out: Path, runs: list[RunSpec]) -> None:
     print_summary(found.evaluations)
     for note in found.notes:
         console.print(f"note: {note}", markup=False)
-    folder = out / "report"
-    paths = [*write_tables(found.evaluations, folder), *write_figures(found.evaluations, folder, runs=loaded.runs)]
+    paths = write_folder(loaded, out / "report", title=f"Benchmark report: {out.name}")
     console.print(f"written in {time.perf_counter() - started:.0f} s:")
     for path in paths:
         console.print(f"  {path}", markup=False, soft_wrap=True)

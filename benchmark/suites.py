@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.errors import check_choice
-from envs.tasks import OGBENCH_DOMAINS, QUALITY_DOMAINS, TASKS, TOY_TASKS, Task, tasks_of
+from envs.tasks import D4RL_TASKS, OGBENCH_DOMAINS, QUALITY_DOMAINS, TASKS, TOY_TASKS, Task, tasks_of
 
 BASELINES = (
     *("tfql", "bdpo", "diffusion_ql", "rebrac", "fbrac", "bam", "fql", "fawac", "cgql", "cgql_m", "cgql_l"),
@@ -54,6 +54,8 @@ class Online:
 PROTOCOLS = {
     "rql": Protocol(1_000_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),
     "qam": Protocol(1_000_000, 50_000, 50, eval_first=False, log_every=5_000, checkpoint_every=50_000),
+    # D4RL as in FQL, arXiv 2502.02538.
+    "d4rl": Protocol(500_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),
     "quickstart": Protocol(7_000, 3_500, 50, eval_first=False, log_every=500, checkpoint_every=3_500),
     # To try a launcher out: a run writes what was asked and is done, without data.
     "empty": Protocol(0, 0, 0, eval_first=False, log_every=0, checkpoint_every=0),
@@ -160,6 +162,15 @@ SUITES = {
             agents=PAPER_AGENTS,
             seeds=tuple(range(4)),
             protocol="rql",
+        ),
+        Suite(
+            "d4rl",
+            "D4RL's antmaze and adroit, on the best environments that the machine has: 18 tasks (README)",
+            tasks=D4RL_TASKS,
+            agents=PAPER_AGENTS,
+            seeds=tuple(range(8)),
+            protocol="d4rl",
+            settings=dict(ensemble=2),
         ),
     )
 }

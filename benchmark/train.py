@@ -130,12 +130,16 @@ def is_done(spec: RunSpec) -> bool:
 
 def data_path(spec: RunSpec) -> Path | None:
     """Where the run's dataset lies, or will lie; None for a toy, which has no file."""
-    from envs.download import data_folder
+    from envs.download import d4rl_file, data_folder
 
     task = get_task(spec.task)
     if task.domain.toy:
         return None
     folder = data_folder(spec.data_dir)
+    if task.domain.d4rl:
+        if spec.data is not None:
+            raise UserError(f"D4RL's data cannot be generated: '{task.name}' has a published file")
+        return folder / d4rl_file(task.name)
     if spec.data is None:
         return folder / (task.dataset if task.domain.shards else f"{task.dataset}.npz")
     return folder / "generated" / f"{spec.data.transitions}-seed{spec.data.seed}" / f"{task.dataset}.npz"
@@ -166,6 +170,10 @@ def ensure_data(spec: RunSpec) -> Path | None:
     task, path = get_task(spec.task), data_path(spec)
     if path is None:
         return None
+    if task.domain.d4rl:
+        from envs.d4rl import check_installed
+
+        check_installed(task)
     if spec.data is None:
         from envs.download import ensure_dataset
         from envs.generate import shards_made

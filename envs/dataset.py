@@ -22,6 +22,7 @@ from jax import Array
 
 from agents.base import Batch
 from benchmark.errors import UserError
+from envs import d4rl
 from envs.download import is_verified, read_record
 from envs.tasks import Task
 
@@ -167,7 +168,7 @@ def from_transitions(observations, actions, rewards, masks, terminals, next_obse
 
 
 def load(task: Task, path: Path, env, *, clip_actions: bool = True) -> Dataset:
-    """Load an OGBench file for a task: OGBench's reader and its relabelling with the task's goal.
+    """Load a file for a task: OGBench's with its reader and relabelled with the task's goal, D4RL's as it does itself.
 
     Rewards become -1 and 0 where the domain is sparse; actions are clipped to ±(1 - 1e-5) unless `clip_actions` is
     False (as the authors' code leaves those of the 100M files). Raises a UserError for a file that is missing,
@@ -175,7 +176,7 @@ def load(task: Task, path: Path, env, *, clip_actions: bool = True) -> Dataset:
     """
     from ogbench.relabel_utils import relabel_dataset
 
-    rows = read_rows(path)
+    rows = d4rl.read_rows(task, path) if task.domain.d4rl else read_rows(path)
     expected = env.observation_space.shape[-1], env.action_space.shape[-1]
     found = rows["observations"].shape[-1], rows["actions"].shape[-1]
     if expected != found:
@@ -183,7 +184,8 @@ def load(task: Task, path: Path, env, *, clip_actions: bool = True) -> Dataset:
             f"{path} has observations and actions of sizes {found}, but {task.name} has {expected}: "
             "it belongs to another environment"
         )
-    relabel_dataset(env_name(task), env, rows)
+    if not task.domain.d4rl:
+        relabel_dataset(env_name(task), env, rows)
     rewards = rows["rewards"]
     if task.domain.sparse:
         rewards = np.where(rewards != 0, -1.0, 0.0)
@@ -225,6 +227,8 @@ def make_env(task: Task):
     gymnasium.logger.min_level = gymnasium.logger.ERROR  # spaces' bounds lose precision at every reset: no matter
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if task.domain.d4rl:
+            return d4rl.make_env(task.name)
         import ogbench  # noqa: F401  (registers the environments)
 
         return gymnasium.make(env_name(task), disable_env_checker=True)

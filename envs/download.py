@@ -60,8 +60,10 @@ from rich.progress import (
 )
 
 from benchmark.errors import UserError, check_choice, run_main
-from envs.tasks import DOMAINS, get_domain
+from envs import d4rl
+from envs.tasks import D4RL_TASKS, DOMAINS, get_domain
 
+D4RL_NAMES = tuple(task.name for task in D4RL_TASKS)
 DATA_DIR_VARIABLE = "RQL_DATA_DIR"
 BASES_VARIABLE = "RQL_DATA_BASES"
 DEFAULT_DATA_DIR = "~/.ogbench/data"
@@ -77,6 +79,7 @@ GENERATED = ("cube-", "scene-", "puzzle-", "pointmaze-")
 REQUIRED = ("observations", "actions", "terminals")
 BLOCK = 1 << 16
 ZIP_MAGIC = b"PK\x03\x04"
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 SPARE_BYTES = 64 << 20
 """Disk space left free beside a download."""
 
@@ -158,13 +161,28 @@ def files_of(name: str, validation: bool = False) -> list[str]:
     Raises:
         UserError: no task uses a dataset of that name.
     """
+    if name in D4RL_NAMES:
+        return [d4rl_file(name)]
     known = [f"{d.name}-v0" for d in DOMAINS.values()] + [d.dataset for d in DOMAINS.values() if d.shards]
-    check_choice("dataset", name, known)
+    check_choice("dataset", name, [*known, *D4RL_NAMES])
     suffixes = (".npz", "-val.npz") if validation else (".npz",)
     if not name.endswith("-100m-v0"):
         return [f"{name}{suffix}" for suffix in suffixes]
     domain = get_domain(name.removesuffix("-100m-v0"))
     return [f"{name}/{domain.name}-v0-{i:03d}{suffix}" for i in range(domain.shards) for suffix in suffixes]
+
+
+def d4rl_file(name: str) -> str:
+    """The HDF5 file of one of D4RL's tasks, relative to the data folder."""
+    return f"{d4rl.FOLDER}/{d4rl.file_of(name)}"
+
+
+def addresses(file: str, bases: Sequence[str]) -> list[str]:
+    """Where to ask for a file, in order: below each base; D4RL's at its own source, or below bases that were named."""
+    if not file.startswith(f"{d4rl.FOLDER}/"):
+        return [f"{base}/{file}" for base in bases]
+    path = file.removeprefix(f"{d4rl.FOLDER}/")
+    return [f"{base}/{path}" for base in (d4rl.BASES if tuple(bases) == DEFAULT_BASES else bases)]
 
 
 def read_record(path: Path) -> dict | None:
@@ -195,7 +213,8 @@ def missing(
         for file in files_of(name, validation):
             path = folder / file
             # An archive's directory is at its end, so a truncated file is not taken for one.
-            if not is_verified(path) and not zipfile.is_zipfile(path):
+            whole = path.is_file() if path.suffix == ".hdf5" else zipfile.is_zipfile(path)
+            if not is_verified(path) and not whole:
                 absent.append((file, _expected_size(path)))
     return absent
 
@@ -263,6 +282,9 @@ def check_structure(path: Path) -> dict:
         Damaged: not a readable archive (truncated, or a member's checksum does not agree).
         Refused: an archive, but without the arrays, with unequal row counts, or values that are not finite.
     """
+    with path.open("rb") as file:
+        if file.read(len(HDF5_MAGIC)) == HDF5_MAGIC:
+            return d4rl.check_structure(path)
     try:
         with zipfile.ZipFile(path) as archive:
             shapes = {name.removesuffix(".npy"): _read_member(archive, name) for name in archive.namelist()}
@@ -433,9 +455,9 @@ class Source:
             file.seek(offset)
             file.truncate()
             for block in response.iter_content(BLOCK):
-                if file.tell() == 0 and not block.startswith(ZIP_MAGIC):
+                if file.tell() == 0 and not block.startswith((ZIP_MAGIC, HDF5_MAGIC)):
                     what = "a web page" if block.lstrip().startswith(b"<") else "something else"
-                    raise Refused(f"it served {what} instead of an .npz archive")
+                    raise Refused(f"it served {what} instead of a dataset")
                 file.write(block)
                 display.advance(len(block))
             file.flush()
@@ -586,6 +608,8 @@ def _ensure_file(file: str, folder: Path, bases: Sequence[str], display: Display
     path = folder / file
     if is_verified(path):
         return
+    if file.startswith(f"{d4rl.FOLDER}/"):
+        d4rl.import_h5py()  # before the transfer: the check after it needs it
     display.begin(file)
     if path.is_file() and not os.access(path.parent, os.W_OK):
         _check_unrecorded(path)
@@ -625,7 +649,7 @@ def _fetch_from_any(
     file: str, path: Path, bases: Sequence[str], display: Display, patience: Patience
 ) -> tuple[Source, dict, str]:
     """Try the sources in turns until one has brought the file; return it with the file's facts and sha256."""
-    waiting_for = [Source(f"{base}/{file}", path) for base in bases]
+    waiting_for = [Source(address, path) for address in addresses(file, bases)]
     failures: dict[str, str] = {}
     with requests.Session() as session:
         for turn in range(patience.rounds):
@@ -703,15 +727,16 @@ def ensure_dataset(
         with Display(progress) as display:
             for file in files:
                 _ensure_file(file, folder, bases, display, patience)
-    return (folder / files[0]).parent if "/" in files[0] else folder / files[0]
+    return (folder / files[0]).parent if name.endswith("-100m-v0") else folder / files[0]
 
 
 def remote_sizes(files: Sequence[str], bases: Sequence[str], patience: Patience) -> dict[str, int]:
     """Return the bytes of each file, as far as the sources tell; one that does not answer is asked once."""
 
-    def ask(session: requests.Session, base: str, file: str) -> int | None:
+    def ask(session: requests.Session, turn: int, file: str) -> int | None:
+        known = addresses(file, bases)
         try:
-            answer = session.head(f"{base}/{file}", allow_redirects=True, timeout=patience.connect)
+            answer = session.head(known[min(turn, len(known) - 1)], allow_redirects=True, timeout=patience.connect)
         except requests.RequestException:
             return None
         length = answer.headers.get("Content-Length", "")
@@ -719,11 +744,11 @@ def remote_sizes(files: Sequence[str], bases: Sequence[str], patience: Patience)
 
     sizes: dict[str, int] = {}
     with requests.Session() as session, ThreadPoolExecutor(8) as pool:
-        for base in bases:
+        for turn in range(len(bases)):
             left = [file for file in files if file not in sizes]
-            if not left or ask(session, base, left[0]) is None:
+            if not left or ask(session, turn, left[0]) is None:
                 continue
-            answers = pool.map(lambda file, base=base: ask(session, base, file), left)
+            answers = pool.map(lambda file, turn=turn: ask(session, turn, file), left)
             sizes |= {file: size for file, size in zip(left, answers, strict=True) if size}
     return sizes
 

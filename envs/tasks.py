@@ -33,10 +33,14 @@ class Domain:
     """Files of the 100M-transition dataset that training rotates through; 0 for a single file."""
     toy: bool = False
     """Whether it is made in code (envs/toy.py): one task, named as the domain, and no data file."""
+    d4rl: bool = False
+    """Whether it is one of D4RL's (envs/d4rl.py): one task, named as the domain, and an HDF5 file."""
 
     @property
     def dataset(self) -> str:
         """File (or, for 100M data, folder) name of the dataset, without suffix."""
+        if self.d4rl:
+            return self.name
         return f"{self.name}-100m-v0" if self.shards else f"{self.name}-v0"
 
 
@@ -50,8 +54,10 @@ class Task:
 
     @property
     def name(self) -> str:
-        """OGBench's name, e.g. 'cube-double-play-singletask-task1-v0'; of a toy, the domain's."""
-        return self.domain.name if self.domain.toy else f"{self.domain.name}-singletask-task{self.number}-v0"
+        """OGBench's name, e.g. 'cube-double-play-singletask-task1-v0'; of a toy or one of D4RL's, the domain's."""
+        if self.domain.toy or self.domain.d4rl:
+            return self.domain.name
+        return f"{self.domain.name}-singletask-task{self.number}-v0"
 
     @property
     def dataset(self) -> str:
@@ -102,9 +108,24 @@ TOY_TASKS = (
     Task(Domain("toy-detour", episode_limit=130, chunk_length=2, toy=True), 1),
 )
 
+# D4RL's antmaze and adroit tasks of the FQL paper (arXiv 2502.02538), with D4RL's limits on the length of episodes.
+D4RL_TASKS = tuple(
+    Task(Domain(name, episode_limit=limit, chunk_length=1, d4rl=True), 1)
+    for name, limit in {
+        **{f"antmaze-{maze}-v2": 700 for maze in ("umaze", "umaze-diverse")},
+        **{f"antmaze-{maze}-{kind}-v2": 1000 for maze in ("medium", "large") for kind in ("play", "diverse")},
+        **{f"pen-{kind}-v1": 100 for kind in ("human", "cloned", "expert")},
+        **{
+            f"{hand}-{kind}-v1": 200
+            for hand in ("door", "hammer", "relocate")
+            for kind in ("human", "cloned", "expert")
+        },
+    }.items()
+)
+
 DOMAINS: dict[str, Domain] = {d.name: d for d in (*OGBENCH_DOMAINS, *QUALITY_DOMAINS, *SMALL_DOMAINS)}
 TASKS: dict[str, Task] = {
-    task.name: task for task in (*(Task(d, n) for d in DOMAINS.values() for n in range(1, 6)), *TOY_TASKS)
+    task.name: task for task in (*(Task(d, n) for d in DOMAINS.values() for n in range(1, 6)), *TOY_TASKS, *D4RL_TASKS)
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from envs import dataset
+from envs import d4rl, dataset
 from envs.evaluation import EpisodeResults, EvaluationPool, Policy
 from envs.shards import Rotation, check_shards, shard_files
 from envs.tasks import Task
@@ -44,7 +44,7 @@ class World(Protocol):
 
 
 class OGBenchWorld:
-    """A real OGBench environment, stepped in worker processes, and one of its datasets."""
+    """A real environment, OGBench's or D4RL's, stepped in worker processes, and one of its datasets."""
 
     def __init__(self, task: Task, path: Path, environments: int):
         """Load the dataset at `path`, a file or a folder of shards; the workers' environment is made meanwhile."""
@@ -67,6 +67,7 @@ class OGBenchWorld:
             "files": len(files),
             "path": str(path),
             **dataset.origin(files),
+            **(d4rl.record(task) if task.domain.d4rl else {}),
         }
 
     def evaluate(self, policy, seeds, episodes, step, active, on_progress=None):

@@ -43,7 +43,7 @@ def write_run(
     config |= {"seeds": list(seeds), "hyperparameters": dict(hyperparameters or {"alpha": 3.0, "discount": 0.99})}
     config["protocol"] = {"steps": steps, "eval_every": eval_every, "eval_episodes": 50}
     versions = {"jax": "0.10.2", "mujoco": "3.4.0"}
-    dataset = {"name": "data", "fingerprint": "sha256:1", "transitions": 1000, "source": "generated"}
+    dataset = {"name": "data", "fingerprint": "sha256:1", "transitions": 1000, "source": "file"}
     made = {"time": updated, "command": "train", "commit": "a" * 40, "clean": True, "python": "3.11.7"}
     made |= {"versions": versions, "device": "cpu: simulated", "host": "here", "dataset": dataset}
     status = {"state": state, "step": step, "steps": steps, "updates_per_second": 100.0, "train_seconds": 10.0}

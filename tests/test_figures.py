@@ -148,3 +148,23 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write to"):
         (tmp_path / "file").write_text("")
         write_figures(simulated(["rql"], QUICKSTART), tmp_path / "file")
+
+
+def test_imported_curves_have_a_dagger_that_the_caption_explains() -> None:
+    both = simulated(["fql", "fql (QAM archive)"], QUICKSTART)
+    made = {drawing.name: drawing for drawing in drawings(both)}
+    ticks = [text.get_text() for text in made["bars"].figure.axes[0].get_yticklabels()]
+    assert sorted(ticks) == ["FQL", "FQL†"]
+    assert all("†: QAM archive" in drawing.caption for drawing in made.values())
+    alone = {drawing.name: drawing.caption for drawing in drawings(simulated(["fql"], QUICKSTART))}
+    assert not any("†" in text for text in alone.values())
+
+
+@pytest.mark.filterwarnings("error:constrained_layout not applied")
+def test_imported_bars_with_published_ones_have_room() -> None:
+    imported = simulated([f"{agent} (QAM archive)" for agent in ("fql", "ifql", "qam")], TASKS[:10])
+    (bars,) = (drawing for drawing in drawings(imported, published=True) if drawing.name == "bars")
+    bars.png()
+    ticks = [text.get_text() for text in bars.figure.axes[0].get_yticklabels()]
+    # Those that were imported are not there a second time.
+    assert "FQL†" in ticks and "FQL" not in ticks and "RQL" in ticks and len(ticks) == 19

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.import_archive import LABELS, read_archive, read_arrays
-from analysis.load import EVALUATION_COLUMNS
+from analysis.import_archive import LABELS, beside, read_archive, read_arrays, read_curves, write_csv
+from analysis.load import EVALUATION_COLUMNS, Selection, comparable, load_runs
 from analysis.names import AGENT_LABELS
 from analysis.published import by_task
 from analysis.statistics import final_scores, task_means
+from analysis.tables import domain_table, reproduction_table
 from benchmark.errors import UserError
+from tests.simulated_runs import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "data" / "qam-exp-data.pkl"
@@ -247,3 +249,59 @@ def test_the_real_archive_gives_the_published_figures() -> None:
     width = (together["high"] - together["low"]).clip(lower=0.02)
     for side in ("low", "high"):
         assert (np.abs(together[f"{side}_made"] - together[side]) / width).max() < 0.2
+
+
+def own_runs(folder: Path) -> Selection:
+    write_run(folder, "fql", TASK.format(1), seeds=(0, 1), success=0.5)
+    write_run(folder, "mine", TASK.format(2), seeds=(0, 1), success=0.25)
+    return comparable(load_runs(folder))
+
+
+@pytest.mark.parametrize("form", ["pickle", "csv"])
+def test_archive_curves_stand_beside_own_runs_under_a_name_of_their_own(form: str, tmp_path: Path) -> None:
+    path = written(tmp_path, small_archive())
+    if form == "csv":
+        write_csv(read_archive(path, online=True).curves, tmp_path / "curves.csv")
+        path = tmp_path / "curves.csv"
+    both = beside(own_runs(tmp_path / "runs"), path)
+    curves = both.evaluations
+    assert set(curves["agent"]) == {"fql", "mine", "fql (QAM archive)", "qam_e (QAM archive)"}
+    theirs = curves[curves["source"] == "QAM archive"]
+    # Only the tasks that were run, and only up to 1M updates, where the published figures were taken.
+    assert set(theirs["task"]) == {TASK.format(1), TASK.format(2)} and theirs["step"].max() == 1_000_000
+    assert "2 tasks run here" in both.notes[-1]
+    last = small_archive()[KEY][19]
+    made = task_means(final_scores(curves)).set_index(["agent", "task"])
+    assert made.loc[("fql (QAM archive)", TASK.format(1)), "mean"] == pytest.approx(last.mean())
+    assert made.loc[("fql", TASK.format(1)), "mean"] == 0.5
+
+
+def test_tables_mark_own_rows_and_name_the_archive(tmp_path: Path) -> None:
+    scores = final_scores(beside(own_runs(tmp_path / "runs"), written(tmp_path, small_archive())).evaluations)
+    table = domain_table(scores)
+    rows = {row[0]: (row[1], own) for row, own in zip(table.rows, table.own, strict=True) if row[1] != "published"}
+    assert rows["fql"] == ("own", True) and rows["fql (QAM archive)"] == ("QAM archive", False)
+    assert {row[0] for row in reproduction_table(scores).rows} == {"fql"}
+
+
+def test_without_own_runs_all_of_the_archive_is_shown(tmp_path: Path) -> None:
+    path = written(tmp_path, small_archive())
+    run = subprocess.run(
+        [sys.executable, "-m", "analysis.tables", "--archive", path, "--format=csv"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "fql (QAM archive),QAM archive," in run.stdout
+
+
+def test_a_csv_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.csv"
+    for content, reason in (("a,b\n1,2\n", "no column agent"), ("", "cannot read")):
+        path.write_text(content)
+        with pytest.raises(UserError, match=reason):
+            read_curves(path)
+    write_csv(read_archive(written(tmp_path, small_archive())).curves, path)
+    good = path.read_text()
+    for old, new, reason in (("cube-double", "cube-dobule", "unknown task"), ("0.5,", "1.5,", "success in")):
+        path.write_text(good.replace(old, new))
+        with pytest.raises(UserError, match=reason):
+            read_curves(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 
 from analysis.load import CACHE_NAME, EVALUATION_COLUMNS, RUN_COLUMNS, comparable, load_runs, read_training
 from analysis.names import TASKS
+from analysis.progress import bar
 from analysis.statistics import final_scores
 from benchmark.errors import UserError
 from tests.simulated_runs import write_many, write_run
@@ -196,6 +198,30 @@ def test_other_commits_are_averaged_with_a_note(tmp_path: Path) -> None:
     text = " ".join(selection.notes)
     assert "different commits" in text and "1 of 3 runs have no commit" in text
     assert "1 of 3 runs were made with uncommitted changes" in text
+
+
+def test_generated_data_is_said(tmp_path: Path) -> None:
+    data = {"name": "data", "fingerprint": "sha256:2", "transitions": 1000, "source": "generated"}
+    write_run(tmp_path, "fql", start={"dataset": data})
+    write_run(tmp_path, "rql")
+    assert any(
+        note.startswith("1 of 2 runs trained on data generated here") for note in comparable(load_runs(tmp_path)).notes
+    )
+
+
+def test_a_bar_passes_everything_on_and_writes_nothing_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(bar(iter("abc"), "letters")) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_on_a_terminal_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert list(bar(["a", "b"], "letters")) == ["a", "b"]
+    assert "letters" in terminal.getvalue() and "100%" in terminal.getvalue()
+    terminal.truncate(0)
+    assert list(bar(["a", "b"], "letters", fewest=3)) == ["a", "b"] and terminal.getvalue() == ""
 
 
 def test_a_seed_that_was_run_twice_counts_once(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.import_archive import write_csv
 from analysis.load import Runs, load_runs
 from analysis.names import AGENT_LABELS, TASKS
-from analysis.report import main, to_script, write_report
+from analysis.report import main, to_script, write_folder, write_report
 from benchmark.errors import UserError
 from tests.simulated_runs import write_many, write_run
 
@@ -149,6 +150,38 @@ def test_a_report_of_nothing_and_of_nothing_finished(tmp_path: Path) -> None:
     for name in ("none", "begun"):
         out = write_report(load_runs(tmp_path / name), tmp_path / f"{name}.html")
         assert "No finished run to average yet." in out.read_text()
+
+
+def test_a_folder_gets_tables_figures_and_the_page_with_the_same_figures(tmp_path: Path) -> None:
+    paths = write_folder(load_runs(some_runs(tmp_path / "runs")), tmp_path / "report")
+    names = {path.name for path in paths}
+    assert {"summary.md", "reproduction.tex", "domain.csv", "bars.pdf", "figure_captions.md"} <= names
+    assert paths[-1].name == "report.html" and all(path.stat().st_size for path in paths)
+    images = [attributes for tag, attributes in Elements(paths[-1].read_text()).tags if tag == "img"]
+    assert len(images) == sum(name.endswith(".png") for name in names)
+    for name in ("summary.md", "domain.md", "reproduction.md"):
+        assert "Diverged seeds" in (tmp_path / "report" / name).read_text()
+
+
+def test_a_mean_over_fewer_tasks_is_marked_and_never_the_best(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "fql", TASKS[0], success=0.25)
+    write_run(tmp_path / "runs", "fql", TASKS[1], success=0.25)
+    write_run(tmp_path / "runs", "rql", TASKS[0], success=0.75)
+    data = Elements(write_report(load_runs(tmp_path / "runs"), tmp_path / "r.html", drawn=[]).read_text()).data()
+    cells = {row["agent"]: row["cells"][0] for row in data["groups"]["rows"]}
+    assert (cells["RQL"]["fewer"], cells["RQL"]["best"]) == ("1 of 2 tasks", False)
+    assert (cells["FQL"]["fewer"], cells["FQL"]["best"]) == (None, True)
+
+
+def test_an_archives_rows_are_named_as_such(tmp_path: Path) -> None:
+    curves = load_runs(write_run(tmp_path / "theirs", "fql", TASKS[0], success=0.75)).evaluations
+    write_csv(curves.assign(source="QAM archive"), tmp_path / "curves.csv")
+    runs = load_runs(write_run(tmp_path / "runs", "fql", TASKS[0], success=0.5))
+    out = write_report(runs, tmp_path / "report.html", drawn=[], archive=tmp_path / "curves.csv")
+    data = Elements(out.read_text()).data()
+    rows = {row["agent"]: (row["source"], row["cells"][0]["mean"]) for row in data["groups"]["rows"]}
+    assert rows == {"FQL": ("own", 0.5), "FQL (QAM archive)": ("QAM archive", 0.75)}
+    assert len(data["runs"]) == 1
 
 
 def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
@@ -310,7 +343,7 @@ def test_twelve_thousand_runs_open_in_two_seconds(browser: Browser, tmp_path: Pa
     one_seed = load_runs(tmp_path / "runs")
     many = repeated(one_seed, 12)
     assert len(many) == 12_000 and len(many.evaluations) == 240_000
-    out = write_report(many, tmp_path / "report.html", with_figures=False)
+    out = write_report(many, tmp_path / "report.html", drawn=[])
     seconds = min(browser.open(out) for _ in range(3))
     print(f"12,000 runs: {out.stat().st_size / 1e6:.1f} MB, open in {seconds:.2f} s")
     assert seconds < 2

@@ -144,8 +144,9 @@ const stateText = (run) => (run.state === "done" && run.diverged.length ? "diver
 
 function withInterval(cell) {
   if (!cell || !known(cell.mean)) return "–";
-  if (!known(cell.low)) return cell.mean.toFixed(3);
-  return h("span", {}, cell.mean.toFixed(3), h("span", { class: "interval" }, `${cell.low.toFixed(2)}–${cell.high.toFixed(2)}`));
+  const small = (text) => h("span", { class: "interval" }, text);
+  const interval = known(cell.low) ? small(`${cell.low.toFixed(2)}–${cell.high.toFixed(2)}`) : null;
+  return h("span", {}, cell.mean.toFixed(3), interval, cell.fewer ? small(cell.fewer) : null);
 }
 
 function groupsTable(place) {
