@@ -28,7 +28,7 @@ test-slow: install
 # The launcher on a real Slurm of two nodes on this machine, from Debian's packages: needs root, says so where it fails.
 test-slurm: install
 	tests/slurm/up.sh .slurm >/dev/null || { tests/slurm/down.sh .slurm; exit 1; }
-	SLURM_CONF=$(CURDIR)/.slurm/etc/slurm.conf $(BIN)/python -m pytest -m slurm; \
+	SLURM_CONF=$(CURDIR)/.slurm/etc/slurm.conf $(BIN)/python -m pytest -m slurm -s; \
 	  code=$$?; tests/slurm/down.sh .slurm; exit $$code
 
 lint: install

@@ -64,6 +64,9 @@ def _import_agents(path: Path, module_name: str) -> list[type[Agent]]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        for name in [name for name, cls in REGISTRY.items() if cls.__module__ == module_name]:
+            del REGISTRY[name]  # what the file had defined before it failed
+        REGISTRY.update(built_in)
         raise UserError(f"{path} does not import: {type(error).__name__}: {error}") from error
     taken = [known for known, cls in built_in.items() if REGISTRY[known] is not cls]
     REGISTRY.update(built_in)

@@ -204,6 +204,8 @@ class LocalLauncher:
             code = process.process.poll()
             ends = process.new_ends()
             for spec, state, reason in ends:
+                if state == "failed":
+                    record_death(spec, reason)  # where it failed before it had a record
                 self._note(spec, state, reason)
             if code is None:
                 continue

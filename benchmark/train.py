@@ -359,7 +359,8 @@ def execute_all(specs: Sequence[RunSpec], on_end: Callable[[str, str], None] = l
             if not isinstance(error, UserError):
                 traceback.print_exc()
         if reason:
-            print(f"{'error' if state == 'failed' else state}: {run_path(spec)}: {reason}", file=sys.stderr, flush=True)
+            what = f"{spec.agent} on {spec.task}, seeds {', '.join(map(str, spec.seeds))}"
+            print(f"{'error' if state == 'failed' else state}: {what}: {reason}", file=sys.stderr, flush=True)
         on_end(state, reason)
         if stop_asked.is_set():
             break
