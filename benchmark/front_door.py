@@ -410,9 +410,12 @@ def begin(out: Path, runs: list[RunSpec], how: How) -> Launch:
 
 def submit(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How) -> None:
     """Submit the runs that are not in Slurm's queue already."""
-    busy = set()
+    busy, done = set(), set()
     if read_launches(out):
-        busy = {run.path for run in status.run_states(out) if run.state in ("queued", "running")}
+        states = {run.path: run.state for run in status.run_states(out)}
+        busy = {path for path, state in states.items() if state in ("queued", "running")}
+        done = {path for path, state in states.items() if state == "done"}  # since the runs were planned
+    ready = [spec for spec in ready if run_path(spec) not in done]
     chosen = [spec for spec in ready if run_path(spec) not in busy]
     if len(chosen) < len(ready):
         console.print(f"{len(ready) - len(chosen)} runs are queued or running already")
