@@ -28,7 +28,7 @@ from benchmark.training import init_states, named_precision, run_segment, sample
 from envs.dataset import Dataset, from_transitions
 
 TRAJECTORIES = 1000  # as in the published files of a million transitions, so that samplers take the same path
-SEGMENT_SECONDS = 0.5  # what a segment should last
+SEGMENT_SECONDS = 2.0  # what a segment should last: on a CPU one of few updates pays for copying the states
 EXPECTED_SHARE = 0.3  # of the peak; decides only how many updates a segment has
 FASTEST_UPDATE = 5e-5  # seconds; bounds the length of a segment where there is next to no arithmetic
 LONGEST_SEGMENT = 5000  # updates, as between two rows of a run's log

@@ -77,8 +77,8 @@ def test_an_rql_update_needs_the_products_of_its_networks():
 
 def test_segments_are_whole_cycles_and_shorter_where_there_is_more_to_do():
     pattern = ("a",) * 4 + ("b",)
-    assert timing.segment_length(1e9, 1, 1e12, pattern) == 150
-    assert timing.segment_length(1e9, 12, 1e12, pattern) == 10
+    assert timing.segment_length(1e9, 1, 1e12, pattern) == 600
+    assert timing.segment_length(1e9, 12, 1e12, pattern) == 50
     assert timing.segment_length(1e15, 1, 1e12, pattern) == 5
     assert timing.segment_length(None, 1, 1e12, pattern) == timing.LONGEST_SEGMENT
 
