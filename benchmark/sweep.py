@@ -37,6 +37,7 @@ from rich.console import Console
 
 from agents.base import Agent, State, numeric_fields
 from benchmark import provenance
+from benchmark.compiled import keep_programs
 from benchmark.configure import agent_class, configure, describe, parse_seeds, parse_settings
 from benchmark.errors import UserError, check_choice, nearest, run_main
 from benchmark.plan import plan, whole_number
@@ -198,6 +199,7 @@ def sweep_task(runs: Sequence[RunSpec], folder: Path, quiet: bool = False) -> No
 
 
 def _train(cls: type[Agent], runs: Sequence[RunSpec], directory: RunDirectory, quiet: bool) -> None:
+    keep_programs()
     task, protocol = _task(runs[0].task), runs[0].protocol
     path = ensure_data(runs[0])
     members = len(runs) * len(runs[0].seeds)

@@ -220,10 +220,12 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
         directory.add_start(provenance.where())
         directory.set_status(state="done", step=0, steps=0, diverged={}, error=None)
         return
+    from benchmark.compiled import keep_programs
     from benchmark.configure import agent_class, configure
     from benchmark.progress import RunProgress
     from envs.world import environments_for, open_world
 
+    keep_programs()
     task, cls = get_task(spec.task), agent_class(spec.agent)
     config = configure(cls, spec.settings)
     path = ensure_data(spec)

@@ -1,9 +1,13 @@
 """Settings of all tests."""
 
 import os
+from pathlib import Path
 
 import jax
 import pytest
+
+# Programs are kept from one run of the tests to the next, apart from those of the user.
+os.environ["RQL_CACHE_DIR"] = str(Path(__file__).resolve().parent.parent / ".pytest_cache" / "rql")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for each core
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"

@@ -1,0 +1,56 @@
+"""Compiled programs are kept on disk: a run of the same algorithm and sizes, and one that goes on, need not compile.
+
+Hyperparameters that are numbers are inputs of the programs, so that tasks, seeds and settings share them. On a GPU this
+also keeps the compiler's choices, which it makes by timing: a run that goes on has the same program as before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import warnings
+from pathlib import Path
+
+import jax
+import jaxlib
+
+MOST_BYTES = 4 << 30
+"""Of programs that are kept; those used longest ago go first."""
+
+
+def folder() -> Path:
+    """Where programs are kept: below $RQL_CACHE_DIR or ~/.cache/rql, by JAX's version and the machine's processor, for
+    whose instructions programs of a CPU are made.
+    """
+    root = Path(os.environ.get("RQL_CACHE_DIR") or Path.home() / ".cache" / "rql")
+    return root / f"programs-{jaxlib.__version__}-{_processor()}"
+
+
+def _processor() -> str:
+    """A short name of the processor's kind and abilities, the same for all machines of that kind."""
+    wanted = ("model name", "flags", "Features", "CPU implementer", "CPU part")
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        lines = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(wanted)]
+    return hashlib.sha256("\n".join(sorted(set(lines))).encode()).hexdigest()[:12]
+
+
+def keep_programs() -> None:
+    """From here on keep what takes over a second to compile, and use what is kept.
+
+    JAX's own settings win: JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=0 keeps none.
+    Where the folder cannot be written, nothing is kept.
+    """
+    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+        return
+    place = folder()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(place, os.W_OK):
+        jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
+        jax.config.update("jax_compilation_cache_dir", str(place))
+        # An entry that a killed process left half written is compiled anew; that is no news to a user.
+        warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
