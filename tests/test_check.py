@@ -50,6 +50,11 @@ def test_every_broken_agent_is_tried():
     assert tried == {file.stem for file in BROKEN.glob("*.py")}
 
 
+@pytest.mark.parametrize("name, uses", [("bc", False), ("fql", True), ("tfql", True)])
+def test_whether_rewards_are_used_is_found_also_where_an_update_draws_what_it_teaches(name, uses):
+    assert check.Subject(name).uses_rewards == uses
+
+
 @pytest.mark.slow
 def test_a_good_agent_passes_all_checks_of_correctness():
     checks = [name for name in CHECKS if name != "speed"]
