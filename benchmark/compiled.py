@@ -11,6 +11,7 @@ import hashlib
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import jax
 import jaxlib
@@ -42,7 +43,8 @@ def keep_programs() -> None:
     JAX's own settings win: JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=0 keeps none.
     Where the folder cannot be written, nothing is kept.
     """
-    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
     place = folder()
     try:
@@ -50,7 +52,7 @@ def keep_programs() -> None:
     except OSError:
         return
     if os.access(place, os.W_OK):
-        jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
-        jax.config.update("jax_compilation_cache_dir", str(place))
+        config.update("jax_compilation_cache_max_size", MOST_BYTES)
+        config.update("jax_compilation_cache_dir", str(place))
         # An entry that a killed process left half written is compiled anew; that is no news to a user.
         warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
