@@ -13,6 +13,7 @@ import pytest
 from benchmark.records import read_json
 from benchmark.suites import Generated, Protocol
 from benchmark.train import RunSpec, run_path
+from envs.generate import generate_shards
 
 ROOT = Path(__file__).parent.parent
 PROTOCOL = Protocol(steps=1200, eval_every=600, eval_episodes=4, eval_first=True, log_every=100, checkpoint_every=300)
@@ -52,26 +53,48 @@ def records(spec):
     return {name: (run_path(spec) / name).read_text() for name in ("train.csv", "eval.csv")}
 
 
+def kill_at(spec, moments):
+    """Start a run and kill it at each moment in turn, then let it end."""
+    for ready in moments:
+        process = start(spec)
+        wait_for(spec, process, ready)
+        assert process.poll() is None, "the run ended before it could be killed"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start(spec).wait(300) == 0
+
+
+def check_same(cut, whole, starts):
+    """The records of a run that was cut are those of the whole one."""
+    assert records(cut) == records(whole)
+    assert len(read_json(run_path(cut) / "provenance.json")["starts"]) == starts
+    assert read_json(run_path(cut) / "status.json")["state"] == "done"
+    assert "continuing from step" in (run_path(cut) / "log.txt").read_text()
+
+
 @pytest.mark.slow
 def test_a_run_killed_at_several_moments_ends_with_the_same_records(spec, tmp_path):
-    whole = dataclasses.replace(spec, out=str(tmp_path / "whole"))
+    whole, cut = (dataclasses.replace(spec, out=str(tmp_path / name)) for name in ("whole", "cut"))
     assert start(whole).wait(300) == 0
-
-    cut = dataclasses.replace(spec, out=str(tmp_path / "cut"))
     moments = [
         lambda path: (path / "eval.csv").is_file(),  # right after the first evaluation
         step_reached(400),  # between two checkpoints
         lambda path: step_reached(500)(path) and (path / "train.csv").read_text().count("\n600,") > 0,  # evaluating
     ]
-    for ready in moments:
-        process = start(cut)
-        wait_for(cut, process, ready)
-        assert process.poll() is None, "the run ended before it could be killed"
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert start(cut).wait(300) == 0
+    kill_at(cut, moments)
+    check_same(cut, whole, starts=4)
 
-    assert records(cut) == records(whole)
-    assert len(read_json(run_path(cut) / "provenance.json")["starts"]) == 4
-    assert read_json(run_path(cut) / "status.json")["state"] == "done"
-    assert "continuing from step" in (run_path(cut) / "log.txt").read_text()
+
+@pytest.mark.slow
+def test_a_run_killed_in_several_files_of_a_large_dataset_ends_with_the_same_records(tmp_path):
+    generate_shards("cube-quadruple-play", 3, 1500, 0, tmp_path / "data", progress=False)
+    protocol = Protocol(3300, 3300, 1, eval_first=False, log_every=100, checkpoint_every=400)
+    spec = RunSpec(
+        *("rql", "cube-quadruple-play-singletask-task1-v0", (0, 5)),
+        *(dict(hidden=[16], ensemble=2, flow_steps=2, batch_size=16), protocol, ""),
+        data_dir=str(tmp_path / "data"),
+    )
+    whole, cut = (dataclasses.replace(spec, out=str(tmp_path / name)) for name in ("whole", "cut"))
+    assert start(whole).wait(300) == 0
+    kill_at(cut, [step_reached(1300), step_reached(2500)])  # in the second and in the third file
+    check_same(cut, whole, starts=3)
