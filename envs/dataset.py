@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +153,17 @@ def from_transitions(observations, actions, rewards, masks, terminals, next_obse
     Only the next observations of last transitions are kept; the others are the following row.
     """
     last = np.flatnonzero(np.asarray(terminals) > 0)
+    rows = np.insert(np.asarray(observations, np.float32), last + 1, next_observations[last], axis=0)
+    return _from_rows(rows, actions, rewards, masks, last)
+
+
+def _from_rows(observations, actions, rewards, masks, last) -> Dataset:
+    """Build a dataset from the observations of all rows (N + T, O), N transitions, and each trajectory's last, (T,)."""
     if len(actions) == 0 or len(last) == 0 or last[-1] != len(actions) - 1:
         raise UserError("a dataset must end with the end of a trajectory (terminals = 1 in its last row)")
     first = np.concatenate([[0], last[:-1] + 1])
-    rows = np.insert(np.asarray(observations, np.float32), last + 1, next_observations[last], axis=0)
     return Dataset(
-        observations=jnp.asarray(rows),
+        observations=jnp.asarray(observations, jnp.float32),
         actions=jnp.asarray(actions, jnp.float32),
         rewards=jnp.asarray(rewards, jnp.float32),
         masks=jnp.asarray(np.asarray(masks) > 0),
@@ -168,14 +175,12 @@ def from_transitions(observations, actions, rewards, masks, terminals, next_obse
 
 
 def load(task: Task, path: Path, env, *, clip_actions: bool = True) -> Dataset:
-    """Load a file for a task: OGBench's with its reader and relabelled with the task's goal, D4RL's as it does itself.
+    """Load a file for a task: OGBench's relabelled with the task's goal as OGBench does it, D4RL's as it does itself.
 
     Rewards become -1 and 0 where the domain is sparse; actions are clipped to ±(1 - 1e-5) unless `clip_actions` is
     False (as the authors' code leaves those of the 100M files). Raises a UserError for a file that is missing,
     damaged, or of another environment. `env` is the task's environment (it knows the goal).
     """
-    from ogbench.relabel_utils import relabel_dataset
-
     rows = d4rl.read_rows(task, path) if task.domain.d4rl else read_rows(path)
     expected = env.observation_space.shape[-1], env.action_space.shape[-1]
     found = rows["observations"].shape[-1], rows["actions"].shape[-1]
@@ -184,34 +189,72 @@ def load(task: Task, path: Path, env, *, clip_actions: bool = True) -> Dataset:
             f"{path} has observations and actions of sizes {found}, but {task.name} has {expected}: "
             "it belongs to another environment"
         )
-    if not task.domain.d4rl:
-        relabel_dataset(env_name(task), env, rows)
-    rewards = rows["rewards"]
+    if task.domain.d4rl:
+        return from_transitions(**rows | {"actions": _clipped(rows["actions"], clip_actions)})
+    from ogbench.relabel_utils import relabel_dataset
+
+    try:
+        transitions, kept, last = split_rows(rows["terminals"])
+    except ValueError as error:
+        raise UserError(f"{path} is damaged or incomplete ({error}): delete it and fetch it again") from error
+    relabelled = {name: rows[name][transitions] for name in GOAL_ARRAYS if name in rows}
+    relabel_dataset(env_name(task), env, relabelled)
+    rewards = relabelled["rewards"]
     if task.domain.sparse:
         rewards = np.where(rewards != 0, -1.0, 0.0)
-    actions = rows["actions"]
-    if clip_actions:
-        actions = np.clip(actions, -1 + 1e-5, 1 - 1e-5)
-    return from_transitions(
-        rows["observations"], actions, rewards, rows["masks"], rows["terminals"], rows["next_observations"]
-    )
+    actions = _clipped(rows["actions"][transitions], clip_actions)
+    return _from_rows(rows["observations"][kept], actions, rewards, relabelled["masks"], last)
+
+
+def _clipped(actions: np.ndarray, clip: bool) -> np.ndarray:
+    return np.clip(actions, -1 + 1e-5, 1 - 1e-5) if clip else actions
+
+
+def split_rows(terminals: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray | slice, np.ndarray]:
+    """What an OGBench file's `terminals` (1 at each trajectory's last state, which has no action) say of its rows.
+
+    Returns the rows that are transitions, the rows of trajectories with at least one transition (a slice of all rows
+    where there are no others), and the number of each trajectory's last transition. Raises a ValueError where the last
+    row ends no trajectory.
+    """
+    ends = np.asarray(terminals) > 0
+    if not len(ends) or not ends[-1]:
+        raise ValueError("its last row does not end a trajectory")
+    follows = np.append(False, ~ends[:-1])
+    kept = slice(None) if follows[ends].all() else ~ends | follows
+    return ~ends, kept, np.flatnonzero(np.append(ends[1:], True)[~ends])
+
+
+GOAL_ARRAYS = ("qpos", "button_states")
+"""What OGBench judges by whether a row solves a task; a file has the second where there are buttons."""
 
 
 def read_rows(path: Path) -> dict[str, np.ndarray]:
-    """Read an OGBench file as transitions, or say in a UserError what is wrong with it."""
-    from ogbench.utils import load_dataset
+    """Read the arrays of an OGBench file that training needs, a row per state, or say in a UserError what is wrong.
 
+    Each array is read by a thread of its own: most of the time is decompression.
+    """
     if not path.is_file():
         raise UserError(f"no dataset at {path}")
+
+    def read(name: str) -> np.ndarray:
+        with np.load(path) as file:
+            return file[name]
+
     try:
-        rows = load_dataset(str(path), add_info=True)
-    except (zipfile.BadZipFile, EOFError, ValueError, OSError, IndexError) as error:
+        with np.load(path) as file:
+            there = set(file.files)
+        wanted = ["observations", "actions", "terminals", *(name for name in GOAL_ARRAYS if name in there)]
+        absent = [name for name in wanted if name not in there]
+        if absent:
+            raise UserError(f"{path} is not an OGBench dataset: no {', '.join(absent)} in it")
+        with ThreadPoolExecutor(len(wanted)) as threads:
+            rows = dict(zip(wanted, threads.map(read, wanted), strict=True))
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, IndexError) as error:
         raise UserError(f"{path} is damaged or incomplete ({error}): delete it and fetch it again") from error
-    except KeyError as error:
-        raise UserError(f"{path} is not an OGBench dataset: {error}") from error
     lengths = {name: len(values) for name, values in rows.items()}
     if len(set(lengths.values())) != 1:
-        raise UserError(f"{path} has arrays of different lengths: {lengths}")
+        raise UserError(f"{path} is damaged: its arrays are of different lengths: {lengths}")
     return rows
 
 

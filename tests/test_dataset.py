@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
-from envs.dataset import from_transitions, read_rows, sample_sequences, sample_trajectories
+from envs.dataset import from_transitions, load, make_env, read_rows, sample_sequences, sample_trajectories
+from envs.tasks import get_task
 from tests.worlds import D, transitions
 
 LENGTHS = (9, 1, 14, 3, 7, 5, 2)
@@ -123,6 +124,9 @@ def test_observations_are_stored_once(rows, data):
     assert data.observations.shape[0] == len(rows["actions"]) + len(LENGTHS)
 
 
+TASK = get_task("cube-single-play-singletask-task1-v0")
+
+
 def write(path, **changes):
     """A file in OGBench's format, with arrays changed or (None) left out."""
     arrays = dict(
@@ -157,3 +161,40 @@ def test_a_missing_file_is_named(tmp_path):
 def test_arrays_of_different_lengths_are_named(tmp_path):
     with pytest.raises(UserError, match="damaged"):
         read_rows(write(tmp_path / "uneven.npz", actions=np.zeros((19, 5), np.float32)))
+
+
+@pytest.mark.parametrize("terminals", [np.zeros(20), np.arange(20) == 9])
+def test_a_file_that_ends_within_a_trajectory_is_named(tmp_path, terminals):
+    with pytest.raises(UserError, match="its last row does not end a trajectory"):
+        load(TASK, write(tmp_path / "cut.npz", terminals=terminals), make_env(TASK))
+
+
+@pytest.mark.parametrize("terminals", ["regular", "trajectories without a transition"])
+def test_a_file_is_loaded_as_ogbench_loads_and_relabels_it(tmp_path, terminals):
+    from ogbench.relabel_utils import relabel_dataset
+    from ogbench.utils import load_dataset
+
+    rng = np.random.default_rng(0)
+    ends = np.arange(60) % 10 == 9
+    if terminals != "regular":
+        ends[[0, 18, 58]] = True
+    env = make_env(TASK)
+    env.reset()
+    qpos = rng.standard_normal((60, 21)).astype(np.float32)
+    qpos[::4, 14:17] = env.unwrapped._data.mocap_pos[0]  # every fourth row solves the task
+    path = write(
+        tmp_path / "rows.npz",
+        observations=rng.standard_normal((60, 28)).astype(np.float32),
+        actions=rng.uniform(-1, 1, (60, 5)).astype(np.float32),
+        terminals=ends,
+        qpos=qpos,
+        qvel=np.zeros((60, 20), np.float32),
+    )
+    theirs = load_dataset(str(path), add_info=True)
+    relabel_dataset("cube-single-singletask-task1-v0", env, theirs)
+    names = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")
+    expected = from_transitions(**{name: theirs[name] for name in names})
+    found = load(TASK, path, env, clip_actions=False)
+    assert 0 < expected.masks.sum() < expected.size
+    for name in ("observations", "actions", "rewards", "masks", "trajectory", "first", "last", "candidates"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
