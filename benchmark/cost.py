@@ -120,6 +120,22 @@ def estimate(
     return found
 
 
+def to_measure(specs: Iterable[RunSpec]) -> dict[str, list[str]]:
+    """Agents to measure on each domain, so that a rate is known for the networks of all these runs; toys and D4RL,
+    whose sizes `throughput` does not know, left out.
+    """
+    first: dict[tuple[str, str], str] = {}
+    for spec in specs:
+        domain = get_task(spec.task).domain
+        if not (domain.toy or domain.d4rl):
+            sizes = _sizes(describe(configure(agent_class(spec.agent), spec.settings)))
+            first.setdefault((spec.agent, repr(sizes)), domain.name)
+    found: dict[str, list[str]] = {}
+    for (agent, _), domain_name in first.items():
+        found.setdefault(domain_name, []).append(agent)
+    return found
+
+
 def _rate(spec: RunSpec, rows: Sequence[Mapping[str, Any]]) -> tuple[float, float, float] | None:
     """(rate, low, high) of updates per second, from rows of networks and batches of the run's sizes."""
     agent, domain, seeds = case_of(spec)

@@ -340,15 +340,18 @@ def print_cost(waiting: list[Planned], device: str, evaluated: set[str]) -> None
                 f"python -m benchmark.evaluation_speed --domains={','.join(without)}",
                 soft_wrap=True,
             )
-    unknown = list(dict.fromkeys(run.spec.agent for run in waiting if run.hours is None))
+    unknown = [run.spec for run in waiting if run.hours is None]
     if unknown:
-        seeds = ",".join(map(str, sorted({len(run.spec.seeds) for run in waiting})))
+        seeds = ",".join(map(str, sorted({len(spec.seeds) for spec in unknown})))
         console.print(
-            f"the cost of {len(unknown)} agents is unknown: none of their speeds on {device} is recorded for "
-            "networks of these sizes; time them briefly with --estimate, or measure and record: "
-            f"python -m benchmark.throughput --agents={','.join(unknown)} --seeds={seeds}",
+            f"the cost of {len(unknown)} runs is unknown: the speed of networks of their sizes on {device} is not "
+            "recorded; time them briefly with --estimate, or measure and record:",
             soft_wrap=True,
         )
+        for domain, agents in cost.to_measure(unknown).items():
+            names = ",".join(agents)
+            command = f"python -m benchmark.throughput --agents={names} --seeds={seeds} --domain={domain}"
+            console.print(f"  {command}", soft_wrap=True)
 
 
 def launch(out: Path, runs: list[RunSpec], how: How, watch: bool = False) -> int:

@@ -12,6 +12,7 @@ from benchmark.configure import agent_class, configure, describe
 from benchmark.cost import Hours
 from benchmark.errors import UserError
 from benchmark.launch import Outcome
+from benchmark.plan import plan
 from benchmark.status import run_states
 from benchmark.suites import PROTOCOLS
 from benchmark.train import RunSpec, missing_data, run_config, run_path
@@ -117,8 +118,21 @@ def test_the_plan_adds_up_hours_and_says_what_is_unknown(capsys, tmp_path, monke
     # Five tasks of 3.6 million updates at 100 a second.
     assert "50.0 (25.0 to 100.0) hours for 5 of 5 runs" in text.replace("50 (25 to 100)", "50.0 (25.0 to 100.0)")
     text = plan_text(capsys, *asked, "--agents=fql,rql")
-    assert "for 5 of 10 runs" in text and "the cost of 1 agents is unknown" in text
-    assert "python -m benchmark.throughput --agents=rql --seeds=12" in text
+    assert "for 5 of 10 runs" in text and "the cost of 5 runs is unknown" in text
+    assert "python -m benchmark.throughput --agents=rql --seeds=12 --domain=cube-double-play" in text
+
+
+def test_what_to_measure_is_named_once_for_each_size_of_networks():
+    suite = front_door.get_suite("ogbench")
+    domains = ("antmaze-large-navigate", "antmaze-giant-navigate", "cube-double-play", "scene-play")
+    tasks = [task for task in suite.tasks if task.domain.name in domains]
+    runs = plan(suite, agents=["rql", "diffusion_ql"], tasks=tasks, seeds=(0,), protocol=PROTOCOLS["rql"], out="")
+    # Diffusion-QL's target is the best of ten actions in mazes and of one elsewhere: two programs.
+    assert cost.to_measure(runs) == {
+        "antmaze-large-navigate": ["rql", "diffusion_ql"],
+        "cube-double-play": ["diffusion_ql"],
+    }
+    assert cost.to_measure([spec_of("toy-modes")]) == {}
 
 
 def test_the_plan_counts_what_is_done_and_begun(capsys, tmp_path):
