@@ -83,7 +83,8 @@ def evaluation_hours(spec: RunSpec, rows: Sequence[Mapping[str, Any]]) -> Hours 
     device trains beside the evaluation. In between: half.
     """
     domain = get_task(spec.task).domain
-    speed = evaluation_speed.steps_per_second(spec.agent, domain.name, len(spec.seeds), rows)
+    name = agent_class(spec.agent).name
+    speed = evaluation_speed.steps_per_second(name, domain.name, len(spec.seeds), rows)
     if speed is None:
         return None
     protocol = spec.protocol

@@ -137,18 +137,19 @@ def measure(
 ) -> list[dict[str, Any]]:
     """A row for each case, each recorded as soon as it is there."""
     from benchmark import provenance
+    from benchmark.configure import agent_class
     from benchmark.records import now
     from benchmark.throughput import device_name
 
     rows: list[dict[str, Any]] = []
-    cores = provenance.usable_cores()
+    cores, name = provenance.usable_cores(), agent_class(agent).name
     for domain in domains:
         say(f"{domain.name}: one environment")
         public = measure_public_loop(agent, domain, seconds)
         for count in seeds:
             say(f"{domain.name}: {count} seeds of {episodes} episodes")
             found = measure_pool(agent, domain, count, episodes)
-            row = dict(device=device_name(), cores=cores, agent=agent, domain=domain.name, seeds=count)
+            row = dict(device=device_name(), cores=cores, agent=name, domain=domain.name, seeds=count)
             row |= {"episodes": episodes, **found, "public_loop_steps_per_second": public}
             rows.append({**row, "speedup": found["steps_per_second"] / public, "time": now()})
             write_rows(evaluation_path(), rows[-1:])

@@ -278,18 +278,18 @@ def table_of_runs(planned: list[Planned]) -> Table:
     for run in planned:
         seeds = format_seeds(run.spec.seeds)
         table.add_row(
-            run.spec.agent, run.spec.task, seeds, f"{run.spec.protocol.steps:,}", run.state, str(run.hours or "")
+            run.spec.label, run.spec.task, seeds, f"{run.spec.protocol.steps:,}", run.state, str(run.hours or "")
         )
     return table
 
 
 def table_of_counts(planned: list[Planned]) -> Table:
     """Runs done of all runs, for every agent and domain."""
-    done = Counter((run.spec.agent, run.domain) for run in planned if run.state == "done")
-    every = Counter((run.spec.agent, run.domain) for run in planned)
+    done = Counter((run.spec.label, run.domain) for run in planned if run.state == "done")
+    every = Counter((run.spec.label, run.domain) for run in planned)
     domains = list(dict.fromkeys(run.domain for run in planned))
     table = Table("agent", *(domain.replace("-", "\n") for domain in domains), title="runs done of all", padding=0)
-    for agent in dict.fromkeys(run.spec.agent for run in planned):
+    for agent in dict.fromkeys(run.spec.label for run in planned):
         table.add_row(agent, *(f"{done[agent, domain]}/{every[agent, domain]}" for domain in domains))
     return table
 

@@ -173,7 +173,7 @@ class LocalLauncher:
             slot = self.free.pop(0)
             first, last = len(self.outcomes) + 1, len(self.outcomes) + len(batch)
             what = f"run {first}" if first == last else f"runs {first} to {last}"
-            names = f"{batch[0].agent} on {batch[0].task}{' ...' if len(batch) > 1 else ''}"
+            names = f"{batch[0].label} on {batch[0].task}{' ...' if len(batch) > 1 else ''}"
             if self.alone:
                 self.console.rule(f"{what} of {len(self.runs)}: {names}")
             else:

@@ -169,10 +169,10 @@ def page(out: Path, runs: Sequence[RunState]) -> RenderableType:
 
 
 def _counts_table(runs: Sequence[RunState]) -> Table:
-    counts = Counter((run.spec.agent, run.state) for run in runs)
+    counts = Counter((run.spec.label, run.state) for run in runs)
     shown = [state for state in STATES if any(counts[key] for key in counts if key[1] == state)]
     table = Table("agent", *shown)
-    for agent in dict.fromkeys(run.spec.agent for run in runs):
+    for agent in dict.fromkeys(run.spec.label for run in runs):
         table.add_row(agent, *(str(counts[agent, state] or "") for state in shown))
     return table
 
@@ -184,7 +184,7 @@ def _running_table(running: Sequence[RunState]) -> Table:
         step, steps = max(0, run.record.get("step", 0)), run.spec.protocol.steps
         rate, left = run.record.get("updates_per_second"), run.seconds_left
         table.add_row(
-            *(f"{run.spec.agent} on {run.spec.task}", format_seeds(run.spec.seeds)),
+            *(f"{run.spec.label} on {run.spec.task}", format_seeds(run.spec.seeds)),
             *(f"{step:,} of {steps:,}", f"{100 * step / max(1, steps):.0f}%"),
             *("" if rate is None else f"{rate:,.0f}", "" if left is None else duration(left)),
         )

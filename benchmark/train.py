@@ -52,6 +52,11 @@ class RunSpec:
     online: Online | None = None
     """The phase after the offline one, if there is one."""
 
+    @property
+    def label(self) -> str:
+        """The agent as tables show it: its name, or that of its file."""
+        return Path(self.agent).stem if self.agent.endswith(".py") else self.agent
+
     def to_json(self) -> str:
         """As one line of text."""
         return json.dumps(asdict(self))
@@ -361,7 +366,7 @@ def execute_all(specs: Sequence[RunSpec], on_end: Callable[[str, str], None] = l
             if not isinstance(error, UserError):
                 traceback.print_exc()
         if reason:
-            what = f"{spec.agent} on {spec.task}, seeds {', '.join(map(str, spec.seeds))}"
+            what = f"{spec.label} on {spec.task}, seeds {', '.join(map(str, spec.seeds))}"
             print(f"{'error' if state == 'failed' else state}: {what}: {reason}", file=sys.stderr, flush=True)
         on_end(state, reason)
         if stop_asked.is_set():

@@ -24,6 +24,8 @@ from benchmark.train import RunSpec, run_path
 pytestmark = pytest.mark.slurm
 
 PROTOCOL = Protocol(30_000, 10_000, 20, eval_first=True, log_every=500, checkpoint_every=5_000)
+LONG = Protocol(2_000_000, 1_000_000, 20, eval_first=True, log_every=10_000, checkpoint_every=100_000)
+"""A run of some two minutes."""
 EMPTY = Protocol(0, 0, 0, eval_first=False, log_every=0, checkpoint_every=0)
 SETTINGS = dict(hidden=[16], flow_steps=2, batch_size=16)
 COPY = '''"""Cloning under another name."""
@@ -162,6 +164,19 @@ def test_whatever_happens_to_a_job_its_run_ends_with_the_same_records(tmp_path, 
     assert {run.state for run in states(again).values()} == {"done"}
     for name in NAMES:
         assert records(spec[name]) == records(spec["untouched"]), name
+
+
+def test_a_run_that_takes_longer_than_a_job_may_goes_on_in_others_to_the_same_records(tmp_path):
+    runs = copies(tmp_path, ("undisturbed", "limited"), LONG)
+    free, limited = submit(runs[:1]), submit(runs[1:], time="1", signal_delay=20)
+    wait_until(lambda: not slurm.queue(), seconds=1200)
+    assert {run.state for run in states(limited).values()} == {"done"}
+    whole, cut = (len(read_json(run_path(run) / "provenance.json")["starts"]) for run in runs)
+    print(f"a run under a limit of one minute was begun {cut} times")
+    assert whole == 1 < cut
+    (job,) = slurm.ended([limited.arrays[0].job]).values()
+    assert job == "COMPLETED" and free.arrays[0].job != limited.arrays[0].job
+    assert records(runs[1]) == records(runs[0])
 
 
 # ------------------------------------------------------------------------------------------- devices and limits

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+import run_all
+from benchmark import evaluation_speed, sweep, throughput, train
 from benchmark.check import examine
+from envs.tasks import get_domain
 
 ROOT = Path(__file__).parent.parent
 TUTORIAL = (ROOT / "examples" / "TUTORIAL.md").read_text()
@@ -40,6 +43,23 @@ def test_the_tutorial_writes_checks_sweeps_and_compares():
     text = " ".join(command for command, _ in commands())
     for part in ("benchmark.check", "benchmark.sweep", "--report", "analysis.tables", "--online-steps"):
         assert part in text
+
+
+def test_the_files_path_is_taken_wherever_an_agents_name_is(tmp_path, capsys):
+    path = str(AGENT)
+    asked = ["--suite=toy", f"--agents={path}", "--set", "inv_temp=3", "--dry-run", f"--out={tmp_path}"]
+    assert run_all.main(asked) == 0
+    assert "boltzmann_flow" in capsys.readouterr().out
+    plan = throughput.plan_from(throughput.parse([f"--agents=fql,{path}", "--size", "quickstart", "inv_temp=3"]))
+    assert plan.agents[path]["inv_temp"] == "3" and "inv_temp" not in plan.agents["fql"]
+    asked = ["--agent", path, "--suite=toy", "--sweep", "inv_temp=1,10", f"--out={tmp_path}", "--dry-run"]
+    assert sweep.main(asked) == 0
+    assert "boltzmann_flow: 2 settings x 2 seeds" in capsys.readouterr().out
+    spec = train.parse(["--agent", path, "--task=toy-modes", "--set", "inv_temp=3", f"--out={tmp_path}"])
+    assert train.run_config(spec)["hyperparameters"]["inv_temp"] == 3
+    assert train.run_path(spec).parts[-3] == "boltzmann_flow"
+    reported = evaluation_speed.untrained(path, get_domain("cube-double-play"), 1)[1]
+    assert reported.name == "boltzmann_flow"
 
 
 @pytest.mark.slow
