@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install quickstart test test-slow test-slurm lint lock clean
+.PHONY: install quickstart test test-slow test-slurm test-d4rl lint lock clean
 
 install: $(STAMP)
 
@@ -30,6 +30,12 @@ test-slurm: install
 	tests/slurm/up.sh .slurm >/dev/null || { tests/slurm/down.sh .slurm; exit 1; }
 	SLURM_CONF=$(CURDIR)/.slurm/etc/slurm.conf $(BIN)/python -m pytest -m slurm -s; \
 	  code=$$?; tests/slurm/down.sh .slurm; exit $$code
+
+# D4RL's environments beside its own code, of which only what needs no mujoco_py is run. Adds packages to .venv.
+test-d4rl: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -r requirements-d4rl.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps d4rl==1.1
+	$(BIN)/python -m pytest tests/test_d4rl.py tests/test_d4rl_source.py -m "slow or not slow"
 
 lint: install
 	$(BIN)/ruff check .
