@@ -24,8 +24,8 @@ from benchmark.train import RunSpec, run_path
 pytestmark = pytest.mark.slurm
 
 PROTOCOL = Protocol(30_000, 10_000, 20, eval_first=True, log_every=500, checkpoint_every=5_000)
-LONG = Protocol(2_000_000, 1_000_000, 20, eval_first=True, log_every=10_000, checkpoint_every=100_000)
-"""A run of some two minutes."""
+LONG = Protocol(800_000, 400_000, 20, eval_first=True, log_every=10_000, checkpoint_every=100_000)
+"""A run of about a minute."""
 EMPTY = Protocol(0, 0, 0, eval_first=False, log_every=0, checkpoint_every=0)
 SETTINGS = dict(hidden=[16], flow_steps=2, batch_size=16)
 COPY = '''"""Cloning under another name."""
