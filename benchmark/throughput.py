@@ -8,6 +8,9 @@ driven as public code does it (one jitted update per Python iteration, each batc
 Rows go to results/throughput/<device>.json, where a row replaces the older one of the same case. `read_rates` and
 `updates_per_second` read them, e.g. to estimate what a suite costs. benchmark/timing.py does the measuring.
 
+With `--authors DIR ...`, checkouts of the authors' repositories, their own code is driven too, on this machine in this
+call (benchmark/authors.py says which agents, and what `--authors-python` must have).
+
 With `--profile=DIR` a trace of one short segment per case is written too: open https://ui.perfetto.dev and drop
 DIR/<agent>-<seeds>/plugins/profile/<time>/perfetto_trace.json.gz there.
 """
@@ -17,7 +20,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -168,6 +173,15 @@ class Plan:
     transitions: int
     compare: bool
     profile: Path | None
+    authors: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    """Checkouts of the authors' code, by agent, for those that have one."""
+    authors_python: Path = Path(sys.executable)
+    """What runs them."""
+
+    @property
+    def cases(self) -> int:
+        """How many things are measured."""
+        return 1 + len(self.agents) * (len(self.seeds) + self.compare) + len(self.authors)
 
 
 def measure(
@@ -177,9 +191,11 @@ def measure(
 
     `on_case` is told each case before its work. Fields: those of KEY; settings, error; what
     `benchmark.timing.measure_segments` returns; public_loop_updates_per_second, public_loop_spread (one seed; absent
-    without the comparison) and speedup, seed-updates per second over the public loop's; provenance.
+    without the comparison) and speedup, seed-updates per second over the public loop's; authors (of
+    `benchmark.authors.measure_authors`) and authors_speedup, where their code was asked for; provenance.
     """
     from benchmark import provenance
+    from benchmark.authors import measure_authors
     from benchmark.configure import agent_class, configure, describe
     from benchmark.timing import measure_peak, measure_public_loop, measure_segments, profile_segment, synthetic_data
 
@@ -196,13 +212,21 @@ def measure(
         if plan.compare:
             on_case(f"{cls.name}, public loop")
             public = attempt(lambda: _public(measure_public_loop(agent, data, plan.seconds)), say)
+        authors: dict[str, Any] = {}
+        if cls.name in plan.authors:
+            on_case(f"{cls.name}, the authors' code")
+            asked = (cls.name, common["settings"], (*dimensions(plan.domain), plan.transitions), plan.seconds)
+            authors = attempt(lambda: measure_authors(plan.authors_python, plan.authors[cls.name], *asked), say)
         for seeds in plan.seeds:
             on_case(f"{cls.name}, {seeds} seed{'s' * (seeds > 1)}")
             found = attempt(lambda: measure_segments(agent, data, seeds, peak, plan.seconds), say)
-            error = found.pop("error", None) or public.get("error")
+            error = found.pop("error", None) or public.get("error") or authors.get("error")
             row: dict[str, Any] = {**common, "seeds": seeds, **found, **public, "error": error, "provenance": made}
             if not error and public:
                 row["speedup"] = found["seed_updates_per_second"] / public["public_loop_updates_per_second"]
+            if not error and authors:
+                row["authors"] = authors
+                row["authors_speedup"] = found["seed_updates_per_second"] / authors["updates_per_second"]
             yield row
             if plan.profile and not error:
                 folder = plan.profile / f"{cls.name}-{seeds}"
@@ -232,8 +256,10 @@ def table(rows: Sequence[Mapping[str, Any]]):
     from rich.table import Table
 
     shown = Table(title="Updates per second: median of the repeats (least to most)")
-    headings = ("agent", "seeds", "updates/s", "seed-updates/s", "public loop", "speed-up", "GFLOP", "of peak")
-    for heading in (*headings, "memory MiB", "compile s", "first update s"):
+    beside = any("authors" in row for row in rows)
+    headings = ["agent", "seeds", "updates/s", "seed-updates/s", "public loop", "over it"]
+    headings += ["authors' code", "over it"] * beside
+    for heading in (*headings, "GFLOP", "of peak", "memory MiB", "compile s", "first update s"):
         shown.add_column(heading, justify="left" if heading == "agent" else "right")
     for row in rows:
         if row["error"]:
@@ -247,6 +273,7 @@ def table(rows: Sequence[Mapping[str, Any]]):
             _text(row["seed_updates_per_second"], ".4g"),
             _text(row.get("public_loop_updates_per_second"), ".4g"),
             _text(row.get("speedup"), ".2f"),
+            *_authors(row, beside),
             _text(row["flop_per_update"], ".3g", 1e-9),
             _text(row["peak_share"], ".1%"),
             _text(row["memory_bytes"], ".0f", 2**-20),
@@ -254,6 +281,13 @@ def table(rows: Sequence[Mapping[str, Any]]):
             _text(row["first_update_seconds"], ".1f"),
         )
     return shown
+
+
+def _authors(row: Mapping[str, Any], beside: bool) -> list[str]:
+    """The columns on the authors' code, where the table has them."""
+    if not beside:
+        return []
+    return [_text(row.get("authors", {}).get("updates_per_second"), ".4g"), _text(row.get("authors_speedup"), ".2f")]
 
 
 def _text(value: float | None, form: str, unit: float = 1) -> str:
@@ -288,6 +322,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--json", type=Path, help="file to merge the rows into (default: results/throughput/DEVICE.json)"
     )
     parser.add_argument("--compare-public-loop", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--authors", type=Path, nargs="+", default=[], metavar="DIR", help="checkouts of the authors' code to drive too"
+    )
+    parser.add_argument(
+        "--authors-python",
+        type=Path,
+        default=Path(sys.executable),
+        metavar="FILE",
+        help="a Python with what their code needs: jax, flax, optax, distrax, ml_collections (default: this one)",
+    )
     parser.add_argument("--profile", type=Path, metavar="DIR", help="also write traces for ui.perfetto.dev")
     return parser.parse_args(arguments)
 
@@ -318,7 +362,31 @@ def plan_from(options: argparse.Namespace) -> Plan:
         transitions=whole_number("--transitions", options.transitions, low=1000),
         compare=options.compare_public_loop,
         profile=options.profile,
+        authors=_checkouts([cls.name for cls in classes.values()], options.authors),
+        authors_python=_program(options.authors_python),
     )
+
+
+def _checkouts(agents: Sequence[str], folders: Sequence[Path]) -> dict[str, Path]:
+    """Where the authors' code of each agent is, of those that the folders have. Raises a UserError where none is."""
+    from benchmark.authors import MODULES, checkout_of
+
+    for folder in folders:
+        if not (folder / "agents").is_dir():
+            raise UserError(f"--authors: {folder} is not a checkout of the authors' code: it has no folder 'agents'")
+    found = {agent: checkout_of(agent, folders) for agent in agents}
+    if folders and not any(found.values()):
+        where, known = ", ".join(map(str, folders)), ", ".join(MODULES)
+        raise UserError(f"--authors: no code of {', '.join(agents)} in {where}; known are {known}")
+    return {agent: folder.absolute() for agent, folder in found.items() if folder}
+
+
+def _program(path: Path) -> Path:
+    """A Python to run, absolute. Raises a UserError where there is none."""
+    found = shutil.which(path)
+    if found is None:
+        raise UserError(f"--authors-python: {path} is not a program that can be run")
+    return Path(found).absolute()
 
 
 def size_settings(classes: Mapping[str, Any], domain: Domain, words: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -360,9 +428,9 @@ def run(plan: Plan, path: Path) -> list[dict[str, Any]]:
     )
 
     terminal = sys.stdout.isatty()
-    console = Console(highlight=False, markup=False, width=None if terminal else 160)
+    console = Console(highlight=False, markup=False, width=None if terminal else 200)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    total = 1 + len(plan.agents) * (len(plan.seeds) + plan.compare)
+    total = plan.cases
     rows = []
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not terminal) as bar:
         task = bar.add_task("starting", total=total)
@@ -387,6 +455,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns 1 where a case failed, else 0."""
     options = parse(arguments)
     plan = plan_from(options)
+    if plan.authors:  # two processes are on the device: neither may take most of its memory at the start
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
     import jax
 

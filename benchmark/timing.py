@@ -13,7 +13,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from jax.extend.core import Jaxpr, jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from agents.base import Agent, Batch, State
+from benchmark.repeats import Spread, random_transitions, repeat_for
 from benchmark.training import init_states, named_precision, run_segment, sample
 from envs.dataset import Dataset, from_transitions
 
-TRAJECTORIES = 1000  # as in the published files of a million transitions, so that samplers take the same path
 SEGMENT_SECONDS = 2.0  # what a segment should last: on a CPU one of few updates pays for copying the states
 EXPECTED_SHARE = 0.3  # of the peak; decides only how many updates a segment has
 FASTEST_UPDATE = 5e-5  # seconds; bounds the length of a segment where there is next to no arithmetic
@@ -38,19 +38,8 @@ PROFILED_CYCLES = 10
 
 
 def synthetic_data(observation_dim: int, action_dim: int, transitions: int, seed: int = 0) -> Dataset:
-    """Random transitions of equally long trajectories, as many trajectories as the published data have."""
-    rng = np.random.default_rng(seed)
-    length = max(2, transitions // TRAJECTORIES)
-    size = length * max(1, transitions // length)
-    observations = rng.standard_normal((size, observation_dim), np.float32)
-    return from_transitions(
-        observations=observations,
-        actions=rng.uniform(-1, 1, (size, action_dim)).astype(np.float32),
-        rewards=-np.ones(size, np.float32),
-        masks=np.ones(size, np.float32),
-        terminals=(np.arange(size) % length == length - 1).astype(np.float32),
-        next_observations=np.roll(observations, -1, axis=0),
-    )
+    """`random_transitions` as a data set."""
+    return from_transitions(**random_transitions(observation_dim, action_dim, transitions, seed))
 
 
 # ------------------------------------------------------------------------------------------------- arithmetic
@@ -123,38 +112,6 @@ def measure_peak(precision: str = "default", seconds: float = 2.0) -> float:
 
 
 # ------------------------------------------------------------------------------------------------------ rates
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Updates per second over repeats."""
-
-    minimum: float
-    median: float
-    maximum: float
-    repeats: int
-
-
-def repeat_for(seconds: float, advance: Callable[[], int], wait: Callable[[], Any]) -> Spread:
-    """Rates of `advance`, which dispatches work and returns its updates; `wait` returns when the device is done.
-
-    A repeat is as many calls as fill a second (a third of `seconds` if that is less), found by trying, then one wait.
-    Repeats end when the next would exceed `seconds`; there is at least one, of at least one call.
-    """
-    shortest = min(1.0, seconds / 3)
-    rates: list[float] = []
-    calls, begun = 1, time.perf_counter()
-    while True:
-        started = time.perf_counter()
-        updates = sum(advance() for _ in range(calls))
-        wait()
-        elapsed = time.perf_counter() - started
-        if elapsed < shortest and not rates:
-            calls = math.ceil(calls * min(10.0, 1.2 * shortest / elapsed))
-            continue
-        rates.append(updates / elapsed)
-        if time.perf_counter() - begun + elapsed > seconds:
-            return Spread(min(rates), statistics.median(rates), max(rates), len(rates))
 
 
 def steady_cycle(agent: Agent) -> tuple[str, ...]:

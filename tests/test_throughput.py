@@ -12,7 +12,7 @@ import pytest
 from agents.bdpo import BDPO
 from agents.fql import FQL
 from agents.rql import RQL
-from benchmark import throughput, timing
+from benchmark import repeats, throughput, timing
 from benchmark.errors import UserError
 from envs.dataset import sample_sequences
 
@@ -93,7 +93,7 @@ def test_the_steady_phase_of_an_agent_with_pretraining_is_its_last():
 
 def test_rates_are_updates_over_the_time_until_the_device_is_done(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(repeats.time, "perf_counter", lambda: clock[0])
     pending = [0]
 
     def advance():
@@ -104,7 +104,7 @@ def test_rates_are_updates_over_the_time_until_the_device_is_done(monkeypatch):
         clock[0] += 0.01 * pending[0]
         pending[0] = 0
 
-    spread = timing.repeat_for(5, advance, wait)
+    spread = repeats.repeat_for(5, advance, wait)
     assert math.isclose(spread.median, 100) and math.isclose(spread.minimum, 100) and math.isclose(spread.maximum, 100)
     assert 3 <= spread.repeats <= 5 and clock[0] < 7
 
@@ -147,6 +147,84 @@ def test_two_agents_are_measured_and_a_failing_one_is_a_row(tmp_path, monkeypatc
         assert row["memory_bytes"] > 3000 * 37 * 4
         assert row["provenance"]["versions"]["jax"] == jax.__version__
     assert "no such number" in capsys.readouterr().out
+
+
+THEIR_AGENT = """
+import types
+import jax.numpy as jnp
+
+def get_config():
+    return dict(lr=0.0, num_qs=0, value_hidden_dims=(), horizon_length=0, batch_size=1, discount=1,
+                action_chunking=False)
+
+class FQLAgent:
+    network = types.SimpleNamespace(params=jnp.zeros(1))
+
+    @classmethod
+    def create(cls, seed, observations, actions, config):
+        assert observations.shape == (37,) and actions.shape == (5,)
+        assert config == dict(lr=3e-4, num_qs=2, value_hidden_dims=(8,), horizon_length=5, action_chunking=True,
+                              batch_size=8, discount=0.99), config
+        return cls()
+
+    def update(self, batch):
+        assert batch == (8, 5, 0.99)
+        return self, {}
+"""
+THEIR_DATA = """
+class Dataset:
+    def __init__(self, size):
+        self.size = size
+
+    @classmethod
+    def create(cls, observations, actions, rewards, masks, terminals, next_observations):
+        return cls(len(observations))
+
+    def sample_sequence(self, batch_size, sequence_length, discount):
+        assert self.size == 3000
+        return batch_size, sequence_length, discount
+"""
+
+
+def checkout(folder, agent=THEIR_AGENT):
+    for name, text in {"agents/__init__": "", "agents/fql": agent, "utils/datasets": THEIR_DATA}.items():
+        path = folder / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def beside_authors(folder, path):
+    arguments = ["--agents=fql,bc", "--seeds=1", "--seconds=0.05", "--transitions=3000", f"--json={path}", *TINY]
+    code = throughput.main([*arguments, "--no-compare-public-loop", "--authors", str(folder)])
+    return code, {row["agent"]: row for row in throughput.read_rates(path)}
+
+
+def test_the_authors_code_is_driven_with_the_same_settings_in_a_process_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(timing, "measure_peak", lambda precision: 1e9)
+    code, rows = beside_authors(checkout(tmp_path / "theirs"), tmp_path / "rates.json")
+    assert code == 0, rows["fql"]["error"]
+    ours, theirs = rows["fql"]["seed_updates_per_second"], rows["fql"]["authors"]["updates_per_second"]
+    assert theirs > 0 and rows["fql"]["authors_speedup"] == ours / theirs
+    assert rows["fql"]["authors"]["first_update_seconds"] > 0 and "authors" not in rows["bc"]
+    assert "authors' code" in capsys.readouterr().out
+
+
+def test_authors_code_that_fails_is_said_in_the_row_and_the_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "measure_peak", lambda precision: 1e9)
+    broken = THEIR_AGENT + "\nraise ImportError('no module distrax')"
+    code, rows = beside_authors(checkout(tmp_path / "theirs", broken), tmp_path / "rates.json")
+    assert code == 1 and "no module distrax" in rows["fql"]["error"] and rows["bc"]["error"] is None
+
+
+def test_folders_without_the_authors_code_are_refused(tmp_path):
+    with pytest.raises(UserError, match="is not a checkout of the authors' code"):
+        throughput.plan_from(throughput.parse(["--authors", str(tmp_path)]))
+    checkout(tmp_path)
+    with pytest.raises(UserError, match=r"no code of rebrac, rql in .* known are rql, fql"):
+        throughput.plan_from(throughput.parse(["--agents=rebrac,rql", "--authors", str(tmp_path)]))
+    with pytest.raises(UserError, match="--authors-python: /no/python is not a program"):
+        throughput.plan_from(throughput.parse(["--authors", str(tmp_path), "--authors-python=/no/python"]))
 
 
 @pytest.mark.slow
