@@ -11,7 +11,6 @@ where both have a name for them; one seed, one jitted update per Python iteratio
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
@@ -20,11 +19,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    sys.path[0] = os.getcwd()  # the checkout, whose `agents` is meant here
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from benchmark.repeats import Loop, random_transitions
+
 WARM_UP = 5  # updates: some of their states change types at the first ones, and are compiled again
 
 MODULES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -66,37 +69,73 @@ def checkout_of(agent: str, checkouts: Sequence[Path]) -> Path | None:
     return next((folder for folder in checkouts if (folder / "agents" / f"{MODULES[agent][0]}.py").is_file()), None)
 
 
-def measure_authors(
-    python: Path, checkout: Path, agent: str, settings: Mapping[str, Any], sizes: Sequence[int], seconds: float
-) -> dict[str, Any]:
-    """Rate of the authors' code for an agent of ours with these settings: see `drive` for the fields.
+class AuthorsLoop:
+    """The authors' code for one of our agents, in a process that trains when asked. To be closed, or used by `with`."""
 
-    `sizes` are O, d and the transitions. Raises a RuntimeError with the last line of what their process said.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "rate.json"
-        asked = json.dumps(dict(agent=agent, settings=dict(settings), sizes=list(sizes), seconds=seconds))
-        environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # this process is on the device too
-        command = [str(python), str(Path(__file__).resolve()), asked, str(out)]
-        ended = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
-        if ended.returncode or not out.is_file():
-            said = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
-            raise RuntimeError(f"the authors' code in {checkout}: {said[-1]}")
-        return json.loads(out.read_text())
+    def __init__(self, python: Path, checkout: Path, agent: str, settings: Mapping[str, Any], sizes: Sequence[int]):
+        """Start, and wait for the first updates. `sizes` are O, d and the transitions.
+
+        Raises a RuntimeError with the last line of what the process said where it fails, here and in `repeat`.
+        """
+        self.checkout = checkout
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (as long as the process)
+        self.process = subprocess.Popen(
+            [str(python), str(Path(__file__).resolve())],
+            cwd=checkout,
+            env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},  # this process is on the device too
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
+        try:
+            self.facts = self._ask(dict(agent=agent, settings=dict(settings), sizes=list(sizes)))
+        except BaseException:
+            self.close()
+            raise
+
+    def _ask(self, question: Any) -> Any:
+        """The answer to a question, each a line of JSON."""
+        assert self.process.stdin and self.process.stdout
+        try:
+            self.process.stdin.write(json.dumps(question) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended, and said why
+        answer = self.process.stdout.readline()
+        if answer:
+            return json.loads(answer)
+        code = self.process.wait()
+        self.errors.seek(0)
+        said = self.errors.read().strip().splitlines() or [f"exit code {code}"]
+        raise RuntimeError(f"the authors' code in {self.checkout}: {said[-1]}")
+
+    def repeat(self, seconds: float) -> float:
+        """Updates per second over at least `seconds`."""
+        return self._ask(seconds)
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.communicate()
+        self.errors.close()
+
+    def __enter__(self) -> AuthorsLoop:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 # ------------------------------------------------------------------------ in the process that runs the authors' code
 
 
-def drive(agent: str, settings: Mapping[str, Any], sizes: Sequence[int], seconds: float) -> dict[str, Any]:
-    """Train the authors' agent, in whose checkout this process runs, for some seconds.
+def begin(agent: str, settings: Mapping[str, Any], sizes: Sequence[int]) -> tuple[Loop, dict[str, Any]]:
+    """The training loop of the authors' agent, in whose checkout this process runs, after its first updates.
 
-    Returns updates_per_second, spread, first_update_seconds (creation, first batch, compilation, first update), and
-    the checkout's commit.
+    And first_update_seconds (creation, first batch, compilation, first update) and the checkout's commit.
     """
     import jax
-
-    from benchmark.repeats import random_transitions, repeat_for
 
     module_name, class_name, switches = MODULES[agent]
     module = importlib.import_module(f"agents.{module_name}")
@@ -105,8 +144,7 @@ def drive(agent: str, settings: Mapping[str, Any], sizes: Sequence[int], seconds
         if name in config:
             config[name] = tuple(value) if isinstance(value, list) else value
     started = time.perf_counter()
-    data = random_transitions(*sizes)
-    example, batch = sampler(data, config)
+    example, batch = sampler(random_transitions(*sizes), config)
     learner, info = getattr(module, class_name).create(0, *example, config), None
 
     def advance() -> int:
@@ -114,15 +152,15 @@ def drive(agent: str, settings: Mapping[str, Any], sizes: Sequence[int], seconds
         learner, info = learner.update(batch())
         return 1
 
+    loop = Loop(advance, lambda: jax.block_until_ready((learner.network.params, info)))
     advance()
-    jax.block_until_ready(info)
+    loop.wait()
     first = time.perf_counter() - started
     for _ in range(WARM_UP):
         advance()
-    jax.block_until_ready(info)
-    spread = repeat_for(seconds, advance, lambda: jax.block_until_ready((learner.network.params, info)))
+    loop.wait()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    return dict(updates_per_second=spread.median, spread=asdict(spread), first_update_seconds=first, commit=commit)
+    return loop, dict(first_update_seconds=first, commit=commit)
 
 
 def theirs(settings: Mapping[str, Any], switches: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,17 +182,15 @@ def sampler(data: dict[str, Any], config: Any) -> tuple[tuple[Any, Any], Callabl
     return (data["observations"][0], data["actions"][0]), lambda: stored.sample_sequence(config["batch_size"], **words)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Drive what the first argument (JSON of `drive`'s arguments) asks for; write the answer to the second's file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("asked")
-    parser.add_argument("out", type=Path)
-    options = parser.parse_args(arguments)
-    options.out.write_text(json.dumps(drive(**json.loads(options.asked))))
-    return 0
+def main() -> None:
+    """Answer a line of JSON on standard input each: first `begin`'s arguments, then how long to train."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what their code prints is no answer
+    loop, facts = begin(**json.loads(sys.stdin.readline()))
+    print(json.dumps(facts), file=answers)
+    for line in sys.stdin:
+        print(json.dumps(loop.repeat(json.loads(line))), file=answers)
 
 
 if __name__ == "__main__":
-    sys.path[0] = os.getcwd()  # the checkout, whose `agents` is meant here
-    sys.path.append(str(ROOT))
-    sys.exit(main())
+    main()

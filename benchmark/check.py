@@ -41,9 +41,10 @@ from benchmark.configure import agent_class, agent_names, configure, parse_setti
 from benchmark.errors import UserError, check_choice, run_main
 from benchmark.plan import known_settings, plan, settings_for
 from benchmark.records import Table
+from benchmark.repeats import take_turns
 from benchmark.suites import get_protocol, get_suite
 from benchmark.throughput import dimensions
-from benchmark.timing import measure_peak, measure_segments, synthetic_data
+from benchmark.timing import measure_peak, segment_loop, synthetic_data
 from benchmark.train import RunSpec, run_path
 from benchmark.training import Checkpoints, act, init_states, run_segment, sample
 from envs.dataset import SAMPLERS, Dataset, from_transitions
@@ -590,12 +591,12 @@ def check_speed(subject: Subject, seconds: float = 1.5) -> str:
             "compile: a Python loop is unrolled somewhere, use jax.lax.scan"
         )
     peak = measure_peak(seconds=0.5)
-    theirs, *ours = (measure_segments(agent, data, 1, peak, seconds) for agent in agents[: 1 + (subject.name != "fql")])
-    mine = ours[0] if ours else theirs
+    loops = [segment_loop(agent, data, 1, peak) for agent in agents[: 1 + (subject.name != "fql")]]
+    rates = [spread.median for spread in take_turns([loop.repeat for loop, _ in loops], seconds)]
+    compiling = [facts["compile_seconds"] for _, facts in loops]
     return (
-        f"compiled in {mine['compile_seconds']:.1f} s (FQL {theirs['compile_seconds']:.1f} s); "
-        f"{mine['updates_per_second']:.3g} updates/s, {mine['updates_per_second'] / theirs['updates_per_second']:.2g} "
-        f"times FQL's {theirs['updates_per_second']:.3g}"
+        f"compiled in {compiling[-1]:.1f} s (FQL {compiling[0]:.1f} s); "
+        f"{rates[-1]:.3g} updates/s, {rates[-1] / rates[0]:.2g} times FQL's {rates[0]:.3g}"
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,26 +26,46 @@ class Spread:
     repeats: int
 
 
-def repeat_for(seconds: float, advance: Callable[[], int], wait: Callable[[], Any]) -> Spread:
-    """Rates of `advance`, which dispatches work and returns its updates; `wait` returns when the device is done.
+class Loop:
+    """A way of training, to be timed a piece at a time."""
 
-    A repeat is as many calls as fill a second (a third of `seconds` if that is less), found by trying, then one wait.
-    Repeats end when the next would exceed `seconds`; there is at least one, of at least one call.
+    def __init__(self, advance: Callable[[], int], wait: Callable[[], Any]):
+        """`advance` dispatches work and returns how many updates it is; `wait` returns when the device is done."""
+        self.advance = advance
+        self.wait = wait
+        self.calls = 1
+
+    def repeat(self, seconds: float) -> float:
+        """Updates per second over at least `seconds`: as many calls of `advance` as that takes, then one wait.
+
+        How many it takes is found by trying, and kept for the next repeat.
+        """
+        while True:
+            started = time.perf_counter()
+            updates = sum(self.advance() for _ in range(self.calls))
+            self.wait()
+            elapsed = time.perf_counter() - started
+            if elapsed >= 0.8 * seconds:
+                return updates / elapsed
+            self.calls = math.ceil(self.calls * min(10.0, 1.2 * seconds / elapsed))
+
+
+def take_turns(repeats: Sequence[Callable[[float], float]], seconds: float) -> list[Spread]:
+    """Rates of several loops, a repeat of a second (a third of `seconds` if that is less) at a time in turn.
+
+    Loops that are compared meet the same minutes of a machine whose speed drifts. `repeats` are `Loop.repeat` or the
+    like. Turns end when the next would exceed `seconds` for each loop; there is at least one.
     """
     shortest = min(1.0, seconds / 3)
-    rates: list[float] = []
-    calls, begun = 1, time.perf_counter()
+    rates: list[list[float]] = [[] for _ in repeats]
+    begun = time.perf_counter()
     while True:
         started = time.perf_counter()
-        updates = sum(advance() for _ in range(calls))
-        wait()
-        elapsed = time.perf_counter() - started
-        if elapsed < shortest and not rates:
-            calls = math.ceil(calls * min(10.0, 1.2 * shortest / elapsed))
-            continue
-        rates.append(updates / elapsed)
-        if time.perf_counter() - begun + elapsed > seconds:
-            return Spread(min(rates), statistics.median(rates), max(rates), len(rates))
+        for found, repeat in zip(rates, repeats, strict=True):
+            found.append(repeat(shortest))
+        ended = time.perf_counter()
+        if ended - begun + (ended - started) > seconds * len(repeats):
+            return [Spread(min(found), statistics.median(found), max(found), len(found)) for found in rates]
 
 
 def random_transitions(observation_dim: int, action_dim: int, transitions: int, seed: int = 0) -> dict[str, np.ndarray]:

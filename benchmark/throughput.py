@@ -9,7 +9,7 @@ Rows go to results/throughput/<device>.json, where a row replaces the older one 
 `updates_per_second` read them, e.g. to estimate what a suite costs. benchmark/timing.py does the measuring.
 
 With `--authors DIR ...`, checkouts of the authors' repositories, their own code is driven too, on this machine in this
-call (benchmark/authors.py says which agents, and what `--authors-python` must have).
+call (benchmark/authors.py says which agents, and what `--authors-python` must have). All loops of a case take turns.
 
 With `--profile=DIR` a trace of one short segment per case is written too: open https://ui.perfetto.dev and drop
 DIR/<agent>-<seeds>/plugins/profile/<time>/perfetto_trace.json.gz there.
@@ -18,6 +18,7 @@ DIR/<agent>-<seeds>/plugins/profile/<time>/perfetto_trace.json.gz there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -181,7 +182,7 @@ class Plan:
     @property
     def cases(self) -> int:
         """How many things are measured."""
-        return 1 + len(self.agents) * (len(self.seeds) + self.compare) + len(self.authors)
+        return 1 + len(self.agents) * len(self.seeds)
 
 
 def measure(
@@ -190,14 +191,14 @@ def measure(
     """Measure every case; yield a row each. One that fails has the reason in `error`, and the others go on.
 
     `on_case` is told each case before its work. Fields: those of KEY; settings, error; what
-    `benchmark.timing.measure_segments` returns; public_loop_updates_per_second, public_loop_spread (one seed; absent
-    without the comparison) and speedup, seed-updates per second over the public loop's; authors (of
-    `benchmark.authors.measure_authors`) and authors_speedup, where their code was asked for; provenance.
+    `benchmark.timing.segment_rates` returns; public_loop_updates_per_second, public_loop_spread (one seed; absent
+    without the comparison) and speedup, seed-updates per second over the public loop's; authors
+    (updates_per_second, spread, and the facts of `benchmark.authors.begin`) and authors_speedup, where their code was
+    asked for; provenance. Where another loop fails, `authors` or `public_loop` is {"error": why}, and the row stands.
     """
     from benchmark import provenance
-    from benchmark.authors import measure_authors
     from benchmark.configure import agent_class, configure, describe
-    from benchmark.timing import measure_peak, measure_public_loop, measure_segments, profile_segment, synthetic_data
+    from benchmark.timing import measure_peak, profile_segment, synthetic_data
 
     data = synthetic_data(*dimensions(plan.domain), plan.transitions)
     on_case("peak of matrix products")
@@ -207,30 +208,55 @@ def measure(
         cls = agent_class(name)
         agent = cls(configure(cls, {**settings, "matmul_precision": plan.precision}), *dimensions(plan.domain))
         common = dict(device=made["device"], agent=cls.name, domain=plan.domain.name, size=plan.size)
-        common |= dict(precision=plan.precision, settings=describe(agent.config))
-        public: dict[str, Any] = {}
-        if plan.compare:
-            on_case(f"{cls.name}, public loop")
-            public = attempt(lambda: _public(measure_public_loop(agent, data, plan.seconds)), say)
-        authors: dict[str, Any] = {}
-        if cls.name in plan.authors:
-            on_case(f"{cls.name}, the authors' code")
-            asked = (cls.name, common["settings"], (*dimensions(plan.domain), plan.transitions), plan.seconds)
-            authors = attempt(lambda: measure_authors(plan.authors_python, plan.authors[cls.name], *asked), say)
+        common |= dict(precision=plan.precision, settings=describe(agent.config), provenance=made)
         for seeds in plan.seeds:
             on_case(f"{cls.name}, {seeds} seed{'s' * (seeds > 1)}")
-            found = attempt(lambda: measure_segments(agent, data, seeds, peak, plan.seconds), say)
-            error = found.pop("error", None) or public.get("error") or authors.get("error")
-            row: dict[str, Any] = {**common, "seeds": seeds, **found, **public, "error": error, "provenance": made}
-            if not error and public:
-                row["speedup"] = found["seed_updates_per_second"] / public["public_loop_updates_per_second"]
-            if not error and authors:
-                row["authors"] = authors
-                row["authors_speedup"] = found["seed_updates_per_second"] / authors["updates_per_second"]
-            yield row
-            if plan.profile and not error:
+            with contextlib.ExitStack() as stack:
+                others = _others(plan, agent, data, stack, say)
+                found = attempt(lambda: _rates(agent, data, seeds, peak, plan.seconds, others), say)
+            yield {"error": None, **common, "seeds": seeds, **found}
+            if plan.profile and "error" not in found:
                 folder = plan.profile / f"{cls.name}-{seeds}"
                 attempt(lambda: profile_segment(agent, data, seeds, folder), say)
+
+
+def _others(plan: Plan, agent: Any, data: Any, stack: contextlib.ExitStack, say: Callable[[str], None]) -> dict:
+    """What the harness is compared with, of what was asked for: loops, or {"error": ...}, by name."""
+    from benchmark.authors import AuthorsLoop
+    from benchmark.configure import describe
+    from benchmark.timing import public_loop
+
+    others: dict[str, Any] = {}
+    if plan.compare:
+        others["public_loop"] = attempt(lambda: public_loop(agent, data), say)
+    if checkout := plan.authors.get(agent.name):
+        sizes = (*dimensions(plan.domain), plan.transitions)
+        asked = (plan.authors_python, checkout, agent.name, describe(agent.config), sizes)
+        others["authors"] = attempt(lambda: stack.enter_context(AuthorsLoop(*asked)), say)
+    return others
+
+
+def _rates(agent: Any, data: Any, seeds: int, peak: float, seconds: float, others: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a row on the rates of the segments and, taking turns with them, of the other loops."""
+    from benchmark.repeats import take_turns
+    from benchmark.timing import segment_loop, segment_rates
+
+    segments, facts = segment_loop(agent, data, seeds, peak)
+    started = {name: loop for name, loop in others.items() if not isinstance(loop, dict)}
+    mine, *theirs = take_turns([segments.repeat, *(loop.repeat for loop in started.values())], seconds)
+    row = segment_rates(facts, mine, seeds)
+    spreads = dict(zip(started, theirs, strict=True))
+    if "public_loop" in spreads:
+        spread = spreads["public_loop"]
+        row |= {"public_loop_updates_per_second": spread.median, "public_loop_spread": dataclasses.asdict(spread)}
+        row["speedup"] = row["seed_updates_per_second"] / spread.median
+    if "authors" in spreads:
+        spread = spreads["authors"]
+        row["authors"] = {"updates_per_second": spread.median, "spread": dataclasses.asdict(spread)}
+        row["authors"] |= started["authors"].facts
+        row["authors_speedup"] = row["seed_updates_per_second"] / spread.median
+    failed = {name: loop for name, loop in others.items() if name not in started}
+    return row | failed
 
 
 def attempt(work: Callable[[], Any], say: Callable[[str], None]) -> Any:
@@ -242,10 +268,6 @@ def attempt(work: Callable[[], Any], say: Callable[[str], None]) -> Any:
         reason = f"{type(error).__name__}: {lines[0]}"
         say(f"failed: {reason}")
         return {"error": reason}
-
-
-def _public(spread: Any) -> dict[str, Any]:
-    return {"public_loop_updates_per_second": spread.median, "public_loop_spread": dataclasses.asdict(spread)}
 
 
 # --------------------------------------------------------------------------------------------------- the table
@@ -467,7 +489,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = options.json or rates_path()
     write_rates(path, [])  # so that a file that cannot be written or read is said before the work
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are to be those of a first run
-    return int(any(row["error"] for row in run(plan, path)))
+    rows = run(plan, path)
+    return int(any(row["error"] or "error" in row.get("authors", ()) or "public_loop" in row for row in rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How fast an agent trains on this device: compiled segments of the harness, and the loop of the public code.
 
-Rates are medians over repeats of at least a second, each ended by waiting for the device, after a warm-up. Arithmetic
+Rates are medians over repeats of a second, each ended by waiting for the device, after a warm-up; loops that are
+compared take turns. Arithmetic
 is counted as model FLOP: the matrix products that an update as written needs, 2 M N K each. Loops count by their
 length, results that nothing uses are left out, and a product that is written twice counts twice, though the compiler
 may merge the two. XLA's own count takes the body of a loop once, whatever its length, and adds the elementwise work,
@@ -24,7 +25,7 @@ from jax.extend.core import Jaxpr, jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from agents.base import Agent, Batch, State
-from benchmark.repeats import Spread, random_transitions, repeat_for
+from benchmark.repeats import Loop, Spread, random_transitions
 from benchmark.training import init_states, named_precision, run_segment, sample
 from envs.dataset import Dataset, from_transitions
 
@@ -129,8 +130,8 @@ def segment_length(flop: float | None, seeds: int, peak: float, cycle: tuple[str
     return len(cycle) * max(1, int(updates) // len(cycle))
 
 
-def measure_segments(agent: Agent, data: Dataset, seeds: int, peak: float, seconds: float) -> dict[str, Any]:
-    """Rate, compile time, memory and arithmetic of the harness's own segments with `seeds` seeds at once.
+def segment_loop(agent: Agent, data: Dataset, seeds: int, peak: float) -> tuple[Loop, dict[str, Any]]:
+    """The harness's own segments with `seeds` seeds at once, compiled and run once; and what that took.
 
     `first_update_seconds` runs from nothing compiled to the first update done: initial states, tracing, lowering,
     compiling, and the first segment's mean time per update. `device_peak_bytes` (devices that count it) is the most
@@ -154,20 +155,27 @@ def measure_segments(agent: Agent, data: Dataset, seeds: int, peak: float, secon
         states, _ = compiled(agent, states, data)
         return length
 
-    spread = repeat_for(seconds, advance, lambda: jax.block_until_ready(states))
-    rate = spread.median
-    return {
-        "updates_per_second": rate,
-        "seed_updates_per_second": rate * seeds,
-        "spread": asdict(spread),
+    facts = {
         "segment_updates": length,
         "trace_seconds": traced - initialised,
         "compile_seconds": done - initialised,
         "first_update_seconds": done - started + first,
         "flop_per_update": flop,
         "peak_flop_per_second": peak,
-        "peak_share": None if flop is None else flop * seeds * rate / peak,
         **memory(compiled),
+    }
+    return Loop(advance, lambda: jax.block_until_ready(states)), facts
+
+
+def segment_rates(facts: dict[str, Any], spread: Spread, seeds: int) -> dict[str, Any]:
+    """What a row says of segments: `facts` of `segment_loop`, and rates of its repeats."""
+    rate, flop = spread.median, facts["flop_per_update"]
+    return {
+        "updates_per_second": rate,
+        "seed_updates_per_second": rate * seeds,
+        "spread": asdict(spread),
+        **facts,
+        "peak_share": None if flop is None else flop * seeds * rate / facts["peak_flop_per_second"],
     }
 
 
@@ -185,24 +193,25 @@ def memory(compiled: Any) -> dict[str, int | None]:
 # ----------------------------------------------------------------------------------------- the public code's loop
 
 
-def measure_public_loop(agent: Agent, data: Dataset, seconds: float) -> Spread:
-    """Rate of one seed driven as the authors' code does it: one jitted update per Python iteration, nothing donated,
-    each batch drawn by numpy and copied to the device. The update itself is ours, and the same as in the segments.
+def public_loop(agent: Agent, data: Dataset) -> Loop:
+    """One seed driven as the authors' code does it: one jitted update per Python iteration, nothing donated, each
+    batch drawn by numpy and copied to the device. The update itself is ours, and the same as in the segments.
     """
-    updates = {name: jax.jit(getattr(agent, name)) for name in steady_cycle(agent)}
+    cycle = steady_cycle(agent)
+    updates = {name: jax.jit(getattr(agent, name)) for name in cycle}
     batches = numpy_batches(agent, data)
     state = jax.jit(agent.init)(jax.random.PRNGKey(0))
 
     def advance() -> int:
         nonlocal state
-        for name in steady_cycle(agent):
-            state, _ = updates[name](state, next(batches))
-        return len(steady_cycle(agent))
+        with named_precision(agent.config.matmul_precision):
+            for name in cycle:
+                state, _ = updates[name](state, next(batches))
+        return len(cycle)
 
-    with named_precision(agent.config.matmul_precision):
-        advance()
-        jax.block_until_ready(state)
-        return repeat_for(seconds, advance, lambda: jax.block_until_ready(state))
+    advance()
+    jax.block_until_ready(state)
+    return Loop(advance, lambda: jax.block_until_ready(state))
 
 
 def numpy_batches(agent: Agent, data: Dataset, seed: int = 0) -> Iterator[Batch]:

@@ -104,9 +104,20 @@ def test_rates_are_updates_over_the_time_until_the_device_is_done(monkeypatch):
         clock[0] += 0.01 * pending[0]
         pending[0] = 0
 
-    spread = repeats.repeat_for(5, advance, wait)
+    (spread,) = repeats.take_turns([repeats.Loop(advance, wait).repeat], 5)
     assert math.isclose(spread.median, 100) and math.isclose(spread.minimum, 100) and math.isclose(spread.maximum, 100)
     assert 3 <= spread.repeats <= 5 and clock[0] < 7
+
+
+def test_loops_that_are_compared_take_turns():
+    order = []
+
+    def loop(name):
+        return lambda seconds: order.append(name) or len(order)
+
+    spreads = repeats.take_turns([loop("ours"), loop("theirs")], 1e-4)
+    assert order == ["ours", "theirs"] * spreads[0].repeats and spreads[0].repeats == spreads[1].repeats > 1
+    assert (spreads[0].minimum, spreads[1].minimum) == (1, 2)
 
 
 def test_batches_of_the_public_loop_are_those_of_the_sampler():
@@ -214,7 +225,8 @@ def test_authors_code_that_fails_is_said_in_the_row_and_the_others_go_on(tmp_pat
     monkeypatch.setattr(timing, "measure_peak", lambda precision: 1e9)
     broken = THEIR_AGENT + "\nraise ImportError('no module distrax')"
     code, rows = beside_authors(checkout(tmp_path / "theirs", broken), tmp_path / "rates.json")
-    assert code == 1 and "no module distrax" in rows["fql"]["error"] and rows["bc"]["error"] is None
+    assert code == 1 and "no module distrax" in rows["fql"]["authors"]["error"]
+    assert all(row["error"] is None and row["updates_per_second"] > 0 for row in rows.values())
 
 
 def test_folders_without_the_authors_code_are_refused(tmp_path):
