@@ -7,7 +7,9 @@ row i + n, since every earlier trajectory has one row more than it has transitio
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import threading
 import warnings
 import zipfile
 import zlib
@@ -225,6 +227,8 @@ def split_rows(terminals: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray | 
     return ~ends, kept, np.flatnonzero(np.append(ends[1:], True)[~ends])
 
 
+READ_AT_ONCE = 1 << 22
+"""Bytes of an array decompressed at a time."""
 GOAL_ARRAYS = ("qpos", "button_states")
 """What OGBench judges by whether a row solves a task; a file has the second where there are buttons."""
 
@@ -237,10 +241,6 @@ def read_rows(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"no dataset at {path}")
 
-    def read(name: str) -> np.ndarray:
-        with np.load(path) as file:
-            return file[name]
-
     try:
         with np.load(path) as file:
             there = set(file.files)
@@ -249,13 +249,39 @@ def read_rows(path: Path) -> dict[str, np.ndarray]:
         if absent:
             raise UserError(f"{path} is not an OGBench dataset: no {', '.join(absent)} in it")
         with ThreadPoolExecutor(len(wanted)) as threads:
-            rows = dict(zip(wanted, threads.map(read, wanted), strict=True))
+            rows = dict(zip(wanted, threads.map(functools.partial(_read_array, path), wanted), strict=True))
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, IndexError) as error:
         raise UserError(f"{path} is damaged or incomplete ({error}): delete it and fetch it again") from error
     lengths = {name: len(values) for name, values in rows.items()}
     if len(set(lengths.values())) != 1:
         raise UserError(f"{path} is damaged: its arrays are of different lengths: {lengths}")
     return rows
+
+
+_one_header_at_a_time = threading.Lock()
+"""Headers are Python literals, and CPython 3.11 raises a SystemError where two threads parse some at once."""
+
+
+def _read_array(path: Path, name: str) -> np.ndarray:
+    """One array of an npz file, read with other threads reading others."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+        with _one_header_at_a_time:
+            version = np.lib.format.read_magic(member)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran_order, dtype = header(member)
+        if dtype.hasobject:
+            raise ValueError(f"{name} holds Python objects")
+        array = np.empty(shape, dtype, order="F" if fortran_order else "C")
+        space = array.reshape(-1, order="A").view(np.uint8)
+        for start in range(0, len(space), READ_AT_ONCE):
+            wanted = space[start : start + READ_AT_ONCE]
+            part = member.read(len(wanted))
+            if len(part) < len(wanted):
+                raise EOFError(f"{name} ends early")
+            wanted[:] = np.frombuffer(part, np.uint8)
+        if member.read(1):
+            raise ValueError(f"{name} is longer than its header says")
+    return array
 
 
 def env_name(task: Task) -> str:

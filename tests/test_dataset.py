@@ -1,5 +1,7 @@
 """Samplers equal their closed forms, on trajectories of unequal length; files that are wrong are named."""
 
+import zipfile
+
 import jax
 import numpy as np
 import pytest
@@ -146,6 +148,34 @@ def test_a_truncated_file_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"cut\.npz is damaged or incomplete"):
         read_rows(path)
+
+
+def test_arrays_are_read_as_numpy_reads_them(tmp_path):
+    rows = np.arange(140, dtype=np.float32).reshape(20, 7)
+    path = write(tmp_path / "odd.npz", observations=np.asfortranarray(rows), actions=rows[:, :0], qpos=rows[:, 0])
+    found = read_rows(path)
+    with np.load(path) as expected:
+        for name, values in found.items():
+            np.testing.assert_array_equal(values, expected[name], strict=True)
+    assert found["observations"].flags.f_contiguous and found["actions"].shape == (20, 0)
+
+
+@pytest.mark.parametrize(("rows", "reason"), [(19, "is longer than its header says"), (21, "ends early")])
+def test_an_array_unlike_its_header_is_named(tmp_path, rows, reason):
+    path = write(tmp_path / "odd.npz")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["actions.npy"] = members["actions.npy"].replace(b"(20, 5)", f"({rows}, 5)".encode())
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(UserError, match=reason):
+        read_rows(path)
+
+
+def test_python_objects_are_refused(tmp_path):
+    with pytest.raises(UserError, match="actions holds Python objects"):
+        read_rows(write(tmp_path / "odd.npz", actions=np.array([None] * 20)))
 
 
 def test_a_file_without_actions_is_named(tmp_path):
