@@ -35,21 +35,21 @@ def server(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tests.forked_runs", str(phase)],
         env=os.environ | cache | {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"},
-        **dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1),
+        **dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, start_new_session=True),
     )
 
     def next_number():
-        """The next line that is a number: runs print too."""
-        for line in process.stdout:
-            if line.strip().lstrip("-").isdigit():
-                return int(line)
-        raise AssertionError("the server died")
+        line = process.stdout.readline()
+        assert line, "the server died"
+        return int(line)
 
     def start(runs):
         path = tmp_path / "specs.jsonl"
         path.write_text("".join(spec.to_json() + "\n" for spec in runs))
         print(path, file=process.stdin, flush=True)
-        return next_number()
+        child = next_number()
+        assert child > 1, "not a process that may be killed"
+        return child
 
     yield start, next_number, phase
     process.stdin.close()
