@@ -11,6 +11,7 @@ os.environ["RQL_CACHE_DIR"] = str(Path(__file__).resolve().parent.parent / ".pyt
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for each core
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
+    os.setpgid(0, 0)  # a test that killed its process group would end its worker, and be named; not all and unnamed
 
 # Nearly all of the suite's time is compilation of small programs: let the compiler try less.
 jax.config.update("jax_disable_most_optimizations", True)
