@@ -35,6 +35,9 @@ CANCEL_SECONDS = 60.0
 SECONDS_TO_BE_ENDED = 600
 """How long a job that was told to end waits for its end: one that ends by itself would not be queued again."""
 
+UNFINISHED = {"PENDING", "RUNNING", "COMPLETING", "REQUEUED", "RESIZING", "SUSPENDED"}
+"""States, in Slurm's accounting, of jobs that have not ended."""
+
 
 @dataclass(frozen=True)
 class SlurmOptions:
@@ -204,11 +207,15 @@ def queue() -> dict[str, str]:
 
 
 def ended(jobs: Iterable[str]) -> dict[str, str]:
-    """State in which jobs of these arrays ended, e.g. "OUT_OF_MEMORY", by the name of the job; {} without records."""
+    """State in which jobs of these arrays ended, e.g. "OUT_OF_MEMORY", by the name of the job; {} without records.
+
+    Accounting follows the queue by seconds: a job that has left the queue is missing here until it is recorded.
+    """
     numbers = ",".join(dict.fromkeys(job.partition("_")[0] for job in jobs))
     text = ask("sacct", "-n", "-P", "-X", "-D", "-j", numbers, "-o", "JobID,State") if numbers else None
     states = dict(line.split("|", 1) for line in (text or "").splitlines() if "|" in line)
-    return {job: state.split(" ")[0] for job, state in states.items()}
+    first_words = {job: state.split(" ")[0] for job, state in states.items()}
+    return {job: state for job, state in first_words.items() if state not in UNFINISHED}
 
 
 def cancel(jobs: Sequence[str]) -> None:

@@ -140,7 +140,7 @@ def _after_its_job(run: RunState, place: Place, job: str | None, ended: str | No
     """A run that is not done though its job is no longer queued: say how the job ended."""
     log = place.launch.folder / place.folder / f"{job}" / f"{job}_0_log.out"
     said = f"its job {job} ended as {ended}" if ended else f"its job {job} is gone"
-    if run.state == "planned" and (ended is None or ended.startswith(("CANCELLED", "PENDING", "COMPLETED"))):
+    if run.state == "planned" and (ended is None or ended.startswith(("CANCELLED", "COMPLETED"))):
         return run
     state = "stopped" if run.state == "stopped" else "failed"
     return RunState(run.spec, run.path, state, run.record, said, log if log.exists() else run.log)

@@ -71,6 +71,12 @@ def wait_until(condition, seconds=600):
         time.sleep(0.2)
 
 
+def wait_for_end(launch, seconds=600):
+    """Until the jobs of a launch have left the queue, and accounting, which follows it by seconds, knows how."""
+    jobs = {array.job_of(i) for array in launch.arrays for i in range(array.first, array.first + array.count)}
+    wait_until(lambda: not slurm.queue() and jobs <= slurm.ended(jobs).keys(), seconds)
+
+
 def copies(folder, names, protocol, seconds=0):
     """A run of each name, with the path of its agent's file."""
     folder.mkdir(exist_ok=True)
@@ -147,7 +153,7 @@ def test_whatever_happens_to_a_job_its_run_ends_with_the_same_records(tmp_path, 
     node = read_json(run_path(spec["untouched"]) / "provenance.json")["starts"][0]["allocation"]["SLURMD_NODENAME"]
     command("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
 
-    wait_until(lambda: not slurm.queue())
+    wait_for_end(launch)
     command("scontrol", "update", f"nodename={node}", "state=resume")
     found = states(launch)
     ended = {name: run.state for name, run in found.items()}
@@ -160,7 +166,7 @@ def test_whatever_happens_to_a_job_its_run_ends_with_the_same_records(tmp_path, 
         assert "continuing from step" in (run_path(spec[name]) / "log.txt").read_text(), name
 
     again = submit([spec[name] for name in ("killed", "cancelled", "pending")])
-    wait_until(lambda: not slurm.queue())
+    wait_for_end(again)
     assert {run.state for run in states(again).values()} == {"done"}
     for name in NAMES:
         assert records(spec[name]) == records(spec["untouched"]), name
@@ -169,7 +175,7 @@ def test_whatever_happens_to_a_job_its_run_ends_with_the_same_records(tmp_path, 
 def test_a_run_that_takes_longer_than_a_job_may_goes_on_in_others_to_the_same_records(tmp_path):
     runs = copies(tmp_path, ("undisturbed", "limited"), LONG)
     free, limited = submit(runs[:1]), submit(runs[1:], time="1", signal_delay=20)
-    wait_until(lambda: not slurm.queue(), seconds=1200)
+    wait_for_end(limited, seconds=1200)
     assert {run.state for run in states(limited).values()} == {"done"}
     whole, cut = (len(read_json(run_path(run) / "provenance.json")["starts"]) for run in runs)
     print(f"a run under a limit of one minute was begun {cut} times")

@@ -98,3 +98,11 @@ def test_a_job_that_is_told_to_end_saves_and_asks_for_the_same_runs_again(monkey
     again = job.checkpoint(["run"])
     assert stopped == [105] and again.args == (["run"],) and again.function is job
     assert job.__getstate__()["launcher"] is None
+
+
+def test_a_job_that_accounting_has_not_seen_end_has_not_ended(monkeypatch):
+    said = ["7_0|REQUEUED", "7_0|COMPLETED", "7_1|RUNNING", "7_2|NODE_FAIL", "7_2|PENDING", "7_3|CANCELLED by 0", ""]
+    monkeypatch.setattr(slurm, "ask", lambda *words: "\n".join(said))
+    assert slurm.ended(["7_0"]) == {"7_0": "COMPLETED", "7_3": "CANCELLED"}
+    monkeypatch.setattr(slurm, "ask", lambda *words: None)
+    assert slurm.ended(["7_0"]) == {}
