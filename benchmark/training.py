@@ -52,16 +52,17 @@ def run_segment(
     `cycle` names the agent's update methods that follow one another (see `Agent.cycle`); `length` is a multiple of
     theirs. With `agent_axis` 0 each seed has hyperparameters of its own.
     """
+    calls = [part for name in cycle for part in agent.composed.get(name, (name,))]
+    further = {second for _, second in agent.composed.values()}
 
     def segment(agent, state):
-        def one_update(state, name):
-            return getattr(agent, name)(state, sample(agent, state, data))
+        def one_call(state, name):
+            return getattr(agent, name)(state, sample(agent, state, data, counted=name in further))
 
         def one_cycle(state, _):
             metrics: dict[str, Array] = {}
-            for name, repeats in groupby(cycle):
-                update = partial(one_update, name=name)
-                state, new = repeated(update, state, len(list(repeats)))
+            for name, repeats in groupby(calls):
+                state, new = repeated(partial(one_call, name=name), state, len(list(repeats)))
                 metrics |= new
             return state, metrics
 
@@ -93,17 +94,17 @@ def over_seeds(function: Callable, agent: Agent, states: State, agent_axis: int 
     return jax.lax.map(lambda pair: function(*pair), (agent, states))
 
 
-def repeated(update: Callable[[State], tuple[State, dict]], state: State, times: int) -> tuple[State, dict]:
-    """Make an update several times, compiled once; return the state and the last metrics."""
+def repeated(call: Callable[[State], tuple[State, dict]], state: State, times: int) -> tuple[State, dict]:
+    """Call several times on the state, compiled once; return the state and the last metrics."""
     if times == 1:
-        return update(state)
-    state, metrics = jax.lax.scan(lambda state, _: update(state), state, length=times)
+        return call(state)
+    state, metrics = jax.lax.scan(lambda state, _: call(state), state, length=times)
     return state, jax.tree.map(lambda values: values[-1], metrics)
 
 
-def sample(agent: Agent, state: State, data: Dataset):
-    """Draw the batch of the update that `state` is about to make, as the agent was published with."""
-    rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), SAMPLING)
+def sample(agent: Agent, state: State, data: Dataset, counted: bool = False):
+    """Draw the batch of the update that `state` is about to make, or has `counted` last, as the agent was published."""
+    rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step - int(counted)), SAMPLING)
     config = agent.config
     return SAMPLERS[agent.sampler](data, rng, config.batch_size, config.chunk_length, config.discount)
 
