@@ -503,7 +503,9 @@ def check_domains(subject: Subject) -> str:
             " of equal rows": jax.tree.map(lambda x: jnp.repeat(x[:1], 8, axis=0), batch._replace(valid=one)),
         }
         first = domain is OGBENCH_DOMAINS[0]
-        for name in dict.fromkeys(name for _, names in phases(agent)[0 if first else -1 :] for name in names):
+        names = {name for _, names in phases(agent)[0 if first else -1 :] for name in names}
+        parts = {agent.composed[name][0] for name in names & set(agent.composed)}
+        for name in sorted(names - parts):
             for kind, rows in kinds.items():
                 with told(f"on {domain.name}"):
                     after, metrics = compiled(name)(agent, state, rows)
