@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install quickstart test test-slow test-slurm test-d4rl lint lock clean
+.PHONY: install quickstart test test-slow test-slurm test-d4rl gpu lint lock clean
 
 install: $(STAMP)
 
@@ -36,6 +36,22 @@ test-d4rl: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -r requirements-d4rl.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps d4rl==1.1
 	$(BIN)/python -m pytest tests/test_d4rl.py tests/test_d4rl_source.py -m "slow or not slow"
+
+# What is to be measured on a GPU, where requirements-gpu.txt is installed in .venv: rates beside the authors' code,
+# evaluation, and what the precision of matrix products does to returns. AUTHORS are checkouts of github.com/aoberai/rql
+# and github.com/ColinQiyangLi/qam, AUTHORS_PYTHON a Python that has what they import.
+AUTHORS := ../rql ../qam
+AUTHORS_PYTHON := $(BIN)/python
+RATES = $(BIN)/python -m benchmark.throughput --agents=rql,fql,ifql,qam,dac --seeds=1,12 --authors $(AUTHORS) \
+	--authors-python $(AUTHORS_PYTHON)
+gpu: install
+	@$(BIN)/python -c "import jax; exit(jax.default_backend() == 'cpu')" || \
+	  { echo "error: JAX sees no GPU here; $(BIN)/pip install -r requirements-gpu.txt"; exit 1; }
+	$(RATES) --profile=traces
+	$(RATES) --precision=float32
+	$(BIN)/python -m benchmark.evaluation_speed --domains=scene-play --seeds=1,12
+	for precision in float32 tensorfloat32 bfloat16; do $(BIN)/python run_all.py --suite=quickstart \
+	  --agents=rql,fql --set matmul_precision=$$precision --out=runs/$$precision || exit 1; done
 
 lint: install
 	$(BIN)/ruff check .

@@ -143,7 +143,7 @@ class BDPO(AlternatingAgent):
         return state.replace(step=state.step + 1), metrics
 
     def update_actors(self, state, batch):
-        """Train the actor on Q's and V's new targets, and the behaviour policy: of the update that is counted last."""
+        """Train the actor on Q's and V's new targets, and the behaviour policy, of the update counted last."""
         noise = self.noise(state.replace(step=state.step - 1), batch)
         return self.descend(state, batch, noise, actor=self.actor_loss, behaviour=self.behaviour_loss)
 

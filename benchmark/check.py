@@ -169,6 +169,13 @@ def phases(agent: Agent) -> list[tuple[int, tuple[str, ...]]]:
         start = until
 
 
+def kinds_of_update(agent: Agent, patterns: Sequence[tuple[int, tuple[str, ...]]]) -> list[str]:
+    """Each update of the patterns once, but none that is looked at as the first part of a composed one anyway."""
+    names = dict.fromkeys(name for _, pattern in patterns for name in pattern)
+    parts = {agent.composed[name][0] for name in names if name in agent.composed}
+    return [name for name in names if name not in parts]
+
+
 def one_cycle(agent: Agent, state: State, batch: Batch) -> State:
     """The state after one pattern of the updates that last to the end, all on one batch."""
     for name in phases(agent)[-1][1]:
@@ -225,8 +232,10 @@ def check_interface(subject: Subject) -> str:
         )
     for _, names in phases(agent):
         for name in names:
-            if not callable(getattr(agent, name, None)):
-                raise Fault(f"cycle() names the update '{name}', which the agent does not have")
+            for part in (name, *agent.composed.get(name, ())):
+                if not callable(getattr(agent, part, None)):
+                    where = "cycle()" if part == name else f"composed['{name}']"
+                    raise Fault(f"{where} names the update '{part}', which the agent does not have")
     numeric = ", ".join(numeric_fields(cls.Config))
     return f"networks {', '.join(networks)}; targets {', '.join(cls.targets) or 'none'}; can be swept: {numeric}"
 
@@ -329,7 +338,7 @@ def check_purity(subject: Subject) -> str:
     state = agent.init(jax.random.PRNGKey(0))
     batch = batch_for(agent, data, 8)
     before = side_state(cls)
-    for name in dict.fromkeys(name for _, names in phases(agent) for name in names):
+    for name in kinds_of_update(agent, phases(agent)):
         first, second = (program(getattr(agent, name), state, batch) for _ in range(2))
         if first != second:
             raise Fault(
@@ -503,9 +512,7 @@ def check_domains(subject: Subject) -> str:
             " of equal rows": jax.tree.map(lambda x: jnp.repeat(x[:1], 8, axis=0), batch._replace(valid=one)),
         }
         first = domain is OGBENCH_DOMAINS[0]
-        names = {name for _, names in phases(agent)[0 if first else -1 :] for name in names}
-        parts = {agent.composed[name][0] for name in names & set(agent.composed)}
-        for name in sorted(names - parts):
+        for name in kinds_of_update(agent, phases(agent)[0 if first else -1 :]):
             for kind, rows in kinds.items():
                 with told(f"on {domain.name}"):
                     after, metrics = compiled(name)(agent, state, rows)

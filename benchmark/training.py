@@ -103,7 +103,7 @@ def repeated(call: Callable[[State], tuple[State, dict]], state: State, times: i
 
 
 def sample(agent: Agent, state: State, data: Dataset, counted: bool = False):
-    """Draw the batch of the update that `state` is about to make, or has `counted` last, as the agent was published."""
+    """Draw, as the agent was published with, the batch of the next update, or of the one that `state` counted last."""
     rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step - int(counted)), SAMPLING)
     config = agent.config
     return SAMPLERS[agent.sampler](data, rng, config.batch_size, config.chunk_length, config.discount)
