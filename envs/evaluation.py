@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import threading
@@ -120,6 +121,7 @@ class EvaluationPool:
         self._connections: list[Connection] = []
         self._closed = False
         self._lock = threading.RLock()  # one evaluation at a time
+        self._ending = threading.Lock()  # threads that close at once must not close a file twice: it may be another's
         request = pickle.dumps((make_env, task_name, max_episode_steps))  # before the process: it may raise
         self._control, theirs = Pipe()
         with theirs:
@@ -310,7 +312,9 @@ class EvaluationPool:
     def close(self) -> None:
         """End all worker processes; an evaluation under way in another thread fails. May be called twice."""
         self._closed = True
-        self._control.close()  # at which the nursery kills its children and ends
+        with self._ending:
+            if not self._control.closed:
+                _hang_up(self._control)  # at which the nursery kills its children and ends
         if not self._connections:
             self._nursery.kill()  # nothing forked yet, and it may be seconds deep in making the environment
         try:
@@ -318,8 +322,8 @@ class EvaluationPool:
         except subprocess.TimeoutExpired:
             self._nursery.kill()
             self._nursery.wait()
-        with self._lock:
-            for connection in self._connections:
+        with self._lock, self._ending:  # not before: another thread may be reading from them
+            for connection in [self._control, *self._connections]:
                 connection.close()
 
 
@@ -334,6 +338,12 @@ def _check_request(seeds: list[int], episodes: int, step: int, active: list[bool
     for name, value in [("step", step), *(("seed", seed) for seed in seeds)]:
         if not 0 <= value < 2**32:
             raise ValueError(f"{name} {value} is outside [0, 2**32)")
+
+
+def _hang_up(connection: Connection) -> None:
+    """End the conversation for both ends and for every reader of either, leaving the file open."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as duplicate, contextlib.suppress(OSError):
+        duplicate.shutdown(socket.SHUT_RDWR)  # fails where the other end is gone
 
 
 def _worker_environment() -> dict[str, str]:

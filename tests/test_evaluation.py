@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import gymnasium
@@ -293,6 +295,26 @@ def test_closing_ends_all_processes_quickly_even_one_that_hangs():
     thread.join(2.0)
     assert len(errors) == 1
     wait_until_gone(workers, 0.5)
+
+
+class SlowToClose(Connection):
+    """A connection whose closing takes so long that another thread can begin to close it too."""
+
+    def _close(self):
+        time.sleep(0.1)
+        super()._close()
+
+
+def test_threads_that_close_at_once_close_each_file_once():
+    pool = EvaluationPool("clockwork", slots=2, make_env=Clockwork)
+    pool.ready()
+    with pool._control as control:
+        pool._control = SlowToClose(os.dup(control.fileno()))
+    pool._connections = [SlowToClose(os.dup(connection.fileno())) for connection in pool._connections]
+    with ThreadPoolExecutor(4) as threads:
+        for closing in [threads.submit(pool.close) for _ in range(4)]:
+            closing.result(5.0)
+    wait_until_gone([pool._nursery.pid], 0.5)
 
 
 def test_workers_end_when_the_caller_is_killed():
