@@ -140,7 +140,14 @@ def random_data(observation_dim: int, action_dim: int, seed: int = 0) -> Dataset
 def batch_for(agent: Agent, data: Dataset, size: int) -> Batch:
     """A batch of another size than the configuration's."""
     config = agent.config
-    return SAMPLERS[agent.sampler](data, jax.random.PRNGKey(0), size, config.chunk_length, config.discount)
+    draw = jax.jit(SAMPLERS[agent.sampler], static_argnums=(2, 3))
+    return draw(data, jax.random.PRNGKey(0), size, config.chunk_length, config.discount)
+
+
+@jax.jit
+def initial(agent: Agent, seed: int) -> State:
+    """The state of one seed before the first update."""
+    return agent.init(jax.random.PRNGKey(seed))
 
 
 def random_state(agent: Agent, seed: int = 0) -> State:
@@ -335,7 +342,7 @@ def check_act_shape(agent: Agent, state: State, size: int, where: str) -> None:
 def check_purity(subject: Subject) -> str:
     """The same inputs give the same outputs, traced again or run again, and nothing is kept on the side."""
     agent, data, cls = subject.agent, subject.data, subject.cls
-    state = agent.init(jax.random.PRNGKey(0))
+    state = initial(agent, 0)
     batch = batch_for(agent, data, 8)
     before = side_state(cls)
     for name in kinds_of_update(agent, phases(agent)):
@@ -531,7 +538,7 @@ def check_gradients(subject: Subject) -> str:
     """Every network is trained by some update; targets move only towards their network."""
     agent = subject.agent
     batch = batch_for(agent, subject.data, 8)
-    first, other = (agent.init(jax.random.PRNGKey(seed)) for seed in (0, 1))
+    first, other = (initial(agent, seed) for seed in (0, 1))
     start, cycle = phases(agent)[-1]
     state = dataclasses.replace(first, targets=other.targets, step=jnp.asarray(start + AFTER_WARM_UP, jnp.int32))
     moved: set[str] = set()

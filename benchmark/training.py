@@ -150,7 +150,9 @@ class Checkpoints:
             try:
                 items = ocp.args.Composite(states=ocp.args.StandardRestore(like), clocks=ocp.args.JsonRestore())
                 found = self.manager.restore(update, args=items)
-                return update, found.states, found.clocks
+                # Copied from the host, because Orbax commits arrays to their device, and jit compiles anew for those.
+                states = jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), found.states)
+                return update, states, found.clocks
             except Exception as error:
                 say(f"the checkpoint of update {update} cannot be read ({type(error).__name__}); using the one before")
                 self.manager.delete(update)

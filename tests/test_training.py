@@ -18,7 +18,7 @@ from agents.rql import RQL
 from benchmark.errors import UserError
 from benchmark.records import RunDirectory
 from benchmark.suites import Protocol
-from benchmark.training import Training, init_states, run_segment, sample
+from benchmark.training import Checkpoints, Training, init_states, run_segment, sample
 from tests.worlds import D, FakeWorld, O
 
 SMALL = RQL.Config(hidden=(16, 16), ensemble=2, chunk_length=3, batch_size=4, flow_steps=2)
@@ -187,6 +187,19 @@ class Poisoned(RQL):
         hit = (state.rng == self.init(jax.random.PRNGKey(3)).rng).all() & (state.step >= 6)
         spoil = lambda x: jnp.where(hit, jnp.nan, x)  # noqa: E731
         return state.replace(params=jax.tree.map(spoil, state.params)), jax.tree.map(spoil, metrics)
+
+
+def test_states_of_a_checkpoint_go_on_in_the_program_that_is_compiled_already(tmp_path):
+    data = FakeWorld().data
+    states, _ = run_segment(AGENT, init_states(AGENT, jnp.asarray([0])), data, 2, ("update",))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(2, states, {})
+    _, restored, _ = checkpoints.restore(states, print)
+    checkpoints.close()
+    programs = run_segment._cache_size()
+    ends = [run_segment(AGENT, begin, data, 2, ("update",)) for begin in (states, restored)]
+    jax.tree.map(np.testing.assert_array_equal, *ends)
+    assert run_segment._cache_size() == programs
 
 
 def test_a_seed_that_diverges_is_recorded_and_the_others_go_on(tmp_path, whole_records):
