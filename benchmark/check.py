@@ -46,7 +46,7 @@ from benchmark.suites import get_protocol, get_suite
 from benchmark.throughput import dimensions
 from benchmark.timing import measure_peak, segment_loop, synthetic_data
 from benchmark.train import RunSpec, run_path
-from benchmark.training import Checkpoints, act, init_states, run_segment, sample
+from benchmark.training import Checkpoints, act, call, init_states, parts_of, run_segment, sample
 from envs.dataset import SAMPLERS, Dataset, from_transitions
 from envs.tasks import OGBENCH_DOMAINS, Domain, Task, get_domain
 
@@ -421,15 +421,11 @@ def check_programs(subject: Subject) -> str:
     scanned, _ = run_segment(agent, jax.tree.map(jnp.copy, begin), data, len(names), cycle)
     compare("scan over updates", begin, one_by_one, scanned)
     batched = jax.tree.map(lambda value: jnp.full(2, value, jnp.float32), agent)
-
-    def update(agent, state, data, name):
-        return getattr(agent, name)(state, sample(agent, state, data))
-
-    each = jax.jit(jax.vmap(update, (0, 0, None, None)), static_argnums=3)
+    each = jax.jit(jax.vmap(call, (0, None, None, 0)), static_argnums=1)
     mapped = init_states(batched, seeds, agent_axis=0)
     with told("with numeric hyperparameters as a batched axis, as a sweep has them"):
-        for name in names:
-            mapped, _ = each(batched, mapped, data, name)
+        for name in parts_of(agent, names):
+            mapped, _ = each(batched, name, data, mapped)
     compare("vmap over seeds and hyperparameters", begin, one_by_one, mapped)
     return f"{len(names)} updates of 2 seeds: one by one, scanned and vmapped (hyperparameters batched) agree"
 

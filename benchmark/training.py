@@ -52,17 +52,12 @@ def run_segment(
     `cycle` names the agent's update methods that follow one another (see `Agent.cycle`); `length` is a multiple of
     theirs. With `agent_axis` 0 each seed has hyperparameters of its own.
     """
-    calls = [part for name in cycle for part in agent.composed.get(name, (name,))]
-    further = {second for _, second in agent.composed.values()}
 
     def segment(agent, state):
-        def one_call(state, name):
-            return getattr(agent, name)(state, sample(agent, state, data, counted=name in further))
-
         def one_cycle(state, _):
             metrics: dict[str, Array] = {}
-            for name, repeats in groupby(calls):
-                state, new = repeated(partial(one_call, name=name), state, len(list(repeats)))
+            for name, repeats in groupby(parts_of(agent, cycle)):
+                state, new = repeated(partial(call, agent, name, data), state, len(list(repeats)))
                 metrics |= new
             return state, metrics
 
@@ -94,11 +89,22 @@ def over_seeds(function: Callable, agent: Agent, states: State, agent_axis: int 
     return jax.lax.map(lambda pair: function(*pair), (agent, states))
 
 
-def repeated(call: Callable[[State], tuple[State, dict]], state: State, times: int) -> tuple[State, dict]:
+def parts_of(agent: Agent, cycle: Sequence[str]) -> list[str]:
+    """The methods to call for a pattern of updates: instead of one that is composed of two, the two."""
+    return [part for name in cycle for part in agent.composed.get(name, (name,))]
+
+
+def call(agent: Agent, name: str, data: Dataset, state: State) -> tuple[State, dict[str, Array]]:
+    """Call an update method, or one part of it, on the batch that the update draws."""
+    counted = name in {second for _, second in agent.composed.values()}
+    return getattr(agent, name)(state, sample(agent, state, data, counted))
+
+
+def repeated(function: Callable[[State], tuple[State, dict]], state: State, times: int) -> tuple[State, dict]:
     """Call several times on the state, compiled once; return the state and the last metrics."""
     if times == 1:
-        return call(state)
-    state, metrics = jax.lax.scan(lambda state, _: call(state), state, length=times)
+        return function(state)
+    state, metrics = jax.lax.scan(lambda state, _: function(state), state, length=times)
     return state, jax.tree.map(lambda values: values[-1], metrics)
 
 
