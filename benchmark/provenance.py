@@ -62,10 +62,13 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git_state() -> tuple[str | None, bool | None]:
-    """(commit, whether the tree has no uncommitted change), (None, None) outside a repository."""
+    """(commit, whether the tree has no uncommitted change), (None, None) outside a repository.
+
+    Changes under `results/` do not count: rates measured there, which a plan reads, do not enter a run's numbers.
+    """
     try:
         commit = _git("rev-parse", "HEAD").strip()
-        return commit, not _git("status", "--porcelain", "--untracked-files=no").strip()
+        return commit, not _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results").strip()
     except (OSError, subprocess.CalledProcessError):
         return None, None
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import subprocess
 
 import pytest
 
@@ -218,6 +219,27 @@ def test_a_start_is_recorded_with_everything_that_can_change_a_number():
         assert start[name] not in ("", None), name
     assert {"jax", "jaxlib", "flax", "numpy", "ogbench", "mujoco", "gymnasium"} <= set(start["versions"])
     assert "python" in start["command"] and len(start["commit"]) == 40
+
+
+def test_changed_code_is_recorded_as_uncommitted_and_measured_rates_are_not(tmp_path, monkeypatch):
+    def git(*arguments):
+        subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *arguments], cwd=tmp_path, check=True)
+
+    rates, code = tmp_path / "results" / "throughput" / "here.json", tmp_path / "agents" / "fql.py"
+    for file in (rates, code):
+        file.parent.mkdir(parents=True)
+        file.write_text("before")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message=first")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    state = provenance.git_state.__wrapped__
+
+    rates.write_text("measured again")
+    commit, clean = state()
+    assert clean and len(commit) == 40
+    code.write_text("changed")
+    assert state() == (commit, False)
 
 
 @pytest.mark.parametrize(
