@@ -200,22 +200,33 @@ def _cuts(done: np.ndarray, task: Task) -> np.ndarray:
 
 
 def _read_file(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays that transitions need, and check that they fit each other."""
+    """The arrays that transitions need; a UserError that names the file where they cannot be had."""
     if not path.is_file():
         raise UserError(f"no dataset at {path}")
-    h5py = import_h5py()
-    wanted = ("observations", "actions", "rewards", "terminals")
     try:
-        with h5py.File(path) as file:
-            absent = [name for name in wanted if name not in file]
-            if absent:
-                raise UserError(f"{path} is not a D4RL dataset: no {', '.join(absent)} in it")
-            content = {name: file[name][()] for name in (*wanted, "timeouts") if name in file}
+        return _arrays(path)
     except OSError as error:
         raise UserError(f"{path} is damaged or no HDF5 file ({error}): delete it and fetch it again") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not a D4RL dataset: {error}") from error
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays that transitions need, and check that they fit each other.
+
+    Raises:
+        OSError: the file cannot be read to its end. ValueError: it can, and is not such a file.
+    """
+    h5py = import_h5py()
+    wanted = ("observations", "actions", "rewards", "terminals")
+    with h5py.File(path) as file:
+        absent = [name for name in wanted if name not in file]
+        if absent:
+            raise ValueError(f"no {', '.join(absent)} in it")
+        content = {name: file[name][()] for name in (*wanted, "timeouts") if name in file}
     lengths = {name: len(values) for name, values in content.items()}
     if len(set(lengths.values())) != 1:
-        raise UserError(f"{path} has arrays of different lengths: {lengths}")
+        raise ValueError(f"arrays of different lengths: {lengths}")
     return content
 
 
@@ -229,10 +240,10 @@ def import_h5py() -> Any:
 
 
 def check_structure(path: Path) -> dict[str, int]:
-    """{"rows", "observation_dim", "action_dim"} of a whole HDF5 file; raises a UserError for anything else."""
-    content = _read_file(path)
+    """{"rows", "observation_dim", "action_dim"} of a whole HDF5 file. Raises as `_arrays`."""
+    content = _arrays(path)
     for name in ("observations", "actions"):
         if content[name].ndim != 2 or not np.isfinite(content[name]).all():
-            raise UserError(f"{name} have shape {content[name].shape}, not (rows, dimensions), or are not finite")
+            raise ValueError(f"{name} have shape {content[name].shape}, not (rows, dimensions), or are not finite")
     dims = {"observation_dim": content["observations"].shape[1], "action_dim": content["actions"].shape[1]}
     return {"rows": len(content["rewards"]), **dims}

@@ -279,12 +279,12 @@ def check_structure(path: Path) -> dict:
     Returns:
         {"rows": n, "observation_dim": d, "action_dim": a}
     Raises:
-        Damaged: not a readable archive (truncated, or a member's checksum does not agree).
-        Refused: an archive, but without the arrays, with unequal row counts, or values that are not finite.
+        Damaged: not a readable file (truncated, or a checksum does not agree).
+        Refused: readable, but without the arrays, with unequal row counts, or values that are not finite.
     """
     with path.open("rb") as file:
         if file.read(len(HDF5_MAGIC)) == HDF5_MAGIC:
-            return d4rl.check_structure(path)
+            return _check_hdf5(path)
     try:
         with zipfile.ZipFile(path) as archive:
             shapes = {name.removesuffix(".npy"): _read_member(archive, name) for name in archive.namelist()}
@@ -301,6 +301,15 @@ def check_structure(path: Path) -> dict:
             raise Refused(f"{key} have shape {shapes[key]}, not (rows, dimensions)")
     dims = {"observation_dim": shapes["observations"][1], "action_dim": shapes["actions"][1]}
     return {"rows": rows["observations"], **dims}
+
+
+def _check_hdf5(path: Path) -> dict:
+    try:
+        return d4rl.check_structure(path)
+    except OSError as error:
+        raise Damaged(f"not a whole HDF5 file ({error})") from error
+    except ValueError as error:
+        raise Refused(str(error)) from error
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:

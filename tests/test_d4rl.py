@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
 import threading
 import types
+from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -300,16 +302,45 @@ def test_the_downloader_takes_a_file_that_is_there_and_knows_one_that_is_not(fol
 
 
 def test_a_file_is_fetched_and_checked(folder: Path, tmp_path: Path) -> None:
-    handler = functools.partial(QuietHandler, directory=str(folder / "d4rl"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        base = f"http://127.0.0.1:{server.server_address[1]}"
+    with serving(folder / "d4rl") as base:
         path = download.ensure_dataset(UMAZE.name, tmp_path, progress=False, bases=[base])
         sizes = download.remote_sizes(download.files_of(UMAZE.name), [base], download.Patience())
-        server.shutdown()
     original = folder / download.d4rl_file(UMAZE.name)
     assert path.read_bytes() == original.read_bytes() and download.is_verified(path)
     assert sizes == {download.d4rl_file(UMAZE.name): original.stat().st_size}
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("fault", ["half", "another"])
+def test_a_file_that_is_no_whole_one_is_had_from_the_next_source(folder: Path, tmp_path: Path, fault: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    name = download.d4rl_file(UMAZE.name)
+    whole = (folder / name).read_bytes()
+    bad, here = tmp_path / "bad" / name, tmp_path / "here" / name
+    bad.parent.mkdir(parents=True)
+    if fault == "half":
+        bad.write_bytes(whole[: len(whole) // 2])
+    else:
+        with h5py.File(bad, "w") as file:
+            file["observations"] = np.zeros((3, 29))
+    here.parent.mkdir(parents=True)
+    here.write_bytes(bad.read_bytes())
+    patience = download.Patience(first_wait=0.01, rounds=3)
+    with serving(tmp_path / "bad" / "d4rl") as first, serving(folder / "d4rl") as second:
+        with pytest.raises(UserError, match=r"cannot fetch .*; the file here is damaged and stays in place"):
+            download.ensure_dataset(UMAZE.name, tmp_path / "here", progress=False, bases=[first], patience=patience)
+        assert here.read_bytes() == bad.read_bytes() and not list(here.parent.glob("*.part"))
+        download.ensure_dataset(UMAZE.name, tmp_path / "here", False, bases=[first, second], patience=patience)
+    assert here.read_bytes() == whole
+    assert here.with_name(f"{here.name}.corrupt").read_bytes() == bad.read_bytes()
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
