@@ -135,7 +135,7 @@ def is_done(spec: RunSpec) -> bool:
 
 def data_path(spec: RunSpec) -> Path | None:
     """Where the run's dataset lies, or will lie; None for a toy, which has no file."""
-    from envs.download import d4rl_file, data_folder
+    from envs.files import d4rl_file, data_folder
 
     task = get_task(spec.task)
     if task.domain.toy:
@@ -152,7 +152,7 @@ def data_path(spec: RunSpec) -> Path | None:
 
 def missing_data(spec: RunSpec) -> list[tuple[str, int | None]]:
     """Files that the run's dataset lacks, each with its bytes where they are known; uses no network."""
-    from envs.download import missing
+    from envs.files import missing
     from envs.generate import shards_made
     from envs.shards import shard_files
 

@@ -27,7 +27,7 @@ from jax import Array
 from agents.base import Batch
 from benchmark.errors import UserError
 from envs import d4rl
-from envs.download import is_verified, read_record
+from envs.files import is_verified, read_record
 from envs.tasks import Task
 
 

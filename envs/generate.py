@@ -43,6 +43,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmark.errors import UserError, check_choice, run_main
+from envs.files import is_verified, read_record, record_path
 
 DEFAULT_DIR = Path("runs/data")
 EXPERT_BODIES = ("antmaze", "humanoidmaze", "antsoccer")
@@ -430,11 +431,6 @@ def _collect(
 # Files
 
 
-def record_path(path: Path) -> Path:
-    """Return where the record of a generated file lies: '<file>.json' beside it."""
-    return path.with_name(f"{path.name}.json")
-
-
 def validation_path(path: Path) -> Path:
     """Return where the validation file of a training file lies, by OGBench's rule."""
     return path.with_name(f"{path.stem}-val.npz")
@@ -481,28 +477,19 @@ def _write(path: Path, splits: tuple[Episode, Episode], record: dict[str, Any]) 
             os.replace(name, target)
 
 
-def _intact(path: Path) -> dict[str, Any] | None:
-    """Return the record of a file that was written here and has kept its size, else None."""
-    try:
-        record = json.loads(record_path(path).read_text())
-        return record if record["size"] == path.stat().st_size else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def _already_made(path: Path, asked: dict[str, Any]) -> bool:
     """Whether `path` holds just what was asked; a UserError if it holds anything else."""
     if not path.exists():
         return False
     hint = "move it away, choose another --out, or pass --overwrite"
-    record = _intact(path)
+    record = read_record(path) if is_verified(path) else None
     if record is None or record.get("source") != "generated":
         raise UserError(f"{path} exists and is not a whole file that was generated here; {hint}")
     different = [key for key, value in asked.items() if record.get(key) != value]
     if different:
         listed = ", ".join(f"{key} {record.get(key)} (asked: {asked[key]})" for key in different)
         raise UserError(f"{path} exists with {listed}; {hint}")
-    return _intact(validation_path(path)) is not None
+    return is_verified(validation_path(path))
 
 
 def _check_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmark.errors import UserError
 from envs.dataset import Dataset
-from envs.download import REQUIRED, files_of, is_verified, read_record
+from envs.files import REQUIRED, files_of, is_verified, read_record
 from envs.generate import shards_made
 
 UPDATES_PER_SHARD = 1000

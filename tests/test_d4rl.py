@@ -20,7 +20,7 @@ from benchmark.configure import agent_class, configure, tuned
 from benchmark.errors import UserError
 from benchmark.plan import settings_for
 from benchmark.suites import SUITES
-from envs import d4rl, dataset, download
+from envs import d4rl, dataset, download, files, transfer
 from envs.d4rl_antmaze import GOAL_RADIUS, MAZES, MazeAnt
 from envs.tasks import D4RL_TASKS, get_task
 
@@ -218,12 +218,12 @@ def recorded(path: Path, steps: int = 400, cut_every: int = 100, seed: int = 0) 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    recorded(folder / download.d4rl_file(UMAZE.name))
+    recorded(folder / files.d4rl_file(UMAZE.name))
     return folder
 
 
 def test_a_file_becomes_the_transitions_that_d4rl_and_fql_make_of_it(folder: Path) -> None:
-    path = folder / download.d4rl_file(UMAZE.name)
+    path = folder / files.d4rl_file(UMAZE.name)
     rows = d4rl.read_rows(UMAZE, path)
     content = d4rl._read_file(path)
     kept = [i for i in range(399) if not content["timeouts"][i]]
@@ -283,31 +283,31 @@ def test_what_to_install_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch
 
 
 def test_files_are_asked_for_at_their_own_source() -> None:
-    file = download.files_of("antmaze-large-play-v2")[0]
+    file = files.files_of("antmaze-large-play-v2")[0]
     assert file == ("d4rl/ant_maze_v2/Ant_maze_hardest-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5")
     assert download.addresses(file, download.DEFAULT_BASES) == [
         f"http://rail.eecs.berkeley.edu/datasets/offline_rl/{file.removeprefix('d4rl/')}"
     ]
     assert download.addresses(file, ["https://mirror/x"]) == [f"https://mirror/x/{file.removeprefix('d4rl/')}"]
     assert download.addresses("a.npz", ["https://mirror/x"]) == ["https://mirror/x/a.npz"]
-    assert download.files_of("hammer-cloned-v1") == ["d4rl/hand_dapg_v1/hammer-cloned-v1.hdf5"]
+    assert files.files_of("hammer-cloned-v1") == ["d4rl/hand_dapg_v1/hammer-cloned-v1.hdf5"]
 
 
 def test_the_downloader_takes_a_file_that_is_there_and_knows_one_that_is_not(folder: Path) -> None:
-    assert download.ensure_dataset(UMAZE.name, folder, progress=False) == folder / download.d4rl_file(UMAZE.name)
-    record = json.loads((folder / f"{download.d4rl_file(UMAZE.name)}.json").read_text())
+    assert download.ensure_dataset(UMAZE.name, folder, progress=False) == folder / files.d4rl_file(UMAZE.name)
+    record = json.loads((folder / f"{files.d4rl_file(UMAZE.name)}.json").read_text())
     assert (record["rows"], record["observation_dim"], record["action_dim"]) == (400, 29, 8)
-    absent = download.missing([UMAZE.name, "pen-human-v1"], folder)
+    absent = files.missing([UMAZE.name, "pen-human-v1"], folder)
     assert absent == [("d4rl/hand_dapg_v1/pen-human-v1.hdf5", None)]
 
 
 def test_a_file_is_fetched_and_checked(folder: Path, tmp_path: Path) -> None:
     with serving(folder / "d4rl") as base:
         path = download.ensure_dataset(UMAZE.name, tmp_path, progress=False, bases=[base])
-        sizes = download.remote_sizes(download.files_of(UMAZE.name), [base], download.Patience())
-    original = folder / download.d4rl_file(UMAZE.name)
-    assert path.read_bytes() == original.read_bytes() and download.is_verified(path)
-    assert sizes == {download.d4rl_file(UMAZE.name): original.stat().st_size}
+        sizes = download.remote_sizes(files.files_of(UMAZE.name), [base], transfer.Patience())
+    original = folder / files.d4rl_file(UMAZE.name)
+    assert path.read_bytes() == original.read_bytes() and files.is_verified(path)
+    assert sizes == {files.d4rl_file(UMAZE.name): original.stat().st_size}
 
 
 @contextlib.contextmanager
@@ -322,7 +322,7 @@ def serving(folder: Path) -> Iterator[str]:
 @pytest.mark.parametrize("fault", ["half", "another"])
 def test_a_file_that_is_no_whole_one_is_had_from_the_next_source(folder: Path, tmp_path: Path, fault: str) -> None:
     h5py = pytest.importorskip("h5py")
-    name = download.d4rl_file(UMAZE.name)
+    name = files.d4rl_file(UMAZE.name)
     whole = (folder / name).read_bytes()
     bad, here = tmp_path / "bad" / name, tmp_path / "here" / name
     bad.parent.mkdir(parents=True)
@@ -333,7 +333,7 @@ def test_a_file_that_is_no_whole_one_is_had_from_the_next_source(folder: Path, t
             file["observations"] = np.zeros((3, 29))
     here.parent.mkdir(parents=True)
     here.write_bytes(bad.read_bytes())
-    patience = download.Patience(first_wait=0.01, rounds=3)
+    patience = transfer.Patience(first_wait=0.01, rounds=3)
     with serving(tmp_path / "bad" / "d4rl") as first, serving(folder / "d4rl") as second:
         with pytest.raises(UserError, match=r"cannot fetch .*; the file here is damaged and stays in place"):
             download.ensure_dataset(UMAZE.name, tmp_path / "here", progress=False, bases=[first], patience=patience)

@@ -21,10 +21,11 @@ import pytest
 
 from benchmark.errors import UserError
 from envs import download as dl
+from envs import files, transfer
 
 NAME = "cube-double-play-v0"
 FILE = f"{NAME}.npz"
-QUICK = dl.Patience(connect=2.0, stall=0.4, rounds=3, first_wait=0.02, longest_wait=1.0, lock_poll=0.05)
+QUICK = transfer.Patience(connect=2.0, stall=0.4, rounds=3, first_wait=0.02, longest_wait=1.0, lock_poll=0.05)
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -156,7 +157,7 @@ def test_file_arrives_with_its_record_and_is_not_asked_for_again(host, tmp_path)
     path = fetch(host, tmp_path)
     assert path == tmp_path / FILE
     assert_whole(tmp_path)
-    record = dl.read_record(path)
+    record = files.read_record(path)
     assert record["source"] == f"{host.base}/{FILE}"
     assert (record["rows"], record["observation_dim"], record["action_dim"]) == (8000, 10, 5)
     fetch(host, tmp_path)
@@ -171,7 +172,7 @@ def test_broken_transfer_resumes_at_the_byte_it_reached(host, tmp_path, fault):
     second = host.gets()[1]
     assert len(host.gets()) == 2
     resumed_at = int(second["range"].removeprefix("bytes=").rstrip("-"))
-    assert 200000 - dl.BLOCK <= resumed_at <= 200000
+    assert 200000 - files.BLOCK <= resumed_at <= 200000
     assert second["sent"] == len(WHOLE) - resumed_at
 
 
@@ -240,7 +241,7 @@ def test_web_page_is_refused_after_its_first_bytes_and_the_mirror_serves(host, t
     fetch(host, tmp_path, mirror.base)
     assert_whole(tmp_path)
     assert len(host.gets()) == 1
-    assert dl.read_record(tmp_path / FILE)["source"].startswith(mirror.base)
+    assert files.read_record(tmp_path / FILE)["source"].startswith(mirror.base)
 
 
 WRONG = {
@@ -301,7 +302,7 @@ def test_absent_file_is_asked_for_once_at_each_source(host, tmp_path):
 
 def test_truncated_file_is_replaced_only_when_a_whole_one_is_here(host, tmp_path):
     (tmp_path / FILE).write_bytes(WHOLE[:100000])
-    assert [file for file, _ in dl.missing([NAME], tmp_path)] == [FILE]
+    assert [file for file, _ in files.missing([NAME], tmp_path)] == [FILE]
     host.faults = ["404"]
     with pytest.raises(UserError, match="damaged and stays"):
         fetch(host, tmp_path)
@@ -313,25 +314,25 @@ def test_truncated_file_is_replaced_only_when_a_whole_one_is_here(host, tmp_path
 
 def test_whole_file_put_there_by_hand_is_recorded_without_the_network(host, tmp_path):
     (tmp_path / FILE).write_bytes(WHOLE)
-    assert dl.missing([NAME], tmp_path) == []
+    assert files.missing([NAME], tmp_path) == []
     fetch(host, tmp_path)
     assert host.log == []
-    assert dl.read_record(tmp_path / FILE)["sha256"] == SHA
+    assert files.read_record(tmp_path / FILE)["sha256"] == SHA
 
 
 def test_generated_file_keeps_the_record_of_its_making(host, tmp_path):
     (tmp_path / FILE).write_bytes(WHOLE)
     made = {"source": "generated", "seed": 3, "rows": 8000}
     (tmp_path / f"{FILE}.json").write_text(json.dumps(made))
-    assert dl.missing([NAME], tmp_path) == []
+    assert files.missing([NAME], tmp_path) == []
     fetch(host, tmp_path)
     assert host.log == []
-    assert made.items() <= dl.read_record(tmp_path / FILE).items()
-    assert dl.is_verified(tmp_path / FILE)
+    assert made.items() <= files.read_record(tmp_path / FILE).items()
+    assert files.is_verified(tmp_path / FILE)
 
 
 def test_disk_too_small_is_said_before_the_first_byte(host, tmp_path, monkeypatch):
-    monkeypatch.setattr(dl, "SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(transfer, "SPARE_BYTES", 1 << 60)
     with pytest.raises(UserError, match="to spare"):
         dl.download([NAME], tmp_path, bases=[host.base], patience=QUICK, progress=False)
     assert host.gets() == []
@@ -342,7 +343,8 @@ def test_disk_too_small_is_said_before_the_first_byte(host, tmp_path, monkeypatc
 
 CHILD = f"""
 import sys
-from envs.download import Patience, ensure_dataset
+from envs.download import ensure_dataset
+from envs.transfer import Patience
 ensure_dataset("{NAME}", sys.argv[1], bases=[sys.argv[2]], patience=Patience(lock_poll=0.05, first_wait=0.02))
 """
 
@@ -392,25 +394,25 @@ def test_threads_of_one_process_fetch_the_file_once(host, tmp_path):
 
 
 def test_shards_arrive_in_their_folder_under_the_published_names(host, tmp_path):
-    files = dl.files_of("puzzle-4x4-play-100m-v0", validation=True)
-    assert files[:2] == [
+    names = files.files_of("puzzle-4x4-play-100m-v0", validation=True)
+    assert names[:2] == [
         "puzzle-4x4-play-100m-v0/puzzle-4x4-play-v0-000.npz",
         "puzzle-4x4-play-100m-v0/puzzle-4x4-play-v0-000-val.npz",
     ]
-    assert (len(files), files[-1][-11:]) == (200, "099-val.npz")
+    assert (len(names), names[-1][-11:]) == (200, "099-val.npz")
     small = npz(20)
-    host.files |= {file: small for file in dl.files_of("puzzle-4x4-play-100m-v0")}
+    host.files |= {file: small for file in files.files_of("puzzle-4x4-play-100m-v0")}
     dl.download(["puzzle-4x4-play-100m-v0"], tmp_path, [host.base], progress=False, patience=QUICK)
     assert len(list((tmp_path / "puzzle-4x4-play-100m-v0").glob("*.npz"))) == 100
     victim = tmp_path / "puzzle-4x4-play-100m-v0" / "puzzle-4x4-play-v0-042.npz"
     victim.write_bytes(small[:50])
-    assert [file for file, _ in dl.missing(["puzzle-4x4-play-100m-v0"], tmp_path)] == [
+    assert [file for file, _ in files.missing(["puzzle-4x4-play-100m-v0"], tmp_path)] == [
         f"{victim.parent.name}/{victim.name}"
     ]
 
 
 def test_missing_names_sizes_without_the_network(tmp_path):
-    ((file, size),) = dl.missing([NAME, NAME], tmp_path)
+    ((file, size),) = files.missing([NAME, NAME], tmp_path)
     assert (file, size) == (FILE, 297_000_000)
 
 

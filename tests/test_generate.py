@@ -17,6 +17,7 @@ import pytest
 
 from benchmark.errors import UserError
 from envs import generate as module
+from envs.files import record_path
 from envs.generate import RECIPES, TRAIN, Collector, find_recipe, generate, generate_shards, main
 
 LENGTH = 40  # rows per episode
@@ -94,7 +95,7 @@ def test_episode_does_not_depend_on_the_episodes_before(cube, collector):
 
 
 def test_record_says_what_made_the_file(cube):
-    record = json.loads(module.record_path(cube).read_text())
+    record = json.loads(record_path(cube).read_text())
     assert record["source"] == "generated"
     assert (record["dataset"], record["seed"], record["episode_length"]) == ("cube-single-play-v0", 0, LENGTH)
     assert (record["transitions"], record["rows"]) == (2 * (LENGTH - 1), 2 * LENGTH)

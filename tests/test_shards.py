@@ -13,7 +13,7 @@ from benchmark.errors import UserError
 from benchmark.suites import Protocol
 from envs import dataset
 from envs.dataset import from_transitions
-from envs.download import files_of
+from envs.files import files_of
 from envs.generate import SHARDS_NOTE
 from envs.shards import Rotation, check_shards, shard_files
 from tests.test_training import Cut, records
