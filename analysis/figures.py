@@ -23,13 +23,11 @@ agent, task  optional, text: for the caption
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +38,22 @@ from analysis import published as published_figures
 from analysis import statistics
 from analysis.names import DOMAINS, TASKS, agents_in_order, domain_of, in_order, label
 from analysis.progress import bar
+from analysis.style import (
+    BLACK,
+    BLUE,
+    IMPORTED,
+    INK,
+    QUIET,
+    VERMILLION,
+    Drawing,
+    Look,
+    agent_text,
+    fitting_size,
+    looks,
+    new_figure,
+    short_name,
+    styled,
+)
 from benchmark.errors import UserError, check_choice, run_main
 
 if TYPE_CHECKING:
@@ -47,153 +61,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 3.35
-"""Inches: one column of a two-column paper."""
 CROWD = 6
 """More agents than this are not told apart by colour."""
-IMPORTED = published_figures.QAM_ARCHIVE
-"""The source of imported curves, in the names of their agents: "fql (QAM archive)"."""
-QUIET = "#A9AEB4"
-INK = "#333333"
-
-# Colours that stay apart under the common forms of colour blindness (Okabe and Ito's, yellow left out, grey added).
-_VERMILLION, _BLUE, _GREEN, _ORANGE = "#D55E00", "#0072B2", "#009E73", "#E69F00"
-_PINK, _SKY, _BLACK, _GREY = "#CC79A7", "#56B4E9", "#000000", "#7F7F7F"
-_HUES = (_BLUE, _GREEN, _ORANGE, _PINK, _SKY, _BLACK, _VERMILLION, _GREY)
-_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
-_LOOKS: dict[str, tuple[str, int]] = {
-    "rql": (_VERMILLION, 0),
-    "tfql": (_ORANGE, 0),
-    "bdpo": (_PINK, 0),
-    "diffusion_ql": (_PINK, 1),
-    "rebrac": (_BLACK, 0),
-    "fbrac": (_BLACK, 1),
-    "bam": (_SKY, 1),
-    "fql": (_BLUE, 0),
-    "fawac": (_BLUE, 1),
-    "cgql": (_GREEN, 1),
-    "cgql_m": (_GREEN, 2),
-    "cgql_l": (_GREEN, 3),
-    "dac": (_PINK, 2),
-    "qsm": (_PINK, 3),
-    "dsrl": (_ORANGE, 1),
-    "fedit": (_ORANGE, 2),
-    "ifql": (_GREEN, 0),
-    "qam": (_SKY, 0),
-    "qam_f": (_SKY, 2),
-    "qam_e": (_SKY, 3),
-    "bc": (_GREY, 0),
-}
-
-
-@dataclass(frozen=True)
-class Look:
-    """How an agent is drawn."""
-
-    colour: str
-    dash: Any
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure with its file name (without ending) and the caption that says how its numbers were made."""
-
-    name: str
-    figure: Figure
-    caption: str
-
-    def save(self, out_dir: Path) -> list[Path]:
-        """Write `<name>.pdf` and `<name>.png` (300 dots per inch) and return their paths."""
-        paths = [out_dir / f"{self.name}.pdf", out_dir / f"{self.name}.png"]
-        with styled():
-            self.figure.savefig(paths[0], metadata={"CreationDate": None})
-            self.figure.savefig(paths[1], dpi=300)
-        return paths
-
-    def png(self, dpi: int = 200) -> bytes:
-        """Return the figure as a PNG file's bytes."""
-        buffer = io.BytesIO()
-        with styled():
-            self.figure.savefig(buffer, format="png", dpi=dpi)
-        return buffer.getvalue()
-
-
-def looks(agents: Iterable[str]) -> dict[str, Look]:
-    """Return how each agent is drawn: known agents always alike, the others with colours that are still free.
-
-    A variant such as "rql (2)" has the colour of "rql" and another dash pattern.
-    """
-    result: dict[str, Look] = {}
-    taken: set[tuple[str, int]] = set()
-    for agent in sorted(agents_in_order(agents), key=lambda name: name.partition(" (")[0] not in _LOOKS):
-        base = agent.partition(" (")[0]
-        if base in _LOOKS:
-            colour, dash = _LOOKS[base]
-            wishes = [(colour, (dash + k) % len(_DASHES)) for k in range(len(_DASHES))]
-        else:
-            used = {colour for colour, _ in taken}
-            free = [colour for colour in _HUES if colour not in used]
-            wishes = [(colour, dash) for dash in range(len(_DASHES)) for colour in (free or _HUES)]
-        choice = next((wish for wish in wishes if wish not in taken), wishes[0])
-        taken.add(choice)
-        result[agent] = Look(choice[0], _DASHES[choice[1]])
-    return result
-
-
-@contextmanager
-def styled() -> Iterator[None]:
-    """Seaborn's white grid with type for a column's width; drawing and saving both need it."""
-    import matplotlib
-    import seaborn
-
-    small: dict[str, Any] = {"font.size": 7, "axes.labelsize": 7, "axes.titlesize": 7, "legend.fontsize": 6.5}
-    small |= {"xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.frameon": False, "axes.edgecolor": "#888888"}
-    lines: dict[str, Any] = {
-        "axes.linewidth": 0.6,
-        "grid.linewidth": 0.4,
-        "grid.color": "#E4E4E4",
-        "lines.linewidth": 1.2,
-    }
-    lines |= {"xtick.major.size": 2, "ytick.major.size": 2, "xtick.major.pad": 2, "ytick.major.pad": 2}
-    lines |= {"lines.solid_capstyle": "round", "axes.labelpad": 2, "axes.titlepad": 3}
-    # Type 42 keeps text in the PDF selectable and accepted by publishers' checks.
-    output: dict[str, Any] = {"pdf.fonttype": 42, "figure.dpi": 100, "savefig.facecolor": "white"}
-    with matplotlib.rc_context(seaborn.axes_style("whitegrid") | small | lines | output):
-        yield
-
-
-def _figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
-    """A new figure of column width with a grid of axes, (rows, columns); nothing global is touched."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03, wspace=0.03, hspace=0.03)
-    figure = Figure(figsize=(WIDTH, height), layout=layout)
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
-    return figure, axes
-
-
-def _text(name: str) -> str:
-    """Return an agent's name as matplotlib should print it.
-
-    A dollar sign is no formula, a long name is cut, and what was imported has a dagger, which captions explain.
-    """
-    text = label(name).replace(f" ({IMPORTED})", "†")
-    return (text if len(text) <= 24 else f"{text[:23]}…").replace("$", r"\$")
-
-
-def _size(text: str, fits: int, largest: float = 7) -> float:
-    """Return the type size at which a text is as wide as `fits` characters of the largest."""
-    return min(largest, largest * fits / max(1, len(text)))
-
-
-def _short(task: str) -> str:
-    """Return a task's or domain's name as a panel's title: 'cube-single task 1'."""
-    domain, separator, rest = task.partition("-singletask")
-    for ending in ("-navigate", "-play"):
-        domain = domain.removesuffix(ending)
-    number = rest.removeprefix("-").removesuffix("-v0").replace("task", "task ")
-    return f"{domain} {number}".strip().replace("$", r"\$") if separator else domain.replace("$", r"\$")
 
 
 def choose_highlight(agents: Sequence[str], highlight: str | None) -> str:
@@ -263,7 +132,7 @@ def draw_learning_curves(evaluations: pd.DataFrame) -> Drawing:
     rows = math.ceil(len(groups) / columns)
     with styled():
         height = 0.35 + 0.15 * math.ceil(len(agents) / 3) + (2.0 if columns == 1 else 1.25 * rows)
-        figure, axes = _figure(height, rows, columns, sharex=len(groups) > 1)
+        figure, axes = new_figure(height, rows, columns, sharex=len(groups) > 1)
         for axis, group in zip(axes.flat, groups, strict=False):
             of_group = curves[curves[by] == group]
             highest = of_group["high"].fillna(of_group["mean"]).max()
@@ -273,7 +142,7 @@ def draw_learning_curves(evaluations: pd.DataFrame) -> Drawing:
                     _seed_curves(axis, mine, look[agent])
                     highest = max(highest, mine["success"].max())
                 _curve(axis, of_group[of_group["agent"] == agent], look[agent], band=not each_seed, linewidth=1.8)
-            axis.set_title(_short(group))
+            axis.set_title(short_name(group))
             axis.set_ylabel("success" if axis in axes[:, 0] else "")
             _success_limits(axis, highest)
             _steps_axis(axis, named=axis in axes[-1])
@@ -289,7 +158,7 @@ def _legend(figure: Figure, agents: Sequence[str], look: dict[str, Look]) -> Non
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=look[a].colour, linestyle=look[a].dash, linewidth=1.6) for a in agents]
-    names = [_text(agent) for agent in agents]
+    names = [agent_text(agent) for agent in agents]
     columns = 3 if max(map(len, names)) <= 14 else 2
     figure.legend(handles, names, loc="outside lower center", ncols=min(columns, len(agents)), handlelength=2.2)
 
@@ -304,7 +173,7 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str) -> 
     columns = 4
     rows = max(1, math.ceil(len(agents) / columns))
     with styled():
-        figure, axes = _figure(0.3 + 0.8 * rows, rows, columns, sharex=True, sharey=True)
+        figure, axes = new_figure(0.3 + 0.8 * rows, rows, columns, sharex=True, sharey=True)
         highest = max((curve["high"].fillna(curve["mean"]).max() for curve in curves.values()), default=1.0)
         for axis, agent in zip(axes.flat, agents, strict=False):
             for other in agents:
@@ -314,7 +183,9 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str) -> 
             own = look if agent == highlight else Look(INK, "-")
             _curve(axis, curves[agent], own, linewidth=1.3, zorder=3)
             weight = "bold" if agent == highlight else "normal"
-            axis.set_title(_text(agent), color=own.colour, fontweight=weight, fontsize=_size(_text(agent), 13))
+            axis.set_title(
+                agent_text(agent), color=own.colour, fontweight=weight, fontsize=fitting_size(agent_text(agent), 13)
+            )
             _success_limits(axis, highest)
             _steps_axis(axis, named=False)
             axis.xaxis.set_major_locator(_few_ticks())
@@ -343,7 +214,7 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str) ->
     look = looks([highlight])[highlight]
     rows = math.ceil(len(domains) / 2)
     with styled():
-        figure, axes = _figure(0.3 + 1.15 * rows, rows, 2, sharex=True)
+        figure, axes = new_figure(0.3 + 1.15 * rows, rows, 2, sharex=True)
         for axis, domain in zip(axes.flat, domains, strict=False):
             of_domain = {agent: c for agent, c in curves[curves["domain"] == domain].groupby("agent")}
             others = [agent for agent in of_domain if agent != highlight]
@@ -353,8 +224,8 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str) ->
             for agent, drawn in [*((agent, Look(INK, "-")) for agent in best), (highlight, look)]:
                 if agent in of_domain:
                     _curve(axis, of_domain[agent], drawn, linewidth=1.2)
-            other = f"best other: {_text(best[0])}" if best else ""
-            axis.set_title(f"{_short(domain)}\n{other}".strip(), fontsize=_size(other, 28, 6.5))
+            other = f"best other: {agent_text(best[0])}" if best else ""
+            axis.set_title(f"{short_name(domain)}\n{other}".strip(), fontsize=fitting_size(other, 28, 6.5))
             axis.set_ylabel("success" if axis in axes[:, 0] else "")
             _success_limits(axis, max(c["high"].fillna(c["mean"]).max() for c in of_domain.values()))
             _steps_axis(axis, named=axis in axes[-1])
@@ -449,7 +320,7 @@ def draw_bars(evaluations: pd.DataFrame, highlight: str, published: bool = False
     rows = math.ceil(len(groups) / columns)
     most = int(overall["tasks"].max()) if overall["tasks"].notna().any() else 0
     with styled():
-        figure, axes = _figure(rows * (0.35 + 0.125 * max(len(agents), 3)) + 0.2, rows, columns, sharey=True)
+        figure, axes = new_figure(rows * (0.35 + 0.125 * max(len(agents), 3)) + 0.2, rows, columns, sharey=True)
         for axis, group in zip(axes.flat, groups, strict=False):
             bars = table[table["group"] == group].set_index("agent").reindex(agents)
             _bars(axis, bars, [look[a].colour for a in agents], agents.index(highlight), len(agents) > CROWD)
@@ -480,7 +351,7 @@ def _group_title(group: str, scores: pd.DataFrame) -> str:
     """Return the panel's title; a single task is named."""
     tasks = scores["task"].unique()
     if len(tasks) == 1:
-        return _short(tasks[0])
+        return short_name(tasks[0])
     count = len(tasks) if group == ALL_TASKS else scores[scores["domain"].map(task_group) == group]["task"].nunique()
     return f"{group} ({count})" if count and group != ALL_TASKS else (f"all {count} tasks" if count else group)
 
@@ -489,7 +360,7 @@ def _agent_tick(agent: str, overall: pd.DataFrame, most: int) -> str:
     """Return the agent's label; one with fewer tasks than others says so."""
     tasks = overall["tasks"].get(agent)
     fewer = tasks is not None and np.isfinite(tasks) and tasks < most
-    return f"{_text(agent)} [{int(tasks)}/{most}]" if fewer else _text(agent)
+    return f"{agent_text(agent)} [{int(tasks)}/{most}]" if fewer else agent_text(agent)
 
 
 def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, crowd: bool) -> None:
@@ -556,7 +427,7 @@ def draw_profiles(scores: pd.DataFrame, highlight: str, last: int = 1) -> Drawin
     look = looks(agents)
     named = agents if len(agents) <= CROWD else _best(scores, agents, highlight)
     with styled():
-        figure, axes = _figure(2.2 + 0.15 * math.ceil(len(named) / 3))
+        figure, axes = new_figure(2.2 + 0.15 * math.ceil(len(named) / 3))
         axis = axes[0, 0]
         for agent in agents:
             rows = profiles[agent]
@@ -587,7 +458,7 @@ def draw_aggregates(scores: pd.DataFrame, highlight: str, last: int = 1) -> Draw
     look, most = looks(agents), int(iqm["tasks"].max())
     titles = {"iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap\n(less is better)"}
     with styled():
-        figure, axes = _figure(0.55 + 0.13 * max(len(agents), 3), 1, 3, sharey=True)
+        figure, axes = new_figure(0.55 + 0.13 * max(len(agents), 3), 1, 3, sharey=True)
         for axis, (statistic, title) in zip(axes[0], titles.items(), strict=True):
             rows = table[table["statistic"] == statistic].set_index("agent").loc[agents]
             for place, agent in enumerate(agents):
@@ -613,14 +484,14 @@ def draw_improvement(scores: pd.DataFrame, highlight: str, last: int = 1) -> Dra
     table = table.sort_values("value", ascending=False, kind="stable").reset_index(drop=True)
     colour = looks(scores["agent"])[highlight].colour
     with styled():
-        figure, axes = _figure(0.5 + 0.14 * max(len(table), 2))
+        figure, axes = new_figure(0.5 + 0.14 * max(len(table), 2))
         axis = axes[0, 0]
         axis.axvline(0.5, color=INK, linewidth=0.8, linestyle=(0, (3, 2)))
         axis.hlines(table.index, table["low"], table["high"], color=colour, linewidth=4, alpha=0.4)
         axis.plot(table["value"], table.index, "|", color=colour, markersize=6, markeredgewidth=1.6)
-        axis.set_yticks(table.index, [_text(y) for y in table["y"]])
+        axis.set_yticks(table.index, [agent_text(y) for y in table["y"]])
         axis.set(xlim=(0, 1), ylim=(len(table) - 0.4, -0.6))
-        axis.set_xlabel(f"P({_text(highlight)} > agent at the left)")
+        axis.set_xlabel(f"P({agent_text(highlight)} > agent at the left)")
         axis.grid(axis="y", visible=False)
     text = f"Probability that {label(highlight)} scores above each other agent on a random task, ties counting half."
     return Drawing("improvement", figure, f"{text} {statistics.caption(last, scores)}")
@@ -634,10 +505,10 @@ def draw_improvement_matrix(scores: pd.DataFrame, last: int = 1) -> Drawing:
     # Values alone are drawn here; the intervals are in the other figure and two repetitions cost nothing.
     table = statistics.probability_of_improvement(scores, repetitions=2)
     matrix = table.pivot(index="x", columns="y", values="value").reindex(index=agents, columns=agents)
-    names = [_text(agent) for agent in agents]
+    names = [agent_text(agent) for agent in agents]
     few = len(agents) <= 8
     with styled():
-        figure, axes = _figure(2.95 if len(agents) > 4 else 2.4)
+        figure, axes = new_figure(2.95 if len(agents) > 4 else 2.4)
         seaborn.heatmap(
             matrix,
             ax=axes[0, 0],
@@ -688,7 +559,7 @@ def draw_cost(scores: pd.DataFrame, hours: pd.DataFrame, highlight: str, last: i
     look = looks(table["agent"])
     device = table["device"].iloc[0]
     with styled():
-        figure, axes = _figure(max(2.3, 0.4 + 0.115 * len(table)))
+        figure, axes = new_figure(max(2.3, 0.4 + 0.115 * len(table)))
         axis = axes[0, 0]
         axis.set_xscale("log")
         for row in table.itertuples():
@@ -725,7 +596,7 @@ def _names_at_the_right(axis: Axes, table: pd.DataFrame, colours: dict[str, str]
     for place, row in zip(spread(wanted, gap=min(0.105 / height, 1 / len(table))), table.itertuples(), strict=True):
         colour = colours[row.agent]
         axis.annotate(
-            _text(row.agent),
+            agent_text(row.agent),
             xy=(row.hours, row.mean),
             xytext=(1.06, place),
             textcoords="axes fraction",
@@ -785,7 +656,7 @@ def draw_reversal(arrays: dict[str, Any], most: int = 60) -> Drawing:
     span = np.concatenate([arrays["forward"].reshape(-1, 2), arrays["reversed"].reshape(-1, 2)])
     radius = 1.05 * float(np.abs(span).max())
     with styled():
-        figure, axes = _figure(2.15, 1, 2, sharex=True, sharey=True)
+        figure, axes = new_figure(2.15, 1, 2, sharex=True, sharey=True)
         for axis, (title, paths, ends) in zip(axes[0], panels.values(), strict=True):
             paths = paths[:: max(1, math.ceil(len(paths) / most))]
             _trajectories(axis, paths, ends)
@@ -804,9 +675,9 @@ def draw_reversal(arrays: dict[str, Any], most: int = 60) -> Drawing:
 def _trajectories(axis: Axes, paths: np.ndarray, ends: tuple[str, str]) -> None:
     """Draw paths of shape (n, F+1, 2) from their first points to their last ones."""
     looks_of_ends: dict[str, Any] = {
-        "noise": {"color": _BLUE, "marker": "o"},
-        "action": {"color": _VERMILLION, "marker": "^"},
-        "data action": {"color": _BLACK, "marker": "s"},
+        "noise": {"color": BLUE, "marker": "o"},
+        "action": {"color": VERMILLION, "marker": "^"},
+        "data action": {"color": BLACK, "marker": "s"},
     }
     axis.plot(paths[:, :, 0].T, paths[:, :, 1].T, color="#9AA0A6", linewidth=0.4, zorder=1)
     for name, points in zip(ends, (paths[:, 0], paths[:, -1]), strict=True):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.figures import WIDTH, Drawing, styled
 from analysis.load import comparable, load_runs
 from analysis.names import label
+from analysis.style import WIDTH, Drawing, styled
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from analysis import figures, published
-from analysis.figures import costs, drawings, looks, main, read_reversal, spread, write_figures
+from analysis.figures import costs, drawings, main, read_reversal, spread, write_figures
 from analysis.names import AGENT_LABELS, TASKS, domain_of
+from analysis.style import looks
 from benchmark.errors import UserError
 
 
