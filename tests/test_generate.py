@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
+from envs import episodes
 from envs import generate as module
+from envs.episodes import RECIPES, TRAIN, Collector, find_recipe
 from envs.files import record_path
-from envs.generate import RECIPES, TRAIN, Collector, find_recipe, generate, generate_shards, main
+from envs.generate import generate, generate_shards, main
 
 LENGTH = 40  # rows per episode
 
@@ -265,7 +267,7 @@ def test_lost_cube_is_unhealthy_in_scene_only():
     def healthy(dataset: str, y: float, z: float) -> bool:
         qpos = np.zeros((3, 25), np.float32)
         qpos[1, 15:17] = y, z
-        script = module._Manipulation.__new__(module._Manipulation)
+        script = episodes._Manipulation.__new__(episodes._Manipulation)
         script.recipe = RECIPES[dataset]
         return script.healthy({"qpos": qpos})
 
