@@ -25,12 +25,19 @@ def parser() -> argparse.ArgumentParser:
     choose.add_argument("--domains", help="domains, separated by commas (default: the suite's)")
     choose.add_argument("--tasks", help="tasks, separated by commas (default: the suite's)")
     choose.add_argument("--seeds", help="e.g. 0-3 or 0,2,5-7 (default: the suite's)")
-    choose.add_argument("--protocol", help="how long and how often evaluated: rql, qam, ... (default: the suite's)")
+    choose.add_argument(
+        "--protocol", help="how long, how often evaluated: rql, rql_paper, qam, ... (default: the suite's)"
+    )
     choose.add_argument("--steps", help="updates per run, instead of the protocol's")
     choose.add_argument("--eval-episodes", help="episodes per evaluation and seed, instead of the protocol's")
     choose.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter of all agents; repeatable"
+        "--set",
+        action="append",
+        default=[],
+        metavar="[AGENT:]NAME=VALUE",
+        help="a hyperparameter of all agents, or of the one named; repeatable",
     )
+    choose.add_argument("--label", metavar="NAME", help="store and show one agent's results under a name of your own")
     choose.add_argument("--online-steps", metavar="N", help="environment steps of fine-tuning after the offline phase")
     choose.add_argument("--online-start", metavar="N", help="of those, before the first update (default: 5,000)")
     where = parser.add_argument_group("where and how")
@@ -75,6 +82,9 @@ def parser() -> argparse.ArgumentParser:
         "--estimate", action="store_true", help="print the plan, and time the agents whose speed here is not known"
     )
     instead.add_argument("--report", action="store_true", help="only write the tables and figures of what is there")
+    instead.add_argument(
+        "--last", metavar="N", help="of reports: mean of the last N evaluations (default: 1, the final)"
+    )
     return parser
 
 

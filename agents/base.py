@@ -30,9 +30,14 @@ from agents.networks import Value, VectorField
 # --------------------------------------------------------------------------------------------- configuration
 
 
-def option(default: Any, text: str, *, low: float | None = None, high: float | None = None, choices=None) -> Any:
-    """Declare a hyperparameter: its default, a line on what it does, and the values allowed (ends included)."""
-    return dataclasses.field(default=default, metadata=dict(text=text, low=low, high=high, choices=choices))
+def option(
+    default: Any, text: str, *, low: float | None = None, high: float | None = None, choices=None, off: bool = False
+) -> Any:
+    """Declare a hyperparameter: its default, a line on what it does, and the values allowed (ends included).
+
+    `off` says that the default switches off what makes the algorithm: a run must be given a value, tuned or by hand.
+    """
+    return dataclasses.field(default=default, metadata=dict(text=text, low=low, high=high, choices=choices, off=off))
 
 
 @dataclasses.dataclass(frozen=True)

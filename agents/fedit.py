@@ -23,7 +23,7 @@ class FEditConfig(Config):
     """FEdit's hyperparameters."""
 
     edit_scale: float = option(
-        0.0, "c: largest change of an action coordinate; smaller stays closer to the data", low=0
+        0.0, "c: largest change of an action coordinate; smaller stays closer to the data", low=0, off=True
     )
     target_entropy: float = option(-0.5, "𝓗 per action coordinate, held by the temperature")
     flow_steps: int = option(10, "Euler steps of the flow, F", low=1)

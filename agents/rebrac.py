@@ -24,7 +24,7 @@ from agents.networks import MLP, glorot, pessimistic
 class ReBRACConfig(Config):
     """ReBRAC's hyperparameters."""
 
-    alpha: float = option(0.0, "weight of behaviour cloning: larger stays closer to the data", low=0)
+    alpha: float = option(0.0, "weight of behaviour cloning: larger stays closer to the data", low=0, off=True)
     actor_noise: float = option(0.2, "standard deviation of the noise added to the policy's actions", low=0)
     noise_clip: float = option(0.5, "largest absolute value of that noise", low=0)
     target_period: int = option(2, "updates of the networks per update of the targets", low=1)

@@ -34,7 +34,8 @@ device     e.g. "cpu: ...", joined like `commit`
 ("running", "done", "failed", "unreadable"), step, steps, diverged ({seed: step}), error, updates_per_second,
 train_seconds, eval_seconds, started, updated, commit, clean, python, mujoco, jax, versions (dict), device, host,
 command, dataset, fingerprint, source (of the dataset), transitions, environment (where a benchmark has several, such as
-D4RL's original or its stand-in), reference_scores (D4RL's two, or None), hyperparameters (dict), protocol (dict).
+D4RL's original or its stand-in), reference_scores (D4RL's two, or None), hyperparameters (dict), origin (theirs:
+"published", "derived" from published ones, "ours" or "default"; "" if not recorded), protocol (dict).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from analysis.names import domain_of
+from analysis.names import ORIGINS, agents_in_order, domain_of
 from analysis.progress import bar
 from benchmark.errors import UserError
 
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CACHE_NAME = ".analysis-cache.npz"
-CACHE_SCHEMA = 2
+CACHE_SCHEMA = 3
 RECORDS = ("config.json", "provenance.json", "status.json", "eval.csv")
 MEASURES = ("step", "seed", "episodes", "success", "return", "length")
 EVALUATION_COLUMNS = (
@@ -91,7 +92,7 @@ RUN_COLUMNS = (
         "python",
     ),
     *("mujoco", "jax", "versions", "device", "host", "command", "dataset", "fingerprint", "source"),
-    *("transitions", "environment", "reference_scores", "hyperparameters", "protocol"),
+    *("transitions", "environment", "reference_scores", "hyperparameters", "origin", "protocol"),
 )
 
 
@@ -112,7 +113,7 @@ class Selection:
     """What may be averaged, and what was done to get it."""
 
     evaluations: pd.DataFrame
-    """Columns of `Runs.evaluations` and `imputed` (bool: filled in for a diverged seed)."""
+    """Columns of `Runs.evaluations`, `imputed` (bool: filled in for a diverged seed), `origin` (as in `Runs.runs`)."""
     notes: list[str] = field(default_factory=list)
     """One sentence per thing left out, filled in or kept apart; to be printed beside every average."""
 
@@ -238,6 +239,7 @@ def _read_run(path: str) -> tuple[dict[str, Any], np.ndarray]:
     """
     row: dict[str, Any] = dict.fromkeys(RUN_COLUMNS)
     row.update(agent="", task="", domain="", suite="", seeds=[], diverged={}, error=None, versions={}, clean=False)
+    row["origin"] = ""
     row.update(
         hyperparameters={}, protocol={}, commit="", mujoco="", jax="", python="", device="", host="", environment=""
     )
@@ -272,7 +274,7 @@ def _read_json(path: str, name: str, required: bool = False) -> dict[str, Any]:
 def _config_fields(config: dict[str, Any]) -> dict[str, Any]:
     """Return what the runs frame takes from config.json."""
     return {
-        "agent": str(config["agent"]),
+        "agent": str(config.get("label") or config["agent"]),
         "task": str(config["task"]),
         "domain": str(config.get("domain") or domain_of(config["task"])),
         "suite": str(config.get("suite") or ""),
@@ -311,7 +313,16 @@ def _provenance_fields(provenance: dict[str, Any]) -> dict[str, Any]:
         "transitions": dataset.get("transitions"),
         "environment": joined([(start.get("dataset") or {}).get("environment") for start in starts]),
         "reference_scores": dataset.get("reference_scores"),
+        "origin": _origin(starts[-1].get("hyperparameters") or {}),
     }
+
+
+def _origin(origins: dict[str, str]) -> str:
+    """Whose a run's hyperparameters are, from where each comes (`benchmark.plan.choose`): by the least published."""
+    kinds = {str(text).partition(":")[0] for text in origins.values()}
+    if kinds & {"ours", "suite", "set"}:
+        return "ours"
+    return next((kind for kind in ("derived", "published", "default") if kind in kinds), "")
 
 
 def _status_fields(status: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
@@ -424,8 +435,9 @@ def comparable(
     data = runs.evaluations[runs.evaluations["run"].isin(usable["run"])].assign(imputed=False)
     usable, data = _without_duplicates(usable, data, notes)
     data = _diverged(usable, data, diverged, notes)
+    data = data.assign(origin=data["run"].map(dict(zip(runs.runs["run"], runs.runs["origin"], strict=True))))
     data = _experiments(usable, data, mixed, notes)
-    notes += _versions(usable)
+    notes += [*_origins(data), *_versions(usable)]
     return Selection(data.reset_index(drop=True), notes)
 
 
@@ -549,6 +561,17 @@ def _differing(kinds: list[list[Any]]) -> list[str]:
     ]
     every = dict.fromkeys(name for settings in flat for name in settings)
     return [name for name in every if any(s.get(name) != flat[0].get(name) for s in flat)]
+
+
+def _origins(data: pd.DataFrame) -> list[str]:
+    """Say which agents' hyperparameters are not published, with the signs that they have in tables."""
+    what = {
+        "ours": "are ours, not published",
+        "derived": "are derived from published ones, not tuned for this",
+        "default": "are the defaults, not tuned",
+    }
+    found = {kind: ", ".join(agents_in_order(data["agent"][data["origin"] == kind])) for kind in what}
+    return [f"{ORIGINS[kind]} Hyperparameters {what[kind]}: {names}." for kind, names in found.items() if names]
 
 
 def _versions(usable: pd.DataFrame) -> list[str]:

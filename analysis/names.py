@@ -32,6 +32,9 @@ AGENT_LABELS: dict[str, str] = {
 }
 """Agent name to its label in print, in the order of the tables. `bc` is the floor, not one of the 20."""
 
+ORIGINS: dict[str, str] = {"ours": "†", "derived": "‡", "default": "§"}
+"""Signs of agents in tables whose hyperparameters are not published for them; `analysis.load` says which they are."""
+
 DOMAINS: tuple[str, ...] = (
     "antmaze-large-navigate",
     "antmaze-giant-navigate",

@@ -15,6 +15,17 @@ RQL_PAPER = "RQL paper, Table 1"
 QAM_ARCHIVE = "QAM archive"
 
 
+AS_COMMANDED = 1_000_000
+"""Updates of the authors' commands."""
+AS_TRANSCRIBED = dict.fromkeys(("rql", "tfql", "bdpo"), 2_000_000)
+"""Updates of the published figures that are longer, by transcriptions of the RQL paper; its commands have 1M."""
+
+
+def updates(agent: str) -> int:
+    """Updates of an agent's published figures."""
+    return AS_TRANSCRIBED.get(agent, AS_COMMANDED)
+
+
 def by_domain() -> pd.DataFrame:
     """The RQL paper's table: agent, domain, success, source. 19 agents x 10 domains, five-task means."""
     import pandas as pd

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis import published as published_figures
-from analysis.names import DOMAINS, TASKS, agents_in_order, in_order, label
+from analysis.names import DOMAINS, ORIGINS, TASKS, agents_in_order, in_order, label
 from benchmark.errors import UserError, check_choice, run_main
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 TASKS_PER_DOMAIN = 5
 Lines = dict[tuple[str, str], "dict[str, Cell]"]
 """Figures by (agent, source) and column; a source is "published", "own" or an archive's name."""
-PUBLISHED_UPDATES = 1_000_000
 DISAGREEMENTS = (
     "Published sources disagree on QSM (cube-double: 33 in the RQL paper, 56 in the QAM archive).",
     "Sources disagree on the training length of RQL, TFQL and BDPO (1M or 2M updates); the others have 1M.",
@@ -84,6 +83,16 @@ class Table:
     own: list[bool]
     """Which rows are one's own."""
     notes: list[str] = field(default_factory=list)
+    marks: dict[str, str] = field(default_factory=dict)
+    """Signs of one's own agents, as `marks_of` gives them."""
+
+
+def marks_of(scores: pd.DataFrame, star: str = "") -> dict[str, str]:
+    """Signs of the agents (each followed by `star`) whose hyperparameters are not all published; notes explain them."""
+    if "origin" not in scores:
+        return {}
+    found = {agent: set(rows) for agent, rows in scores.groupby("agent")["origin"]}
+    return {f"{agent}{star}": "".join(ORIGINS[kind] for kind in ORIGINS if kind in found[agent]) for agent in found}
 
 
 def domain_table(
@@ -116,7 +125,9 @@ def domain_table(
         for agent, cells in _own_domains(scores).items():
             lines[agent, sources[agent]] = cells
     columns = [*in_order({c for cells in lines.values() for c in cells} - {"average"}, DOMAINS), "average"]
-    return _lines_table("domain", lines, columns, agents, bold, _caption(published, caption, "domain"), notes)
+    table = _lines_table("domain", lines, columns, agents, bold, _caption(published, caption, "domain"), notes)
+    table.marks = {} if scores is None else marks_of(scores, "*")
+    return table
 
 
 def task_table(
@@ -142,7 +153,8 @@ def task_table(
     wide = _lines_table("task", lines, columns, agents, bold, _caption(published, caption, "task"), notes)
     names = [f"{row[0]}*" if own else str(row[0]) for row, own in zip(wide.rows, wide.own, strict=True)]
     rows: list[list[str | Cell]] = [[task, *(row[2 + i] for row in wide.rows)] for i, task in enumerate(columns)]
-    return Table("task", wide.caption, ["task", *names], rows, [False] * len(rows), wide.notes)
+    marks = {} if scores is None else marks_of(scores, "*")
+    return Table("task", wide.caption, ["task", *names], rows, [False] * len(rows), wide.notes, marks)
 
 
 def sources_of(scores: pd.DataFrame) -> dict[str, str]:
@@ -225,7 +237,8 @@ def reproduction_table(
 
     The interval of a difference combines both intervals as independent (root of the sum of squares on each side);
     where none is published it is one's own alone. Verdict: "agrees" where it holds 0 (or the difference is within
-    the published figure's rounding), else "above" or "below"; "one seed" where there is no interval.
+    the published figure's rounding), else "above" or "below"; "one seed" where there is no interval. A row of another
+    length than the published figure's says both: "below (1M of 2M updates)".
     """
     from analysis.statistics import domain_means, task_means
 
@@ -245,6 +258,7 @@ def reproduction_table(
         chosen = {check_choice("agent", agent, list(order)) for agent in agents}
         own = [item for item in own if item[0] in chosen]
     rows: list[list[str | Cell]] = []
+    short = as_commanded = 0
     for agent, where, row in sorted(own, key=lambda item: (order[item[0]], place.get(item[1], len(place)))):
         figure = known.get((agent.partition(" (")[0], where))
         if figure is None:
@@ -252,15 +266,33 @@ def reproduction_table(
         mine = Cell(row.mean, row.low, row.high, digits=1)
         theirs = Cell(*figure, digits=1)
         difference = _difference(mine, theirs)
-        verdict = _verdict(difference, theirs)
+        length = published_figures.updates(agent.partition(" (")[0])
+        verdict = _verdict(difference, theirs) + _of_length(steps[agent, where], length)
+        short += steps[agent, where] < published_figures.AS_COMMANDED
+        as_commanded += published_figures.AS_COMMANDED <= steps[agent, where] < length
         rows.append([agent, where, str(row.seeds), f"{steps[agent, where]:,}", mine, theirs, difference, verdict])
     header = ["agent", "task or domain", "seeds", "updates", "own", "published", "difference", "verdict"]
     text = f"Own against published success in percent. {caption}".strip()
-    short = sum(steps[row[0], row[1]] < PUBLISHED_UPDATES for row in rows)
     said = [*notes, *(DISAGREEMENTS if rows else ())]
     if short:
-        said.append(f"{short} of {len(rows)} rows have fewer than {PUBLISHED_UPDATES:,} updates: no reproductions yet.")
-    return Table("reproduction", text, header, rows, [False] * len(rows), said)
+        least = published_figures.AS_COMMANDED
+        said.append(f"{short} of {len(rows)} rows have fewer than {least:,} updates: no reproductions yet.")
+    if as_commanded:
+        said.append(
+            f"{as_commanded} of {len(rows)} rows, of RQL, TFQL or BDPO, have the updates of the authors' commands; the "
+            "paper's figures are of 2M by its transcriptions (--protocol=rql_paper), and may be higher for that alone."
+        )
+    return Table("reproduction", text, header, rows, [False] * len(rows), said, marks_of(scores))
+
+
+def _of_length(own: int, published: int) -> str:
+    """What follows a verdict on a row of another length than the published figure's."""
+    return "" if own == published else f" ({_millions(own)} of {_millions(published)} updates)"
+
+
+def _millions(updates: int) -> str:
+    """1,500,000 as "1.5M", 7,000 as "7,000"."""
+    return f"{updates / 1e6:g}M" if updates % 100_000 == 0 else f"{updates:,}"
 
 
 def _difference(own: Cell, published: Cell) -> Cell:
@@ -310,7 +342,7 @@ def d4rl_table(runs: Runs, selection: Selection, last: int = 1, agents: Iterable
     text = "D4RL's normalised score: 0 is its random policy, 100 its expert. "
     text += caption(last, scores).replace("Success", "Return", 1)
     said = [*selection.notes, *(D4RL_CAVEATS if rows else ())]
-    return Table("d4rl", text, ["task", "environment", *chosen], rows, [False] * len(rows), said)
+    return Table("d4rl", text, ["task", "environment", *chosen], rows, [False] * len(rows), said, marks_of(scores))
 
 
 def summary_table(evaluations: pd.DataFrame, last: int = 1) -> pd.DataFrame:
@@ -331,18 +363,19 @@ def summary(evaluations: pd.DataFrame, last: int = 1, notes: Iterable[str] = ())
         [row.agent, row.task, Cell(row.mean, row.low, row.high, digits=1), str(row.seeds)]
         for row in summary_table(evaluations, last).itertuples()
     ]
-    text = f"Success in percent. {caption(last, final_scores(evaluations, last))}"
-    return Table("summary", text, ["agent", "task", "success", "seeds"], rows, [False] * len(rows), list(notes))
+    scores = final_scores(evaluations, last)
+    text, header = f"Success in percent. {caption(last, scores)}", ["agent", "task", "success", "seeds"]
+    return Table("summary", text, header, rows, [False] * len(rows), list(notes), marks_of(scores))
 
 
-def _name(text: str, own: bool, header: str) -> str:
-    """A text as printed: agents by their labels, own rows marked."""
-    return f"{label(text)}{'*' if own else ''}" if header == "agent" else text
+def _agent(text: str, marks: dict[str, str]) -> str:
+    """An agent as printed: its label, the star of an own row, and its sign."""
+    return f"{label(text.rstrip('*'))}{'*' if text.endswith('*') else ''}{marks.get(text, '')}"
 
 
 def _heads(table: Table, plain: Callable[[str], str]) -> list[str]:
     """The header as printed; the task table has agents in it."""
-    return [plain(f"{label(head.rstrip('*'))}{'*' if head.endswith('*') else ''}") for head in table.header]
+    return [plain(_agent(head, table.marks)) for head in table.header]
 
 
 def _printed(table: Table, bold: Callable[[str], str], plain: Callable[[str], str]) -> list[list[str]]:
@@ -351,7 +384,7 @@ def _printed(table: Table, bold: Callable[[str], str], plain: Callable[[str], st
         [
             (bold(plain(item.text)) if item.bold else plain(item.text))
             if isinstance(item, Cell)
-            else plain(_name(item, own, head))
+            else plain(_agent(f"{item}{'*' if own else ''}", table.marks) if head == "agent" else item)
             for item, head in zip(row, table.header, strict=True)
         ]
         for row, own in zip(table.rows, table.own, strict=True)
@@ -430,6 +463,9 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "–": "--",
+    "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
+    "§": r"\S{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "\n": " ",

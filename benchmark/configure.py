@@ -8,9 +8,10 @@ import importlib
 import importlib.util
 import math
 import pkgutil
+import re
 import sys
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import yaml
 import agents
 from agents.base import REGISTRY, Agent, Config
 from benchmark.errors import UserError, check_choice, nearest
+from envs.tasks import DOMAINS
 
 TUNED = Path(__file__).parent / "tuned"
 
@@ -106,6 +108,32 @@ def parse_settings(items: Iterable[str]) -> dict[str, str]:
     return settings
 
 
+def settings_of(agent: str, settings: Mapping[str, Any], agents: Iterable[str]) -> dict[str, Any]:
+    """The settings that are for an agent: those of all, and those named for it alone ("rql:alpha"), which win.
+
+    Raises a UserError for a setting of an agent that is not among `agents`.
+    """
+    common, own = {}, {}
+    for key, value in settings.items():
+        named, colon, name = key.rpartition(":")
+        if not colon:
+            common[name] = value
+        elif check_choice(f"agent in --set {key}={value}:", named, agents) == agent:
+            own[name] = value
+    return common | own
+
+
+def check_label(label: str, agents: Sequence[str]) -> str:
+    """Return a person's own name for the results of one agent, else raise a UserError that says what is wrong."""
+    if len(agents) != 1:
+        raise UserError(f"--label names the results of one agent; {len(agents)} are chosen: {', '.join(agents)}")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", label):
+        raise UserError(f"--label must be of letters, digits, _ and -, at most 100, not {label!r}")
+    if label in {*agent_names(), *REGISTRY} - {*agents}:
+        raise UserError(f"--label {label} is another agent's name; choose one that is not, e.g. {agents[0]}_2")
+    return label
+
+
 def describe(config: Config) -> dict[str, Any]:
     """A configuration as plain values for JSON: every hyperparameter."""
     return {
@@ -117,7 +145,17 @@ def describe(config: Config) -> dict[str, Any]:
 def tuned(agent: str, domain: str) -> dict[str, Any]:
     """The tuned hyperparameters of an agent on a domain, {} where none are known.
 
-    They stand in benchmark/tuned/; those of an agent in a file of its own beside it, e.g. my_agent.yaml.
+    They stand in benchmark/tuned/; those of an agent in a file of its own beside it, e.g. my_agent.yaml. A domain that
+    has none takes those of the domain that `Domain.tuned_as` names.
+    """
+    return tuned_with_origin(agent, domain)[0]
+
+
+def tuned_with_origin(agent: str, domain: str) -> tuple[dict[str, Any], str]:
+    """`tuned` and where that comes from, "" where there is none.
+
+    "published: <source>"; "derived: <source>" where it is taken over from what is published, but not for this agent on
+    these tasks; "ours: <source>".
     """
     path = TUNED / f"{agent}.yaml"
     cls = REGISTRY.get(agent)
@@ -125,13 +163,30 @@ def tuned(agent: str, domain: str) -> dict[str, Any]:
         file = sys.modules[cls.__module__].__file__
         assert file is not None
         path = Path(file).with_suffix(".yaml")
-    files = path, TUNED / "d4rl" / path.name
-    return {name: value for file in files for name, value in _tuned_domains(file).get(domain, {}).items()}
+    base = DOMAINS[domain].tuned_as if domain in DOMAINS else ""
+    for name in filter(None, (domain, base)):
+        for content in (_tuned_file(path), _tuned_file(TUNED / "d4rl" / path.name)):
+            if name in content["domains"]:
+                return dict(content["domains"][name]), _origin(content, name if name != domain else "")
+    return {}, ""
+
+
+def _origin(content: Mapping[str, Any], base: str) -> str:
+    """Where the values of a tuned file come from; `base` is the domain that they are borrowed from, if they are.
+
+    Its `variants` is the source that has the same values on the domains which borrow them.
+    """
+    source = content.get("source", "no source is given")
+    if not content.get("published"):
+        return f"{'derived' if content.get('derived') else 'ours'}: {source}"
+    if not base:
+        return f"published: {source}"
+    return f"published: {content['variants']}" if "variants" in content else f"derived: {source}, for {base}"
 
 
 @functools.cache
-def _tuned_domains(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text())["domains"] if path.is_file() else {}
+def _tuned_file(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text()) if path.is_file() else {"domains": {}}
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -88,8 +88,7 @@ def evaluation_hours(spec: RunSpec, rows: Sequence[Mapping[str, Any]]) -> Hours 
     if speed is None:
         return None
     protocol = spec.protocol
-    times = -(-protocol.steps // protocol.eval_every) + protocol.eval_first
-    hours = times * protocol.eval_episodes * len(spec.seeds) * domain.episode_limit / speed / 3600
+    hours = protocol.evaluations * protocol.eval_episodes * len(spec.seeds) * domain.episode_limit / speed / 3600
     return Hours(hours / 2, 0.0, hours)
 
 

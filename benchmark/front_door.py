@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmark import cost, evaluation_speed, slurm, status
@@ -23,7 +24,7 @@ from benchmark.launch import Outcome, record_death, run_in_this_process, run_loc
 from benchmark.launches import Launch, read_launches
 from benchmark.plan import plan, whole_number
 from benchmark.records import RunDirectory, format_seeds, make_folder
-from benchmark.suites import PROTOCOLS, SUITES, Suite, get_protocol, get_suite
+from benchmark.suites import AGENT_STEPS, PROTOCOLS, SUITES, Suite, get_protocol, get_suite
 from benchmark.throughput import device_name, read_rates
 from benchmark.tracking import wandb_options
 from benchmark.train import RunSpec, data_path, ensure_data, is_done, missing_data, online_from, run_path
@@ -40,24 +41,28 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         list_everything()
         return 0
+    last = whole_number("--last", "1" if options.last is None else options.last)
     if options.retry_failed:
-        return retry(options)
+        return retry(options, last)
     if not options.suite:
         raise UserError(f"--suite is needed: {', '.join(SUITES)} (--list says more)")
     suite = get_suite(options.suite)
     out = Path(options.out or f"runs/{suite.name}")
     how = how_to_launch(options, suite.runs_per_process)
     runs = plan_from(options, suite, out)
+    fewest = min(run.protocol.evaluations for run in runs)
+    if last > fewest and fewest and not options.report:
+        raise UserError(f"--last must be at most {fewest}, the evaluations of these runs, not {last}")
     if options.dry_run or options.estimate:
         print_plan(runs, options.estimate, options.rates)
         return 0
     if options.report:
-        report(out, runs)
+        report(out, last)
         return 0
-    return launch(out, runs, how, options.watch)
+    return launch(out, runs, how, options.watch, last)
 
 
-def retry(options: argparse.Namespace) -> int:
+def retry(options: argparse.Namespace, last: int) -> int:
     """Launch the failed and the stopped runs of a folder again, as they were launched last."""
     code = 0
     for out in status.folders(options.out, options.suite):
@@ -65,9 +70,9 @@ def retry(options: argparse.Namespace) -> int:
         if not runs:
             console.print(f"{out}: no run failed", markup=False)
             continue
-        last = read_launches(out)[-1].about
-        how = dataclasses.replace(how_to_launch(options, 1), **given_before(last, options))
-        code = max(code, launch(out, runs, how, options.watch))
+        before = read_launches(out)[-1].about
+        how = dataclasses.replace(how_to_launch(options, 1), **given_before(before, options))
+        code = max(code, launch(out, runs, how, options.watch, last))
     return code
 
 
@@ -132,7 +137,8 @@ def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunS
     """The runs that the options choose from a suite."""
     if options.rates and not options.rates.exists():
         raise UserError(f"--rates: there is no file {options.rates}")
-    protocol = get_protocol(options.protocol or suite.protocol)
+    name = options.protocol or suite.protocol
+    protocol = get_protocol(name)
     if options.steps:
         protocol = protocol.scaled_to(whole_number("--steps", options.steps))
     if options.eval_episodes:
@@ -154,6 +160,8 @@ def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunS
         seeds_per_process=seeds_per_process(options.seeds_per_process, len(seeds), options.rates),
         wandb=wandb_options(options.wandb, options.wandb_offline),
         online=online_from(options.online_steps, options.online_start),
+        label=options.label,
+        agent_steps={} if options.steps else AGENT_STEPS.get(name),
     )
 
 
@@ -205,14 +213,17 @@ def list_everything() -> None:
     for name, protocol in PROTOCOLS.items():
         first = "yes" if protocol.eval_first else "no"
         episodes = str(protocol.eval_episodes)
-        protocols.add_row(name, f"{protocol.steps:,}", f"{protocol.eval_every:,}", episodes, first)
+        others = "".join(f"\n{agent}: {steps:,}" for agent, steps in AGENT_STEPS.get(name, {}).items())
+        protocols.add_row(name, f"{protocol.steps:,}{others}", f"{protocol.eval_every:,}", episodes, first)
     for table in (agents, suites, protocols):
         console.print(table)
     for suite in SUITES.values():
         console.print(f"\ntasks of suite {suite.name}:")
-        for domain in dict.fromkeys(task.domain.name for task in suite.tasks):
-            numbers = ",".join(str(task.number) for task in suite.tasks if task.domain.name == domain)
-            console.print(f"  {domain}-singletask-task{{{numbers}}}-v0", markup=False)
+        for domain in dict.fromkeys(task.domain for task in suite.tasks):
+            tasks = [task for task in suite.tasks if task.domain == domain]
+            numbers = ",".join(str(task.number) for task in tasks)
+            name = tasks[0].name if len(tasks) == 1 else f"{domain.name}-singletask-task{{{numbers}}}-v0"
+            console.print(f"  {name}", markup=False)
 
 
 def first_line(cls: type) -> str:
@@ -253,6 +264,7 @@ def print_plan(runs: list[RunSpec], estimate: bool, rates: Path | None = None) -
     ]
     console.print(table_of_runs(planned) if len(runs) <= MOST_ROWS else table_of_counts(planned))
     console.print(table_of_domains(planned))
+    print_origins(runs)
     count = sum(len(spec.seeds) for spec in runs)
     begun = sum(run.state == "begun" for run in planned)
     console.print(
@@ -281,6 +293,23 @@ def table_of_runs(planned: list[Planned]) -> Table:
             run.spec.label, run.spec.task, seeds, f"{run.spec.protocol.steps:,}", run.state, str(run.hours or "")
         )
     return table
+
+
+def print_origins(runs: Sequence[RunSpec]) -> None:
+    """Print where each agent's hyperparameters come from, but for those of the domain and its own defaults."""
+    rows: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    every: dict[str, set[str]] = {}
+    for spec in runs:
+        every.setdefault(spec.label, set()).add(domain := get_task(spec.task).domain.name)
+        given = {name: origin for name, origin in spec.origins.items() if origin not in ("default", "domain")}
+        for name, origin in given.items() or [("all", "default" if spec.origins else "not recorded")]:
+            names, domains = rows.setdefault((spec.label, origin), ({}, {}))
+            names[name] = domains[domain] = None
+    table = Table("agent", "hyperparameters", "from", "on", title="hyperparameters but for defaults and the domain's")
+    for (agent, origin), (names, domains) in rows.items():
+        where = "all" if len(domains) == len(every[agent]) else ", ".join(domains)
+        table.add_row(agent, ", ".join(names), escape(origin), where)
+    console.print(table)
 
 
 def table_of_counts(planned: list[Planned]) -> Table:
@@ -354,12 +383,14 @@ def print_cost(waiting: list[Planned], device: str, evaluated: set[str]) -> None
             console.print(f"  {command}", soft_wrap=True)
 
 
-def launch(out: Path, runs: list[RunSpec], how: How, watch: bool = False) -> int:
+def launch(out: Path, runs: list[RunSpec], how: How, watch: bool = False, last: int = 1) -> int:
     """Do the runs that are not done, or submit them to a cluster; report, say what failed, return the exit code."""
     make_folder(out)
     waiting = [spec for spec in runs if not is_done(spec)]
     if len(waiting) < len(runs):
         console.print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already")
+    if waiting:
+        print_origins(waiting)
     if how.launcher == "slurm":
         slurm.check_cluster(how.cluster)
     reasons = prepare(waiting)
@@ -373,11 +404,11 @@ def launch(out: Path, runs: list[RunSpec], how: How, watch: bool = False) -> int
         if not watch:
             return print_outcomes(outcomes)
         code = status.show(out, console, watch=True)
-        report(out, runs)
+        report(out, last)
         return max(code, print_outcomes(outcomes))
     if ready:
         outcomes += run_here(out, runs, ready, how)
-    report(out, runs)
+    report(out, last)
     return print_outcomes(outcomes)
 
 
@@ -454,8 +485,8 @@ def prepare(runs: list[RunSpec]) -> dict[Path | None, str]:
     return reasons
 
 
-def report(out: Path, runs: list[RunSpec]) -> None:
-    """Print the summary of a folder of runs, and write its tables, figures and page."""
+def report(out: Path, last: int = 1) -> None:
+    """Print the summary of a folder of runs, and write its tables, figures and page, of the last `last` evaluations."""
     from analysis.load import comparable, load_runs
     from analysis.report import write_folder
     from analysis.tables import print_summary
@@ -466,10 +497,10 @@ def report(out: Path, runs: list[RunSpec]) -> None:
     if found.evaluations.empty:
         console.print("no finished run to report yet")
         return
-    print_summary(found.evaluations)
+    print_summary(found.evaluations, last)
     for note in found.notes:
         console.print(f"note: {note}", markup=False)
-    paths = write_folder(loaded, out / "report", title=f"Benchmark report: {out.name}")
+    paths = write_folder(loaded, out / "report", title=f"Benchmark report: {out.name}", last=last)
     console.print(f"written in {time.perf_counter() - started:.0f} s:")
     for path in paths:
         console.print(f"  {path}", markup=False, soft_wrap=True)

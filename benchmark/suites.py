@@ -15,6 +15,8 @@ BASELINES = (
     *("dac", "qsm", "dsrl", "fedit", "ifql", "qam", "qam_f", "qam_e"),
 )
 PAPER_AGENTS = ("rql", *BASELINES)
+# Those that the QAM paper's authors run on stitched and noisy data: their experiments/reproduce_quality.py.
+QUALITY_AGENTS = ("rebrac", "bam", "fql", "qsm", "dsrl", "fedit", "qam", "qam_f", "qam_e")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Protocol:
     checkpoint_every: int
     """Updates between checkpoints."""
 
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of a whole run."""
+        return -(-self.steps // self.eval_every) + self.eval_first if self.steps else 0
+
     def scaled_to(self, steps: int) -> Protocol:
         """The same protocol with another length; intervals that no longer fit shrink to the whole length."""
         shorter = {name: min(getattr(self, name), steps) for name in ("eval_every", "log_every", "checkpoint_every")}
@@ -50,9 +57,11 @@ class Online:
     """Steps before the phase's first update; from then on one update a step."""
 
 
-# RQL: arXiv 2606.17551 and its code (evaluation at update 1 and every 100,000). QAM: arXiv 2601.14234 (every 50,000).
+# RQL: the commands of arXiv 2606.17551's authors (evaluation at update 1 and every 100,000), and the paper, as two
+# transcriptions of its appendix have it, with the lengths of `AGENT_STEPS`. QAM: arXiv 2601.14234 (every 50,000).
 PROTOCOLS = {
     "rql": Protocol(1_000_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),
+    "rql_paper": Protocol(1_000_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),
     "qam": Protocol(1_000_000, 50_000, 50, eval_first=False, log_every=5_000, checkpoint_every=50_000),
     # D4RL as in FQL, arXiv 2502.02538.
     "d4rl": Protocol(500_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),
@@ -61,6 +70,10 @@ PROTOCOLS = {
     "empty": Protocol(0, 0, 0, eval_first=False, log_every=0, checkpoint_every=0),
     "toy": Protocol(4_000, 4_000, 100, eval_first=False, log_every=1_000, checkpoint_every=4_000),
 }
+
+
+AGENT_STEPS: Mapping[str, Mapping[str, int]] = {"rql_paper": dict.fromkeys(("rql", "tfql", "bdpo"), 2_000_000)}
+"""Protocol to the agents that train for another length in it; BDPO after its cloning, which has a length of its own."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +162,7 @@ SUITES = {
         ),
         Suite(
             "ogbench",
-            "the paper's experiment: 10 domains x 5 tasks, 20 algorithms, tuned hyperparameters",
+            "the authors' commands: 10 domains x 5 tasks, 20 algorithms, 1M updates (paper: --protocol=rql_paper)",
             tasks=tasks_of(*OGBENCH_DOMAINS),
             agents=PAPER_AGENTS,
             seeds=tuple(range(12)),
@@ -157,17 +170,17 @@ SUITES = {
         ),
         Suite(
             "ogbench_quality",
-            "the same goals on stitched and noisy data: 6 domains x 5 tasks",
+            "the same goals on stitched and noisy data, as the QAM paper: 6 domains x 5 tasks, untuned for them",
             tasks=tasks_of(*QUALITY_DOMAINS),
-            agents=PAPER_AGENTS,
-            seeds=tuple(range(4)),
-            protocol="rql",
+            agents=QUALITY_AGENTS,
+            seeds=tuple(range(12)),
+            protocol="qam",
         ),
         Suite(
             "d4rl",
             "D4RL's antmaze and adroit, on the best environments that the machine has: 18 tasks (README)",
             tasks=D4RL_TASKS,
-            agents=PAPER_AGENTS,
+            agents=("fql",),  # the only one whose values are published
             seeds=tuple(range(8)),
             protocol="d4rl",
             settings=dict(ensemble=2),
@@ -181,6 +194,7 @@ def get_suite(name: str) -> Suite:
     return SUITES[check_choice("suite", name, SUITES)]
 
 
-def get_protocol(name: str) -> Protocol:
-    """Return the protocol of that name, else raise a UserError that names the nearest one."""
-    return PROTOCOLS[check_choice("protocol", name, PROTOCOLS)]
+def get_protocol(name: str, agent: str = "") -> Protocol:
+    """Return the protocol of that name, as that agent has it, else raise a UserError that names the nearest one."""
+    protocol = PROTOCOLS[check_choice("protocol", name, PROTOCOLS)]
+    return dataclasses.replace(protocol, steps=AGENT_STEPS.get(name, {}).get(agent, protocol.steps))

@@ -38,7 +38,7 @@ from rich.console import Console
 from agents.base import Agent, State, numeric_fields
 from benchmark import provenance
 from benchmark.compiled import keep_programs
-from benchmark.configure import agent_class, configure, describe, parse_seeds, parse_settings
+from benchmark.configure import agent_class, configure, describe, parse_seeds, parse_settings, settings_of
 from benchmark.errors import UserError, check_choice, nearest, run_main
 from benchmark.plan import plan, whole_number
 from benchmark.progress import RunProgress
@@ -206,8 +206,10 @@ def _train(cls: type[Agent], runs: Sequence[RunSpec], directory: RunDirectory, q
     world = open_world(task, path, environments_for(members, protocol.eval_episodes))
     try:
         made = provenance.collect({"source": data_source(runs[0]), **world.source})
-        for each in (directory, *(RunDirectory(run_path(run)) for run in runs)):
-            each.add_start(made | {"sweep": {"settings": len(runs), "members": members}})
+        made |= {"sweep": {"settings": len(runs), "members": members}}
+        directory.add_start(made)
+        for run in runs:
+            RunDirectory(run_path(run)).add_start({**made, "hyperparameters": run.origins})
         data = world.data_for(0)
         agents = [cls(configure(cls, run.settings), data.observation_dim, data.action_dim) for run in runs]
         del data  # one shard of several: only the world may hold it
@@ -409,14 +411,14 @@ def sweep_from(options: argparse.Namespace) -> Sweep:
     known = {**DOMAINS, **{task.domain.name: task.domain for task in TOY_TASKS}}
     names = options.domains.split(",") if options.domains else dict.fromkeys(task.domain.name for task in suite.tasks)
     domains = tuple(known[check_choice("domain", name, known)] for name in names)
-    protocol = get_protocol(options.protocol or suite.protocol)
+    protocol = get_protocol(options.protocol or suite.protocol, cls.name)
     if options.steps:
         protocol = protocol.scaled_to(whole_number("--steps", options.steps))
     if options.eval_episodes:
         protocol = dataclasses.replace(protocol, eval_episodes=whole_number("--eval-episodes", options.eval_episodes))
     seeds, report_seeds = parse_seeds(options.seeds), parse_seeds(options.report_seeds)
     check_seeds(seeds, report_seeds)
-    settings = parse_settings(options.set)
+    settings = settings_of(cls.name, parse_settings(options.set), [cls.name])
     sweeps = {} if options.report else parse_sweeps(cls, options.sweep)
     both = sorted(set(settings) & set(sweeps))
     if both:

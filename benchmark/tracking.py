@@ -54,7 +54,8 @@ class Tracker:
         self.failed = False
         wandb = _wandb()
         about = dict(project=options["project"], mode=check_choice("W&B mode", options["mode"], MODES), config=config)
-        about |= dict(name=f"{config['agent']} {config['task']}", group=config["agent"], dir=str(directory))
+        shown = config.get("label", config["agent"])
+        about |= dict(name=f"{shown} {config['task']}", group=shown, dir=str(directory))
         identity = hashlib.sha256(str(directory.absolute()).encode()).hexdigest()[:16]
 
         def begin() -> None:

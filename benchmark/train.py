@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,16 @@ class RunSpec:
     """Where W&B is to get a copy of the records, see `benchmark.tracking`."""
     online: Online | None = None
     """The phase after the offline one, if there is one."""
+    origins: dict[str, str] = field(default_factory=dict)
+    """Where each hyperparameter comes from, see `benchmark.plan.choose`; {} where that was not said."""
+    shown_as: str | None = None
+    """What the results are stored and shown under, where that is not the agent's name."""
 
     @property
     def label(self) -> str:
-        """The agent as tables show it: its name, or that of its file."""
+        """The agent as tables show it: its label, its name, or that of its file."""
+        if self.shown_as:
+            return self.shown_as
         return Path(self.agent).stem if self.agent.endswith(".py") else self.agent
 
     def to_json(self) -> str:
@@ -76,7 +82,7 @@ def run_path(spec: RunSpec) -> Path:
     """The run's directory; reading many of them need not import the agents."""
     from benchmark.records import format_seeds, run_directory
 
-    name = spec.agent
+    name = spec.shown_as or spec.agent
     if name.endswith(".py"):
         from benchmark.configure import agent_class
 
@@ -94,6 +100,7 @@ def run_config(spec: RunSpec) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "agent": cls.name,
+        **({"label": spec.shown_as} if spec.shown_as else {}),
         "task": task.name,
         "domain": task.domain.name,
         "suite": spec.suite,
@@ -222,7 +229,7 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
     from benchmark import provenance
 
     if spec.protocol.steps == 0:
-        directory.add_start(provenance.where())
+        directory.add_start({**provenance.where(), "hyperparameters": spec.origins})
         directory.set_status(state="done", step=0, steps=0, diverged={}, error=None)
         return
     from benchmark.compiled import keep_programs
@@ -237,7 +244,8 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
     with _signals_for_this_process_alone():
         world = open_world(task, path, environments_for(len(spec.seeds), spec.protocol.eval_episodes))
     try:
-        directory.add_start(provenance.collect({"source": data_source(spec), **world.source}))
+        made = provenance.collect({"source": data_source(spec), **world.source})
+        directory.add_start({**made, "hyperparameters": spec.origins})
         data = world.data_for(0)
         agent = cls(config, data.observation_dim, data.action_dim)
         del data  # one shard of several: only the world may hold it
@@ -383,6 +391,7 @@ def parse(arguments: list[str]) -> RunSpec:
     parser.add_argument("--task", help="OGBench's name, e.g. cube-double-play-singletask-task1-v0")
     parser.add_argument("--seeds", default="0", help="e.g. 0-3 or 0,2,5-7 (default: 0)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter; repeatable")
+    parser.add_argument("--label", metavar="NAME", help="store and show the results under this name, not the agent's")
     parser.add_argument("--protocol", default="rql", help=f"one of {', '.join(PROTOCOLS)} (default: rql)")
     parser.add_argument("--steps", help="updates, instead of the protocol's")
     parser.add_argument("--eval-episodes", help="episodes per evaluation, instead of the protocol's")
@@ -400,10 +409,10 @@ def parse(arguments: list[str]) -> RunSpec:
 def _spec_from(options: argparse.Namespace) -> RunSpec:
     import dataclasses
 
-    from benchmark.configure import agent_class, configure, parse_seeds, parse_settings
-    from benchmark.plan import settings_for, whole_number
+    from benchmark.configure import agent_class, check_label, parse_seeds, parse_settings, settings_of
+    from benchmark.plan import choose, whole_number
 
-    protocol = get_protocol(options.protocol)
+    protocol = get_protocol(options.protocol, options.agent)
     if options.steps:
         protocol = protocol.scaled_to(whole_number("--steps", options.steps))
     if options.eval_episodes:
@@ -411,8 +420,7 @@ def _spec_from(options: argparse.Namespace) -> RunSpec:
         protocol = dataclasses.replace(protocol, eval_episodes=episodes)
     task = get_task(options.task)
     cls = agent_class(options.agent)
-    settings = settings_for(cls, task, parse_settings(options.set))
-    configure(cls, settings)
+    settings, origins = choose(cls, task, settings_of(cls.name, parse_settings(options.set), [cls.name]))
     return RunSpec(
         agent=options.agent,
         task=task.name,
@@ -423,6 +431,8 @@ def _spec_from(options: argparse.Namespace) -> RunSpec:
         data=Generated(whole_number("--generate", options.generate)) if options.generate else None,
         data_dir=options.data_dir,
         online=online_from(options.online_steps, options.online_start),
+        origins=origins,
+        shown_as=check_label(options.label, [cls.name]) if options.label is not None else None,
     )
 
 

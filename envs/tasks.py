@@ -35,6 +35,8 @@ class Domain:
     """Whether it is made in code (envs/toy.py): one task, named as the domain, and no data file."""
     d4rl: bool = False
     """Whether it is one of D4RL's (envs/d4rl.py): one task, named as the domain, and an HDF5 file."""
+    tuned_as: str = ""
+    """Domain whose tuned hyperparameters it takes where it has none of its own; '' for none."""
 
     @property
     def dataset(self) -> str:
@@ -65,14 +67,14 @@ class Task:
         return self.domain.dataset
 
 
-def ant_maze(name: str, discount: float = 0.99) -> Domain:
+def ant_maze(name: str, discount: float = 0.99, tuned_as: str = "") -> Domain:
     """An ant's maze."""
-    return Domain(name, episode_limit=1000, chunk_length=1, discount=discount)
+    return Domain(name, episode_limit=1000, chunk_length=1, discount=discount, tuned_as=tuned_as)
 
 
-def humanoid_maze(name: str) -> Domain:
+def humanoid_maze(name: str, tuned_as: str = "") -> Domain:
     """A humanoid's maze."""
-    return Domain(name, episode_limit=2000, chunk_length=1, discount=0.995, pessimism=0.0)
+    return Domain(name, episode_limit=2000, chunk_length=1, discount=0.995, pessimism=0.0, tuned_as=tuned_as)
 
 
 # The paper's ten domains, in the order of its table.
@@ -89,14 +91,14 @@ OGBENCH_DOMAINS = (
     Domain("puzzle-4x4-play", episode_limit=500, sparse=True, shards=100),
 )
 
-# The same goals on worse or differently collected data.
+# The same goals on worse or differently collected data, with the hyperparameters of the data that were tuned on.
 QUALITY_DOMAINS = (
-    ant_maze("antmaze-large-stitch"),
-    humanoid_maze("humanoidmaze-medium-stitch"),
-    Domain("cube-double-noisy", episode_limit=500),
-    Domain("cube-triple-noisy", episode_limit=1000),
-    Domain("scene-noisy", episode_limit=750, sparse=True),
-    Domain("puzzle-3x3-noisy", episode_limit=500, sparse=True),
+    ant_maze("antmaze-large-stitch", tuned_as="antmaze-large-navigate"),
+    humanoid_maze("humanoidmaze-medium-stitch", tuned_as="humanoidmaze-medium-navigate"),
+    Domain("cube-double-noisy", episode_limit=500, tuned_as="cube-double-play"),
+    Domain("cube-triple-noisy", episode_limit=1000, tuned_as="cube-triple-play"),
+    Domain("scene-noisy", episode_limit=750, sparse=True, tuned_as="scene-play"),
+    Domain("puzzle-3x3-noisy", episode_limit=500, sparse=True, tuned_as="puzzle-3x3-play"),
 )
 
 # Small enough for a laptop.

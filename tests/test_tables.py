@@ -123,7 +123,9 @@ def test_reproduction_says_agrees_above_below_or_one_seed() -> None:
         ("bc", TASKS[0]): [0.9, 0.9],
         ("rql (2)", TASKS[0]): [0.845, 0.845],
     }
-    table = reproduction_table(scores_of(figures))
+    scores = scores_of(figures)
+    scores["step"] = scores["agent"].map(lambda agent: 1_000_000 if agent == "fql" else 2_000_000)
+    table = reproduction_table(scores)
     verdicts = {(row[0], row[1]): row[-1] for row in table.rows}
     assert verdicts == {
         ("rql", TASKS[0]): "agrees",
@@ -132,6 +134,7 @@ def test_reproduction_says_agrees_above_below_or_one_seed() -> None:
         ("rql (2)", TASKS[0]): "agrees",  # Within the rounding of a whole percent.
         ("fql", TASKS[0]): "one seed",
     }
+    table = reproduction_table(scores_of(figures))
     row = next(row for row in table.rows if row[:2] == ["rql", TASKS[1]])
     assert row[3] == "1,000" and any("no reproductions yet" in note for note in table.notes)
     assert [cell.text for cell in row[4:7]] == ["62.0 [60.0, 64.0]", "80.0", "-18.0 [-20.0, -16.0]"]
@@ -142,7 +145,8 @@ def test_reproduction_combines_both_intervals_and_compares_whole_domains() -> No
     assert (difference.value, difference.low, difference.high) == pytest.approx((-0.1, -0.15, -0.05))
     skewed = tables._difference(Cell(0.5, 0.5, 0.5), Cell(0.6, 0.5, 0.62))
     assert (skewed.low, skewed.high) == pytest.approx((-0.12, 0.0))
-    table = reproduction_table(scores_of({("tfql", task): [0.0, 0.0] for task in TASKS[:5]}))
+    scores = scores_of({("tfql", task): [0.0, 0.0] for task in TASKS[:5]})
+    table = reproduction_table(scores.assign(step=2_000_000))
     assert [(row[0], row[1], row[-1]) for row in table.rows] == [("tfql", DOMAINS[0], "agrees")]
 
 
