@@ -250,7 +250,7 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
         agent = cls(config, data.observation_dim, data.action_dim)
         del data  # one shard of several: only the world may hold it
         with (
-            RunProgress(f"{cls.name} {task.name}", directory.path / "log.txt", quiet) as progress,
+            RunProgress(f"{spec.shown_as or cls.name} {task.name}", directory.path / "log.txt", quiet) as progress,
             _training_of(spec.online, task, spec.seeds) as make_training,
         ):
             training = make_training(
