@@ -180,7 +180,7 @@ SUITES = {
             "d4rl",
             "D4RL's antmaze and adroit, on the best environments that the machine has: 18 tasks (README)",
             tasks=D4RL_TASKS,
-            agents=("fql",),  # the only one whose values are published
+            agents=("fql", "ifql"),  # those with published values, IFQL its code's
             seeds=tuple(range(8)),
             protocol="d4rl",
             settings=dict(ensemble=2),

@@ -71,9 +71,9 @@ def test_the_suite_of_other_data_is_the_published_one(tmp_path):
 
 def test_d4rl_runs_the_agents_whose_values_are_published_and_others_by_name(tmp_path):
     runs = runs_of(tmp_path, "--suite=d4rl")
-    assert {run.agent for run in runs} == {"fql"}
-    assert all(run.origins["alpha"].startswith("published: FQL") for run in runs)
-    assert runs_of(tmp_path, "--suite=d4rl", "--agents=ifql")[0].origins["expectile"].startswith("derived: FQL")
+    assert {run.agent for run in runs} == {"fql", "ifql"}
+    assert all(run.origins["alpha"].startswith("published: FQL") for run in runs if run.agent == "fql")
+    assert all(run.origins["expectile"].startswith("derived: FQL") for run in runs if run.agent == "ifql")
 
 
 @pytest.mark.parametrize(
