@@ -89,9 +89,9 @@ def fill_draw(k: int, draw: Draw) -> np.ndarray:
     return values.reshape(draw.shape)
 
 
-def fill_noise(draws: dict[str, Draw]) -> dict:
-    """All arrays in order; a stack of several counts as that many arrays."""
-    noise, k = {}, 0
+def fill_noise(draws: dict[str, Draw], start: int = 0) -> dict:
+    """All arrays in order, the first being number `start`; a stack of several counts as that many arrays."""
+    noise, k = {}, start
     for name, draw in draws.items():
         if draw.count is None:
             noise[name] = jnp.asarray(fill_draw(k, draw))
