@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--launcher", help="local (default), slurm, or debug: in this process, the first error raised")
     where.add_argument("--jobs", help="processes at once (default: one per GPU, else one per four cores)")
     where.add_argument("--runs-per-process", help="short runs that a process does one after the other")
+    where.add_argument("--anew", action="store_true", help="begin again; what the runs' folders hold is moved aside")
     where.add_argument("--run-timeout", metavar="MINUTES", help="a run that takes longer is killed, and failed")
     where.add_argument("--wandb", metavar="PROJECT", help="send a copy of the records to W&B (requirements-wandb.txt)")
     where.add_argument("--wandb-offline", action="store_true", help="keep W&B's copy in the run's folder")

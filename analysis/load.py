@@ -30,12 +30,14 @@ jax        version, joined like `commit`
 device     e.g. "cpu: ...", joined like `commit`
 ========== ===================================================================================
 
-`Runs.runs` has one row per run directory: run, folder, agent, task, domain, suite, seeds (tuple), state
-("running", "done", "failed", "unreadable"), step, steps, diverged ({seed: step}), error, updates_per_second,
-train_seconds, eval_seconds, started, updated, commit, clean, python, mujoco, jax, versions (dict), device, host,
-command, dataset, fingerprint, source (of the dataset), transitions, environment (where a benchmark has several, such as
-D4RL's original or its stand-in), reference_scores (D4RL's two, or None), hyperparameters (dict), origin (theirs:
-"published", "derived" from published ones, "ours" or "default"; "" if not recorded), protocol (dict).
+`Runs.runs` has one row per run directory: run, folder, agent, task, domain, suite, seeds (tuple), state ("running",
+"done", "failed", "unreadable"), step, steps, diverged ({seed: step}), error, updates_per_second, train_seconds,
+eval_seconds, started, updated, commit, clean, code (digest of the code that made the numbers, "a+b" where other code
+went on with them), files (digests of an agent's own files, {} of a built-in one), python, mujoco, jax, versions
+(dict), device, host, command, dataset, fingerprint, source (of the dataset), transitions, environment (where a
+benchmark has several, such as D4RL's original or its stand-in), reference_scores (D4RL's two, or None),
+hyperparameters (dict), origin (theirs: "published", "derived" from published ones, "ours" or "default"; "" if not
+recorded), protocol (dict).
 """
 
 from __future__ import annotations
@@ -89,6 +91,8 @@ RUN_COLUMNS = (
         "updated",
         "commit",
         "clean",
+        "code",
+        "files",
         "python",
     ),
     *("mujoco", "jax", "versions", "device", "host", "command", "dataset", "fingerprint", "source"),
@@ -243,12 +247,15 @@ def _read_run(path: str) -> tuple[dict[str, Any], np.ndarray]:
     row.update(
         hyperparameters={}, protocol={}, commit="", mujoco="", jax="", python="", device="", host="", environment=""
     )
+    row.update(code="", files={})
     block = np.empty((0, len(MEASURES)))
     try:
         row.update(_config_fields(_read_json(path, "config.json", required=True)))
         row.update(_provenance_fields(_read_json(path, "provenance.json")))
         row.update(_status_fields(_read_json(path, "status.json"), row["protocol"]))
-        block = _read_measures(path)
+        measures = _read_measures(path)
+        _check_measures(row, measures)
+        block = measures
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
         row.update(state="unreadable", error=reason.replace("\n", " "))
@@ -281,6 +288,7 @@ def _config_fields(config: dict[str, Any]) -> dict[str, Any]:
         "seeds": [int(seed) for seed in config["seeds"]],
         "hyperparameters": dict(config.get("hyperparameters") or {}),
         "protocol": dict(config.get("protocol") or {}),
+        "files": dict(config.get("code") or {}),
     }
 
 
@@ -334,6 +342,7 @@ def _status_fields(status: dict[str, Any], protocol: dict[str, Any]) -> dict[str
         "steps": int(status.get("steps") or protocol.get("steps") or 0),
         "diverged": {str(int(seed)): int(step) for seed, step in (status.get("diverged") or {}).items()},
         "updated": status.get("updated"),
+        "code": "+".join(str(digest)[:12] for digest in status.get("code") or []),
     }
 
 
@@ -361,6 +370,35 @@ def _read_measures(path: str) -> np.ndarray:
     if np.any((success < 0) | (success > 1)):
         raise ValueError("eval.csv: a success outside [0, 1]")
     return block
+
+
+def _check_measures(row: dict[str, Any], block: np.ndarray) -> None:
+    """Raise a ValueError where eval.csv has rows of other seeds than the run's, or a finished run lacks evaluations."""
+    places = block[:, [MEASURES.index("seed"), MEASURES.index("step")]]
+    if not np.isfinite(places).all():
+        raise ValueError("eval.csv: a row without a seed or step")
+    found = [(int(seed), int(step)) for seed, step in places]
+    other = sorted({seed for seed, _ in found} - set(row["seeds"]))
+    if other:
+        raise ValueError(f"eval.csv: rows of seed {', '.join(map(str, other))}, which config.json does not name")
+    if row["state"] != "done":
+        return
+    planned = _planned_steps(row["protocol"], row["steps"], row["steps"], done=True)
+    due = {(seed, step) for seed in row["seeds"] for step in planned}
+    missing = sorted(
+        (step, seed) for seed, step in due - set(found) if step < row["diverged"].get(str(seed), row["steps"] + 1)
+    )
+    if missing:
+        step, seed = missing[0]
+        raise ValueError(
+            f"eval.csv: {len(missing)} of {len(due)} evaluations are missing, the first of seed {seed} at step {step}"
+        )
+
+
+def _planned_steps(protocol: dict[str, Any], step: int, steps: int, done: bool) -> set[int]:
+    """The steps up to `step` at which a protocol has a run of so many steps evaluated, its last too if it is done."""
+    every = int(protocol.get("eval_every") or steps or 0)
+    return set(range(every, step + 1, every) if every else ()) | ({steps} if done and steps else set())
 
 
 def _read_cache(folder: Path) -> dict[str, tuple[str, dict[str, Any], np.ndarray]]:
@@ -426,7 +464,8 @@ def comparable(
     table = runs.runs
     unreadable = table["state"] == "unreadable"
     if unreadable.any():
-        notes.append(f"Left out, records not readable: {_listed(table['run'][unreadable])}.")
+        told = _listed(f"{row.run}: {row.error}" for row in table[unreadable].itertuples())
+        notes.append(f"Left out, records not readable: {told}.")
     unfinished = ~table["state"].isin(["done", "unreadable"])
     if unfinished.any():
         what = "Included though" if incomplete == "include" else "Left out because"
@@ -450,7 +489,8 @@ def _listed(names: Iterable[Any], most: int = 3) -> str:
 
 def _experiment(row: Any) -> str:
     """What makes two runs of one agent on one task the same experiment, as text."""
-    return json.dumps([row.hyperparameters, row.protocol, row.fingerprint, row.mujoco, row.environment], sort_keys=True)
+    what = [row.hyperparameters, row.protocol, row.fingerprint, row.mujoco, row.environment, row.files]
+    return json.dumps(what, sort_keys=True)
 
 
 def _without_duplicates(
@@ -510,10 +550,7 @@ def _diverged(usable: pd.DataFrame, data: pd.DataFrame, policy: str, notes: list
 
 def _evaluation_steps(row: Any, own: pd.DataFrame) -> list[int]:
     """The steps at which the run's seeds were evaluated: by its protocol as far as it got, and any seed's."""
-    every = int(row.protocol.get("eval_every") or row.steps or 0)
-    planned = set(range(every, int(row.step) + 1, every)) if every else set()
-    if row.state == "done" and row.steps:
-        planned.add(int(row.steps))
+    planned = _planned_steps(row.protocol, int(row.step), int(row.steps), row.state == "done")
     return sorted(planned | set(own["step"].tolist()))
 
 
@@ -555,6 +592,7 @@ def _differing(kinds: list[list[Any]]) -> list[str]:
         {
             **rows[0].hyperparameters,
             **rows[0].protocol,
+            **{f"the file {name}": digest for name, digest in rows[0].files.items()},
             **{"dataset": rows[0].fingerprint, "MuJoCo": rows[0].mujoco, "environment": rows[0].environment},
         }
         for rows in kinds
@@ -582,6 +620,16 @@ def _versions(usable: pd.DataFrame) -> list[str]:
         if len(counts) > 1:
             kinds = _listed(f"{str(value)[:25]}: {count} runs" for value, count in counts.items())
             notes.append(f"Runs of different {title} stand side by side: {kinds}.")
+    several = usable["run"][usable["code"].str.contains("+", regex=False)]
+    if len(several):
+        notes.append(
+            f"Begun by one code and continued by another, so that their numbers are of both: {_listed(several)}."
+        )
+    known = usable[usable["code"].astype(bool)]
+    for agent, counts in known.groupby("agent")["code"].value_counts().groupby(level=0):
+        if len(counts) > 1:
+            kinds = _listed(f"{code}: {count} runs" for (_, code), count in counts.items())
+            notes.append(f"Runs of {agent} by different code stand side by side: {kinds}.")
     generated = int((usable["source"] == "generated").sum())
     if generated:
         notes.append(f"{generated} of {len(usable)} runs trained on data generated here, not on the published files.")

@@ -36,7 +36,8 @@ def scores(runs: Sequence[Path], names: Sequence[str]) -> pd.DataFrame:
     for row in loaded.runs.itertuples():
         own = evaluations[evaluations["run"] == row.run]
         if own.empty:
-            raise UserError(f"{row.run} is not finished ({row.state}): give the sweep again to go on with it")
+            why = f"{row.state}: {row.error}" if row.error else row.state
+            raise UserError(f"{row.run} is not finished ({why}): give the sweep again to go on with it")
         last = own[own["step"] == own["step"].max()].groupby("seed")["success"].mean()
         rows.append(
             {"agent": row.agent, "task": row.task}

@@ -27,7 +27,17 @@ from benchmark.records import RunDirectory, format_seeds, make_folder
 from benchmark.suites import AGENT_STEPS, PROTOCOLS, SUITES, Suite, get_protocol, get_suite
 from benchmark.throughput import device_name, read_rates
 from benchmark.tracking import wandb_options
-from benchmark.train import RunSpec, data_path, ensure_data, is_done, missing_data, online_from, run_path
+from benchmark.train import (
+    RunSpec,
+    begin_anew,
+    by_other_code,
+    data_path,
+    ensure_data,
+    is_done,
+    missing_data,
+    online_from,
+    run_path,
+)
 from envs.tasks import Task, get_task
 
 MOST_ROWS = 60
@@ -54,11 +64,13 @@ def run(options: argparse.Namespace) -> int:
     if last > fewest and fewest and not options.report:
         raise UserError(f"--last must be at most {fewest}, the evaluations of these runs, not {last}")
     if options.dry_run or options.estimate:
-        print_plan(runs, options.estimate, options.rates)
+        print_plan(runs, options.estimate, options.rates, options.anew)
         return 0
     if options.report:
         report(out, last)
         return 0
+    if options.anew:
+        begin_anew(runs)
     return launch(out, runs, how, options.watch, last)
 
 
@@ -246,12 +258,13 @@ class Planned:
         return get_task(self.spec.task).domain.name
 
 
-def print_plan(runs: list[RunSpec], estimate: bool, rates: Path | None = None) -> None:
+def print_plan(runs: list[RunSpec], estimate: bool, rates: Path | None = None, anew: bool = False) -> None:
     """Print what would run, what is done already, what data is missing, and what it will cost on this device.
 
-    With `estimate` the agents whose speed was not recorded here are timed, else they have no cost.
+    With `estimate` the agents whose speed was not recorded here are timed, else they have no cost; with `anew` no run
+    counts as begun.
     """
-    states = [state_of(spec) for spec in runs]
+    states = [("to do", 0) if anew else state_of(spec) for spec in runs]
     waiting = [(spec, step) for spec, (state, step) in zip(runs, states, strict=True) if state != "done"]
     rows = read_rates(rates)
     if estimate:
@@ -271,6 +284,7 @@ def print_plan(runs: list[RunSpec], estimate: bool, rates: Path | None = None) -
         f"{len(runs)} runs of {count} seeds in all; {len(runs) - len(waiting)} done, {len(waiting)} to do"
         + (f" ({begun} of them begun)" if begun else "")
     )
+    print_other_code([run.spec for run in planned if run.state == "done"])
     print_data([run.spec for run in planned if run.state != "done"])
     device = rows[0]["device"] if rates and rows else device_name()
     print_cost([run for run in planned if run.state != "done"], device, {row["domain"] for row in evaluations})
@@ -336,6 +350,12 @@ def table_of_domains(planned: list[Planned]) -> Table:
     return table
 
 
+def print_other_code(done: list[RunSpec]) -> None:
+    """Say which finished runs were made by other code than today's."""
+    for what, count in Counter(filter(None, map(by_other_code, done))).items():
+        console.print(f"{count} finished runs were made by {what}; --anew makes them again", soft_wrap=True)
+
+
 def print_data(waiting: list[RunSpec]) -> None:
     """Name the datasets that the runs lack, with their sizes."""
     for path, spec in {data_path(spec): spec for spec in waiting}.items():
@@ -386,9 +406,11 @@ def print_cost(waiting: list[Planned], device: str, evaluated: set[str]) -> None
 def launch(out: Path, runs: list[RunSpec], how: How, watch: bool = False, last: int = 1) -> int:
     """Do the runs that are not done, or submit them to a cluster; report, say what failed, return the exit code."""
     make_folder(out)
-    waiting = [spec for spec in runs if not is_done(spec)]
-    if len(waiting) < len(runs):
-        console.print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already")
+    done = {run_path(spec) for spec in runs if is_done(spec)}
+    waiting = [spec for spec in runs if run_path(spec) not in done]
+    if done:
+        console.print(f"{len(done)} of {len(runs)} runs are finished already")
+    print_other_code([spec for spec in runs if run_path(spec) in done])
     if waiting:
         print_origins(waiting)
     if how.launcher == "slurm":
@@ -494,12 +516,13 @@ def report(out: Path, last: int = 1) -> None:
     started = time.perf_counter()
     loaded = load_runs(out)
     found = comparable(loaded)
+    if not found.evaluations.empty:
+        print_summary(found.evaluations, last)
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False)
     if found.evaluations.empty:
         console.print("no finished run to report yet")
         return
-    print_summary(found.evaluations, last)
-    for note in found.notes:
-        console.print(f"note: {note}", markup=False)
     paths = write_folder(loaded, out / "report", title=f"Benchmark report: {out.name}", last=last)
     console.print(f"written in {time.perf_counter() - started:.0f} s:")
     for path in paths:

@@ -24,9 +24,10 @@ import numpy as np
 from jax import Array
 
 from agents.base import Agent, State
-from benchmark.records import make_folder
+from benchmark.errors import UserError
+from benchmark.records import ANEW, make_folder
 from benchmark.suites import Online
-from benchmark.training import SAMPLING, Training, act, named_precision, over_seeds
+from benchmark.training import SAMPLING, Training, act, file_digest, named_precision, over_seeds
 from envs import replay
 from envs.dataset import Dataset
 from envs.live import ONLINE, Live, Steps
@@ -66,6 +67,8 @@ class OnlineTraining(Training):
         self.folder = self.directory.path / "replay"
         self.kept = 0
         """Transitions a seed that are in files."""
+        self.digests: dict[str, str] = {}
+        """Of those files, by name."""
         data = self.world.data_for(0)
         room = replay.empty(online.steps, data.observation_dim, data.action_dim)
         self.replays = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(self.seeds)), room)
@@ -88,12 +91,35 @@ class OnlineTraining(Training):
         return self.offset + self.step
 
     def go_to(self, progress: int) -> None:
-        """Be where a checkpoint was made, with the replay that it had."""
+        """Be where a checkpoint was made."""
         self.done_online = max(0, progress - self.total)
         self.update = min(progress, self.total) + max(0, self.done_online - self.online.start)
         self.kept = self.done_online
+
+    def record(self, step: int, clocks: dict[str, float]) -> dict[str, Any]:
+        """As of any training, with digests of the files of the replay."""
+        until = step - self.protocol.steps
+        return super().record(step, clocks) | {
+            "replay": {name: digest for name, digest in self.digests.items() if int(Path(name).stem) <= until}
+        }
+
+    def check(self, record: dict[str, Any]) -> None:
+        """As of any training; the files of the replay too are to be those that were written."""
+        super().check(record)
+        for name, digest in record["replay"].items():
+            path = self.folder / name
+            if not path.is_file() or (found := file_digest(path)) != digest:
+                raise UserError(
+                    f"{path} {'is damaged' if path.exists() else 'is gone'}, so the run cannot go on from its "
+                    f"checkpoint of step {self.step}; put the file back as it was, or begin again with {ANEW}"
+                )
+            self.digests[name] = found
+
+    def resume(self) -> None:
+        """Continue from the newest checkpoint that is whole, with the replay that it had."""
+        super().resume()
         for path in self.parts():
-            if int(path.stem) > self.done_online:
+            if path.name not in self.digests:
                 path.unlink()
         parts = [dict(np.load(path)) for path in self.parts()]
         if parts:
@@ -120,6 +146,7 @@ class OnlineTraining(Training):
                 arrays: dict[str, Any] = replay.to_arrays(self.replays, self.kept, self.done_online)
                 np.savez(file, **arrays)
             temporary.replace(path)
+            self.digests[path.name] = file_digest(path)
             self.kept = self.done_online
         super().checkpoint(step)
 

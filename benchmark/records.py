@@ -2,14 +2,16 @@
 
     <out>/<agent>/<task>/seeds-<seeds>/
         config.json      what was asked: agent, task, seeds, every hyperparameter, the protocol
-        provenance.json  what made it, an entry for every start: commit, versions, device, dataset
+        code/            the files of an agent from outside the repository, whose digests are in config.json
+        provenance.json  what made it, an entry for every start: commit, digest of the code, versions, device, dataset
         train.csv        step, seed, metrics: one row per (logging step, seed)
         eval.csv         step, seed, episodes, success, return, length
-        status.json      state, step, rate, diverged seeds, error
+        status.json      state, step, rate, diverged seeds, error, digests of the code that made the numbers
         checkpoints/     the last two
 
 A table is rewritten whole (through a temporary file and a rename), so that it is never cut in half; it is written
-before the checkpoint of the same step. A resumed run drops the rows after its checkpoint and makes them again.
+before the checkpoint of the same step, which says how many rows there are up to it and vouches for them with a digest.
+A resumed run drops the rows after its checkpoint and makes them again.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ import contextlib
 import csv
 import datetime
 import fcntl
+import hashlib
+import itertools
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,8 @@ from filelock import FileLock, Timeout
 from benchmark.errors import UserError
 
 SCHEMA = 1
+ANEW = "--anew, which moves the run's folder aside"
+"""What to do about a run that is not to go on."""
 LOCK_SECONDS = 1.0
 """How long to wait for a run's lock: whoever only looks whether it is held lets go of it at once."""
 
@@ -56,9 +62,14 @@ def format_seeds(seeds: Iterable[int]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file by `text` atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text)
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -89,12 +100,12 @@ class Table:
     """Rows of (step, seed, values), kept in memory and mirrored in a CSV file."""
 
     def __init__(self, path: Path):
-        """Read what is there."""
+        """Read what is there, up to the first row that is damaged."""
         self.path = path
         self.rows: list[dict[str, Any]] = []
-        if path.is_file():
-            with path.open(newline="") as file:
-                self.rows = [_numbers(row) for row in csv.DictReader(file)]
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, csv.Error), path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                self.rows.append(_numbers(row))
 
     def keep_until(self, step: int) -> None:
         """Drop the rows of later steps."""
@@ -106,15 +117,40 @@ class Table:
 
     def save(self) -> None:
         """Write the file."""
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        lines = [",".join(columns)]
-        lines += [",".join(_text(row.get(name)) for name in columns) for row in self.rows]
-        write_text(self.path, "\n".join(lines) + "\n")
+        write_text(self.path, _csv(self.rows))
+
+    def vouch(self, step: int) -> dict[str, Any]:
+        """What a checkpoint keeps of the rows up to its step: how many there are, and a digest of them."""
+        rows = [row for row in self.rows if row["step"] <= step]
+        return {"rows": len(rows), "sha256": hashlib.sha256(_csv(rows).encode()).hexdigest()}
+
+    def check(self, step: int, vouched: dict[str, Any]) -> None:
+        """Raise a UserError that says what is missing, where the rows up to a step are not those of its checkpoint."""
+        found = self.vouch(step)
+        if found == vouched:
+            return
+        rows = vouched["rows"]
+        wrong = f"has {found['rows']} of the {rows} rows up to step {step}"
+        if not self.path.exists():
+            wrong = f"is gone, with its {rows} rows up to step {step}"
+        elif found["rows"] == rows:
+            wrong = f"has other numbers in its {rows} rows up to step {step} than were written"
+        raise UserError(
+            f"{self.path} {wrong}, so the run cannot go on from its checkpoint; put the file back as it was, or begin "
+            f"again with {ANEW}"
+        )
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [",".join(columns), *(",".join(_text(row.get(name)) for name in columns) for row in rows)]
+    return "\n".join(lines) + "\n"
 
 
 def _numbers(row: dict[str, str]) -> dict[str, Any]:
     whole = {"step", "seed", "episodes"}
-    return {name: int(text) if name in whole else float(text) for name, text in row.items() if text != ""}
+    numbers = {name: int(text) if name in whole else float(text) for name, text in row.items() if text != ""}
+    return {"step": numbers.pop("step"), "seed": numbers.pop("seed"), **numbers}
 
 
 def _text(value: float | int | None) -> str:
@@ -130,6 +166,8 @@ class RunDirectory:
     def __init__(self, path: Path):
         """`path` need not exist yet."""
         self.path = path
+        self.code: str | None = None
+        """Digest of the code that is at work."""
         self.lock = FileLock(path / ".lock")
 
     @property
@@ -150,21 +188,53 @@ class RunDirectory:
     def __exit__(self, *_: object) -> None:
         self.lock.release()
 
-    def check_config(self, config: dict[str, Any]) -> None:
-        """Record what is asked, or refuse if the folder holds a run of another configuration."""
+    def check_config(self, config: dict[str, Any], files: Mapping[str, bytes] | None = None) -> None:
+        """Record what is asked, and the files that define its agent, or refuse if the folder holds another run.
+
+        A run that has kept nothing yet may go on with other files than it began with.
+        """
         known = read_json(self.path / "config.json")
-        if known is None:
+        changed = self.refuse_another(known, config)
+        if known is None or changed:
+            for name, content in (files or {}).items():
+                make_folder((self.path / "code" / name).parent)
+                write_bytes(self.path / "code" / name, content)
             write_json(self.path / "config.json", config)
-            return
-        differing = differences(known, config)
+
+    def refuse_another(self, known: dict[str, Any] | None, config: dict[str, Any]) -> bool:
+        """Raise a UserError where the folder's run (`known`, None if there is none) is not the one that is asked.
+
+        Returns whether its agent's files changed before it had kept anything.
+        """
+        if known is None:
+            return False
+        differing = differences(known | {"code": None}, config | {"code": None})
         if differing:
             raise UserError(
                 f"{self.path} holds a run of another configuration ({'; '.join(differing)}); "
-                "choose another --out or delete that folder"
+                f"choose another --out, or begin again with {ANEW}"
             )
+        before, now = known.get("code") or {}, config.get("code") or {}
+        changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        kept = self.status.get("state") == "done" or any(path.name.isdigit() for path in self.checkpoints.glob("*"))
+        if changed and kept:
+            told = [f"{name} was {_digest(before.get(name))}, is {_digest(now.get(name))} now" for name in changed]
+            raise UserError(
+                f"{self.path} was made by other code ({'; '.join(told)}; the old files: {self.path / 'code'}); "
+                f"choose another --out, or begin again with {ANEW}"
+            )
+        return bool(changed)
+
+    def set_aside(self) -> Path | None:
+        """Move the folder away, to a hidden one beside it, so that the run begins anew; None if there is no folder."""
+        if not self.path.exists():
+            return None
+        with self:
+            return move_aside(self.path, f".{self.path.name}-before")
 
     def add_start(self, provenance: dict[str, Any]) -> None:
         """Append what made this (re)start."""
+        self.code = provenance.get("code")
         path = self.path / "provenance.json"
         starts = read_json(path, {"starts": []})["starts"]
         write_json(path, {"starts": [*starts, provenance]})
@@ -184,6 +254,22 @@ class RunDirectory:
             self.set_status(state=state, error=error)
         with contextlib.suppress(OSError), (self.path / "log.txt").open("a") as log:
             print(now(), f"{state}: {error}", file=log)
+
+
+def move_aside(path: Path, name: str) -> Path:
+    """Rename a file or folder; to "name-2" and so on where `name` is taken. Returns its new path."""
+    for number in itertools.count(1):
+        other = path.with_name(name if number == 1 else f"{name}-{number}")
+        if not other.exists():
+            break
+    try:
+        return path.rename(other)
+    except OSError as error:
+        raise UserError(f"cannot move {path} to {other}: {error.strerror or error}") from error
+
+
+def _digest(sha256: str | None) -> str:
+    return f"sha256 {sha256[:12]}" if sha256 else "none"
 
 
 def is_locked(lock: Path) -> bool:

@@ -57,7 +57,8 @@ def load_run(path: Path):
     file = shard_files(Path(file))[0] if task.domain.shards else Path(file)
     data = dataset.load(task, file, dataset.make_env(task), clip_actions=not task.domain.shards)
     agent = cls(configure(cls, config["hyperparameters"]), data.observation_dim, data.action_dim)
-    found = Checkpoints(RunDirectory(path).checkpoints).restore(init_states(agent, jnp.asarray(config["seeds"])), print)
+    checkpoints = Checkpoints(RunDirectory(path).checkpoints, read_only=True)
+    found = checkpoints.restore(init_states(agent, jnp.asarray(config["seeds"])), print)
     if found is None:
         raise UserError(f"{path} has no checkpoint")
     return agent, jax.tree.map(lambda leaf: leaf[0], found[1]), data, config

@@ -44,7 +44,17 @@ from benchmark.plan import plan, whole_number
 from benchmark.progress import RunProgress
 from benchmark.records import RunDirectory, Table, format_seeds, make_folder, read_json, write_json, write_text
 from benchmark.suites import PROTOCOLS, SUITES, Generated, Suite, get_protocol, get_suite
-from benchmark.train import RunSpec, data_source, ensure_data, execute_all, is_done, run_config, run_path
+from benchmark.train import (
+    RunSpec,
+    begin_anew,
+    by_other_code,
+    data_source,
+    ensure_data,
+    execute_all,
+    is_done,
+    run_config,
+    run_path,
+)
 from benchmark.training import Training, init_states
 from envs.tasks import DOMAINS, TOY_TASKS, Domain, Task
 from envs.world import World, environments_for, open_world
@@ -175,19 +185,23 @@ def setting_folder(run: RunSpec) -> str:
     return Path(run.out).name
 
 
+def sweep_path(run: RunSpec, folder: Path) -> Path:
+    """Where the sweep that a run belongs to keeps its own records."""
+    return folder / ".sweeps" / agent_class(run.agent).name / run.task / f"seeds-{format_seeds(run.seeds)}"
+
+
 def sweep_task(runs: Sequence[RunSpec], folder: Path, quiet: bool = False) -> None:
     """Do the runs of all settings on one task, from their start or their last checkpoint."""
     cls = agent_class(runs[0].agent)
     if all([is_done(run) for run in runs]):  # a list: each is checked for another configuration
         console.print(f"{len(runs)} settings of {cls.name} on {runs[0].task} are finished already")
         return
-    place = folder / ".sweeps" / cls.name / runs[0].task / f"seeds-{format_seeds(runs[0].seeds)}"
-    with RunDirectory(place) as directory:
+    with RunDirectory(sweep_path(runs[0], folder)) as directory:
         common = run_config(runs[0]) | {"hyperparameters": [run_config(run)["hyperparameters"] for run in runs]}
-        directory.check_config(common)
+        directory.check_config(common, provenance.own_files(runs[0].agent))
         for run in runs:
             make_folder(run_path(run))
-            RunDirectory(run_path(run)).check_config(run_config(run))
+            RunDirectory(run_path(run)).check_config(run_config(run), provenance.own_files(run.agent))
         try:
             _train(cls, runs, directory, quiet)
         except BaseException as error:
@@ -205,7 +219,7 @@ def _train(cls: type[Agent], runs: Sequence[RunSpec], directory: RunDirectory, q
     members = len(runs) * len(runs[0].seeds)
     world = open_world(task, path, environments_for(members, protocol.eval_episodes))
     try:
-        made = provenance.collect({"source": data_source(runs[0]), **world.source})
+        made = provenance.collect({"source": data_source(runs[0]), **world.source}, runs[0].agent)
         made |= {"sweep": {"settings": len(runs), "members": members}}
         directory.add_start(made)
         for run in runs:
@@ -291,6 +305,8 @@ def choose(folder: Path, runs: Sequence[RunSpec], sweeps: Mapping[str, Sequence[
 
     found = scores([run_path(run) for run in runs], list(sweeps))
     print_scores(found, list(sweeps), console)
+    for what in sorted(set(map(by_other_code, runs)) - {""}):
+        console.print(f"note: these runs were made by {what}; --anew makes them again", soft_wrap=True)
     name = f"{agent_class(runs[0].agent).name}-{_task(runs[0].task).domain.name}"
     for path in write_scores(found, list(sweeps), folder / "tuned", name):
         console.print(f"  {path}", markup=False, soft_wrap=True)
@@ -324,6 +340,8 @@ def report(options: Sweep) -> int:
         tasks = reporting_tasks(domain)
         out = str(options.folder / "report")
         runs += options.plan(tasks, options.report_seeds, out, {**options.settings, **domains[domain.name]})
+    if options.anew:
+        begin_anew(runs)
     console.print(f"reporting {options.cls.name} on {len(runs)} tasks with seeds {format_seeds(options.report_seeds)}")
     return execute_all(runs)
 
@@ -348,6 +366,7 @@ class Sweep:
     data: Generated | None
     data_dir: str | None
     budget: int | None
+    anew: bool
 
     def plan(self, tasks: Sequence[Task], seeds: Sequence[int], out: str, settings: Mapping[str, Any]) -> list[RunSpec]:
         """A run on each task with these settings."""
@@ -399,6 +418,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data-dir", help="folder of datasets (default: $RQL_DATA_DIR or ~/.ogbench/data)")
     parser.add_argument("--generate", metavar="N", help="train on N generated transitions instead of published data")
     parser.add_argument("--dry-run", action="store_true", help="print what would run")
+    parser.add_argument("--anew", action="store_true", help="begin again; what the runs' folders hold is moved aside")
     parser.add_argument("--report", action="store_true", help="train what was tuned, on the tasks and seeds to report")
     return parser.parse_args(arguments)
 
@@ -437,6 +457,7 @@ def sweep_from(options: argparse.Namespace) -> Sweep:
         data=Generated(whole_number("--generate", options.generate)) if options.generate else suite.data,
         data_dir=options.data_dir,
         budget=whole_number("--budget", options.budget) if options.budget else None,
+        anew=options.anew,
     )
 
 
@@ -454,6 +475,9 @@ def main(arguments: list[str] | None = None) -> int:
     check_budget(sweep.folder, runs, sweep.budget)
     path = tuned_path(sweep.folder, sweep.cls)
     for domain, of_domain in zip(sweep.domains, runs, strict=True):
+        if sweep.anew:
+            RunDirectory(sweep_path(of_domain[0], sweep.folder)).set_aside()
+            begin_anew(of_domain)
         sweep_task(of_domain, sweep.folder)
         setting = choose(sweep.folder, of_domain, sweep.sweeps)
         console.print(f"best on {of_domain[0].task}: {setting_name(setting)}")

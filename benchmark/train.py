@@ -93,14 +93,17 @@ def run_path(spec: RunSpec) -> Path:
 def run_config(spec: RunSpec) -> dict[str, Any]:
     """What is asked of a run, as its config.json holds it. Raises a UserError for what cannot be done."""
     from benchmark.configure import agent_class, configure, describe
+    from benchmark.provenance import own_digests
     from benchmark.records import SCHEMA
 
     task = get_task(spec.task)
     cls = agent_class(spec.agent)
+    own = own_digests(spec.agent)
     return {
         "schema": SCHEMA,
         "agent": cls.name,
         **({"label": spec.shown_as} if spec.shown_as else {}),
+        **({"code": own} if own else {}),
         "task": task.name,
         "domain": task.domain.name,
         "suite": spec.suite,
@@ -130,14 +133,36 @@ def online_from(steps: str | None, start: str | None) -> Online | None:
 
 def is_done(spec: RunSpec) -> bool:
     """Whether a run of exactly this configuration is finished; a UserError if the folder holds another one."""
-    from benchmark.records import RunDirectory, differences, read_json
+    from benchmark.records import RunDirectory, read_json
 
     directory = RunDirectory(run_path(spec))
     known = read_json(directory.path / "config.json")
-    if known is None:
-        return False
-    directory.check_config(run_config(spec)) if differences(known, run_config(spec)) else None
-    return directory.status.get("state") == "done"
+    directory.refuse_another(known, run_config(spec))
+    return known is not None and directory.status.get("state") == "done"
+
+
+def by_other_code(spec: RunSpec) -> str:
+    """By which code a finished run was made, "" where it is today's, or was not recorded."""
+    from benchmark.provenance import code_digest
+    from benchmark.records import RunDirectory, read_json
+
+    directory = RunDirectory(run_path(spec))
+    made = directory.status.get("code") or []
+    if not made or made == [code_digest(spec.agent)]:
+        return ""
+    starts = read_json(directory.path / "provenance.json", {"starts": []})["starts"]
+    commits = dict.fromkeys(str(start.get("commit"))[:12] for start in starts if start.get("code") in made)
+    return f"other code, commit {' and '.join(commits) or 'unknown'}"
+
+
+def begin_anew(specs: Sequence[RunSpec]) -> None:
+    """Move the folders of the runs aside, where there are any."""
+    from benchmark.records import RunDirectory
+
+    for spec in specs:
+        kept = RunDirectory(run_path(spec)).set_aside()
+        if kept:
+            print(f"{run_path(spec)} begins anew; what it held is kept in {kept}")
 
 
 def data_path(spec: RunSpec) -> Path | None:
@@ -206,13 +231,15 @@ def data_source(spec: RunSpec) -> str:
 
 def execute(spec: RunSpec, quiet: bool = False) -> None:
     """Do a run, from its start or its last checkpoint. What goes wrong is recorded in its status and raised."""
+    from benchmark.provenance import own_files
     from benchmark.records import RunDirectory
 
     config = run_config(spec)
     with RunDirectory(run_path(spec)) as directory:
-        directory.check_config(config)
+        directory.check_config(config, own_files(spec.agent))
         if directory.status.get("state") == "done":
-            print(f"{directory.path} is finished already")
+            other = by_other_code(spec)
+            print(f"{directory.path} is finished already" + (f" (made by {other})" if other else ""))
             return
         try:
             _train(spec, directory, quiet)
@@ -229,7 +256,7 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
     from benchmark import provenance
 
     if spec.protocol.steps == 0:
-        directory.add_start({**provenance.where(), "hyperparameters": spec.origins})
+        directory.add_start({**provenance.where(spec.agent), "hyperparameters": spec.origins})
         directory.set_status(state="done", step=0, steps=0, diverged={}, error=None)
         return
     from benchmark.compiled import keep_programs
@@ -244,7 +271,7 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
     with _signals_for_this_process_alone():
         world = open_world(task, path, environments_for(len(spec.seeds), spec.protocol.eval_episodes))
     try:
-        made = provenance.collect({"source": data_source(spec), **world.source})
+        made = provenance.collect({"source": data_source(spec), **world.source}, spec.agent)
         directory.add_start({**made, "hyperparameters": spec.origins})
         data = world.data_for(0)
         agent = cls(config, data.observation_dim, data.action_dim)
@@ -323,7 +350,10 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["--specs"]:
         return serve(arguments[1:])
-    execute(parse(arguments))
+    spec, anew = parse_command(arguments)
+    if anew:
+        begin_anew([spec])
+    execute(spec)
     return 0
 
 
@@ -384,6 +414,11 @@ def execute_all(specs: Sequence[RunSpec], on_end: Callable[[str, str], None] = l
 
 def parse(arguments: list[str]) -> RunSpec:
     """Read a RunSpec from the command line."""
+    return parse_command(arguments)[0]
+
+
+def parse_command(arguments: list[str]) -> tuple[RunSpec, bool]:
+    """Read from the command line a RunSpec, and whether it is to begin anew."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmark.train", description="Train and evaluate one agent on one task, several seeds at once."
     )
@@ -400,10 +435,11 @@ def parse(arguments: list[str]) -> RunSpec:
     parser.add_argument("--generate", metavar="N", help="train on N generated transitions instead of published data")
     parser.add_argument("--online-steps", metavar="N", help="environment steps of fine-tuning after the offline phase")
     parser.add_argument("--online-start", metavar="N", help="of those, before the first update (default: 5,000)")
+    parser.add_argument("--anew", action="store_true", help="begin again; what the run's folder holds is moved aside")
     options = parser.parse_args(arguments)
     if not options.agent or not options.task:
         raise UserError("--agent and --task are needed; `python run_all.py --list` names them")
-    return _spec_from(options)
+    return _spec_from(options), options.anew
 
 
 def _spec_from(options: argparse.Namespace) -> RunSpec:

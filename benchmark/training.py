@@ -4,6 +4,8 @@ between them. Python runs only between segments.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,12 +23,13 @@ from jax import Array
 
 from agents.base import Agent, State
 from benchmark.errors import Stopped, UserError, summary
-from benchmark.records import RunDirectory, Table
+from benchmark.records import ANEW, RunDirectory, Table, differences, move_aside, write_json
 from benchmark.suites import Protocol
 from envs.dataset import SAMPLERS, Dataset
 from envs.world import World
 
 SAMPLING = 0x5A  # folded into an update's key for its batch, so that batch and noise are independent
+CHECKSUMS = "checksums.json"
 BLOCK = 50  # updates of a segment where evaluation goes on beside training: a policy waits for at most one segment
 
 # ---------------------------------------------------------------------------------------------- compiled parts
@@ -133,40 +136,101 @@ def act(agent: Agent, states: State, observations: Array, ids: Array, agent_axis
 
 
 class Checkpoints:
-    """The last two checkpoints of a run, written atomically; a damaged one is passed over."""
+    """The last two checkpoints of a run, written atomically, each with a checksum of every file, written after them.
 
-    def __init__(self, folder: Path):
-        """`folder` is made if needed."""
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
+    One whose files are not those that were written is damaged, and passed over for the one before.
+    """
 
-    def save(self, update: int, states: State, clocks: dict[str, float]) -> None:
-        """Write the states after `update` updates. Raises a UserError where that fails, e.g. on a full disk."""
-        items = ocp.args.Composite(states=ocp.args.StandardSave(states), clocks=ocp.args.JsonSave(clocks))
+    def __init__(self, folder: Path, read_only: bool = False):
+        """`folder` is made if needed, and what is damaged in it is renamed; not where it is only to be read."""
+        self.read_only = read_only
+        self.folder = folder.absolute()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else 2, enable_async_checkpointing=False, read_only=read_only
+        )
+        self.manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def save(self, update: int, states: State, record: dict[str, Any]) -> None:
+        """Write the states after `update` updates, and what else is to be known of that moment, which JSON can hold.
+
+        Raises a UserError where that fails, e.g. on a full disk.
+        """
+        record = record | {"arrays": described(states)}
+        items = ocp.args.Composite(states=ocp.args.StandardSave(states), record=ocp.args.JsonSave(record))
         try:
             self.manager.save(update, args=items)
             self.manager.wait_until_finished()
+            write_json(self.folder / str(update) / CHECKSUMS, checksums(self.folder / str(update)))
         except Exception as error:
-            reason = f"cannot write the checkpoint of update {update} to {self.manager.directory}: {summary(error)}"
+            reason = f"cannot write the checkpoint of update {update} to {self.folder}: {summary(error)}"
             raise UserError(reason) from error
 
-    def restore(self, like: State, say: Callable[[str], None]) -> tuple[int, State, dict[str, float]] | None:
-        """Return (updates, states, clocks) of the newest checkpoint that can be read, None where there is none."""
+    def restore(self, like: State, say: Callable[[str], None]) -> tuple[int, State, dict[str, Any]] | None:
+        """Return (updates, states, record) of the newest checkpoint that is whole, None where there is none.
+
+        Raises a UserError where its arrays are not those of `like`.
+        """
         for update in sorted(self.manager.all_steps(), reverse=True):
-            try:
-                items = ocp.args.Composite(states=ocp.args.StandardRestore(like), clocks=ocp.args.JsonRestore())
-                found = self.manager.restore(update, args=items)
-                # Copied from the host, because Orbax commits arrays to their device, and jit compiles anew for those.
-                states = jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), found.states)
-                return update, states, found.clocks
-            except Exception as error:
-                say(f"the checkpoint of update {update} cannot be read ({type(error).__name__}); using the one before")
-                self.manager.delete(update)
+            folder = self.folder / str(update)
+            damage = damage_of(folder)
+            if damage:
+                kept = "" if self.read_only else f" (it is kept in {move_aside(folder, f'damaged-{update}')})"
+                say(f"the checkpoint of update {update} is damaged: {damage}{kept}; using the one before")
+                continue
+            self.manager.reload()  # it knows those that were renamed
+            record = self.manager.restore(update, args=ocp.args.Composite(record=ocp.args.JsonRestore())).record
+            differing = differences(record.pop("arrays"), described(like))
+            if differing:
+                more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+                raise UserError(
+                    f"the checkpoint {folder} does not fit the agent: {'; '.join(differing[:3])}{more}; go on with the "
+                    f"agent's code and hyperparameters as they were, or begin again with {ANEW}"
+                )
+            items = ocp.args.Composite(states=ocp.args.StandardRestore(like))
+            states = self.manager.restore(update, args=items).states
+            # Copied from the host, because Orbax commits arrays to their device, and jit compiles anew for those.
+            return update, jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), states), record
+        self.manager.reload()
         return None
 
     def close(self) -> None:
         """Release the folder."""
         self.manager.close()
+
+
+def described(states: State) -> dict[str, str]:
+    """Name, shape and type of every array, as text."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(states)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    return {name: f"{leaf.shape} {leaf.dtype}" for name, (_, leaf) in zip(names, leaves, strict=True)}
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint but the one that holds these."""
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: file_digest(path) for name, path in sorted(files.items()) if name != CHECKSUMS}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def damage_of(folder: Path) -> str:
+    """What is wrong with a checkpoint's files, "" where they are those that were written."""
+    try:
+        wanted, found = json.loads((folder / CHECKSUMS).read_bytes()), checksums(folder)
+    except FileNotFoundError:
+        return f"it has no {CHECKSUMS}, which is written last"
+    except (OSError, ValueError) as error:
+        return f"{CHECKSUMS} cannot be read ({type(error).__name__})"
+    if wanted == found:
+        return ""
+    if not isinstance(wanted, dict):
+        return f"{CHECKSUMS} does not hold what it should"
+    names = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
+    return f"{names[0]} is not as it was written" + (f", nor are {len(names) - 1} others" if names[1:] else "")
 
 
 # --------------------------------------------------------------------------------------------------- the loop
@@ -220,6 +284,8 @@ class Training:
         self.train_table = Table(directory.path / "train.csv")
         self.eval_table = Table(directory.path / "eval.csv")
         self.diverged: dict[int, int] = {}
+        self.code: list[str] = []
+        """Digests of the code that made the numbers so far, in order: several where another code went on with them."""
         self.checkpoints = Checkpoints(directory.checkpoints)
         self.overlap = jax.default_backend() != "cpu" if overlap is None else overlap
         self.evaluator = ThreadPoolExecutor(1, "evaluation") if self.overlap else None
@@ -253,16 +319,37 @@ class Training:
         return f"seed {seed}"
 
     def resume(self) -> None:
-        """Continue from the newest readable checkpoint, dropping the rows after it."""
+        """Continue from the newest checkpoint that is whole, dropping the rows after it.
+
+        Raises a UserError where rows before it are missing.
+        """
         found = self.checkpoints.restore(self.states, self.say)
         if found:
-            progress, self.states, self.clocks = found
+            progress, self.states, record = found
             self.go_to(progress)
+            self.check(record)
+            self.clocks, self.code = record["clocks"], record["code"]
+            self.diverged = {int(seed): step for seed, step in record["diverged"].items()}
             self.say(f"continuing from step {self.step}")
+        elif self.train_table.rows:
+            self.say("there is no checkpoint to continue from: beginning again")
         self.train_table.keep_until(self.step if found else -self.total)
         self.eval_table.keep_until(self.step if found else -1)
-        known = self.directory.status.get("diverged", {})
-        self.diverged = {int(seed): step for seed, step in known.items() if found and step <= self.step}
+        if self.directory.code and self.directory.code not in self.code[-1:]:
+            if self.code:
+                self.say("the code has changed since: the run is marked as made by several")
+            self.code = [*self.code, self.directory.code]
+
+    def record(self, step: int, clocks: dict[str, float]) -> dict[str, Any]:
+        """What a checkpoint keeps beside the states: clocks, divergence, code, and digests of the rows up to it."""
+        diverged = {str(seed): at for seed, at in self.diverged.items() if at <= step}
+        tables = {table.path.name: table.vouch(step) for table in (self.train_table, self.eval_table)}
+        return {"clocks": clocks, "diverged": diverged, "code": self.code, "tables": tables}
+
+    def check(self, record: dict[str, Any]) -> None:
+        """Raise a UserError where files outside the checkpoint are not those that went with it."""
+        for table in (self.train_table, self.eval_table):
+            table.check(self.step, record["tables"][table.path.name])
 
     def run(self) -> None:
         """Train to the end."""
@@ -350,7 +437,7 @@ class Training:
             self.pending.checkpoint = self.progress, dict(self.clocks)
             return
         self.finish_evaluation()
-        self.checkpoints.save(self.progress, self.states, self.clocks)
+        self.checkpoints.save(self.progress, self.states, self.record(step, self.clocks))
 
     def note_divergence(self, metrics: dict[str, np.ndarray]) -> None:
         """A seed whose loss is no longer finite has diverged; the others go on."""
@@ -416,7 +503,7 @@ class Training:
         if pending.checkpoint:
             update, clocks = pending.checkpoint
             clocks["eval_seconds"] += seconds
-            self.checkpoints.save(update, pending.states, clocks)
+            self.checkpoints.save(update, pending.states, self.record(pending.step, clocks))
 
     def set_status(self, state: str, rate: float | None = None) -> None:
         """Record where the run is."""
@@ -425,7 +512,7 @@ class Training:
             values["updates_per_second"] = round(rate, 2)
         diverged = {str(seed): step for seed, step in self.diverged.items()}
         clocks = {name: round(seconds, 2) for name, seconds in self.clocks.items()}
-        self.directory.set_status(**values, diverged=diverged, **clocks)
+        self.directory.set_status(**values, diverged=diverged, code=self.code, **clocks)
 
 
 def mean_metrics(made: Sequence[tuple[int, dict[str, Array]]]) -> dict[str, np.ndarray]:
