@@ -66,7 +66,7 @@ def plan(
                 runs.append(
                     RunSpec(
                         *(agent, task.name, group, chosen, protocol, out),
-                        *(suite.name, suite.data, data_dir, wandb, online),
+                        *(suite.name, suite.data, data_dir, wandb, online, cls.name),
                     )
                 )
     return runs

@@ -16,6 +16,8 @@ from benchmark.records import now
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "ogbench", "mujoco", "gymnasium", "dm-control", "d4rl")
+COMMAND = "RQL_COMMAND"
+"""The environment variable by which a launcher hands its command down."""
 
 ALLOCATION = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURMD_NODENAME")
 
@@ -45,7 +47,9 @@ def where() -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """The command that started this process."""
+    """The command that a person gave: a launcher hands its own down to the processes that do its runs."""
+    if handed_down := os.environ.get(COMMAND):
+        return handed_down
     return shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]])
 
 

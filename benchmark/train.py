@@ -16,11 +16,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import Stopped, UserError, run_main, summary
+from benchmark.reading import LIST, OBJECT, TEXT, Damaged, check_fields, optional, parse_object, read_records
 from benchmark.suites import PROTOCOLS, Generated, Online, Protocol, get_protocol
 from envs.tasks import Task, get_task
 
@@ -51,6 +52,8 @@ class RunSpec:
     """Where W&B is to get a copy of the records, see `benchmark.tracking`."""
     online: Online | None = None
     """The phase after the offline one, if there is one."""
+    name: str = ""
+    """The agent's own, as the plan found it, so that no one who reads results imports its file; "": as `label`."""
 
     @property
     def label(self) -> str:
@@ -62,26 +65,40 @@ class RunSpec:
         return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(text: str) -> RunSpec:
-        """The inverse of `to_json`."""
-        values = json.loads(text)
-        values["protocol"] = Protocol(**values["protocol"])
-        values["seeds"] = tuple(values["seeds"])
-        values["data"] = Generated(**values["data"]) if values["data"] else None
-        values["online"] = Online(**values["online"]) if values.get("online") else None
-        return RunSpec(**values)
+    def from_json(text: str | bytes, source: Path = Path("a run")) -> RunSpec:
+        """The inverse of `to_json`. Raises `Damaged`, which names `source`, for a text that is no run."""
+        content = text if isinstance(text, bytes) else text.encode(errors="replace")
+        return _spec_of(parse_object(content, source), source)
+
+
+_PLAIN = {"agent": TEXT, "task": TEXT, "seeds": LIST, "settings": OBJECT, "out": TEXT, "suite": optional(TEXT)}
+_PLAIN |= {"data_dir": optional(TEXT), "wandb": optional(OBJECT), "name": TEXT}
+_PARTS = {"protocol": Protocol, "data": Generated, "online": Online}
+
+
+def _spec_of(values: dict[str, Any], source: Path) -> RunSpec:
+    """A RunSpec from its fields, which may be anything. Raises `Damaged`."""
+    check_fields(source, values, _PLAIN | dict.fromkeys(_PARTS, optional(OBJECT)))
+    try:
+        parts = {name: kind(**values[name]) for name, kind in _PARTS.items() if values.get(name)}
+        spec = RunSpec(**values | dict.fromkeys(_PARTS) | parts | {"seeds": tuple(values["seeds"])})
+    except (TypeError, KeyError) as error:
+        raise Damaged(source, f"not a run: {error}") from error
+    whole = [(part, field.name) for part in parts.values() for field in fields(part) if field.type == "int"]
+    numbers = [*spec.seeds, *(getattr(part, name) for part, name in whole)]
+    if "protocol" not in parts or not spec.seeds or not all(type(number) is int and number >= 0 for number in numbers):
+        raise Damaged(source, "not a run: its seeds, protocol, data and online phase must be whole numbers")
+    for name in (spec.name or spec.label, spec.task):
+        if not name.isprintable() or name.startswith(".") or Path(name).name != name:
+            raise Damaged(source, f"not a run: {name!r:.40} cannot be a folder")
+    return spec
 
 
 def run_path(spec: RunSpec) -> Path:
-    """The run's directory; reading many of them need not import the agents."""
+    """The run's directory. Imports no agent: who reads results runs nothing of what stands in them."""
     from benchmark.records import format_seeds, run_directory
 
-    name = spec.agent
-    if name.endswith(".py"):
-        from benchmark.configure import agent_class
-
-        name = agent_class(name).name
-    return run_directory(Path(spec.out), name, spec.task, format_seeds(spec.seeds))
+    return run_directory(Path(spec.out), spec.name or spec.label, spec.task, format_seeds(spec.seeds))
 
 
 def run_config(spec: RunSpec) -> dict[str, Any]:
@@ -91,6 +108,8 @@ def run_config(spec: RunSpec) -> dict[str, Any]:
 
     task = get_task(spec.task)
     cls = agent_class(spec.agent)
+    if cls.name != (spec.name or spec.label):
+        raise UserError(f"{spec.agent} defines agent '{cls.name}', and not '{spec.name or spec.label}' as was planned")
     return {
         "schema": SCHEMA,
         "agent": cls.name,
@@ -122,15 +141,21 @@ def online_from(steps: str | None, start: str | None) -> Online | None:
 
 
 def is_done(spec: RunSpec) -> bool:
-    """Whether a run of exactly this configuration is finished; a UserError if the folder holds another one."""
-    from benchmark.records import RunDirectory, differences, read_json
+    """Whether a run of exactly this configuration is finished; a UserError if the folder holds another one, `Damaged`
+    if its records cannot be used.
+    """
+    from benchmark.records import RunDirectory, differences
 
     directory = RunDirectory(run_path(spec))
-    known = read_json(directory.path / "config.json")
-    if known is None:
+    records = read_records(directory.path)
+    if records.config is None:
         return False
-    directory.check_config(run_config(spec)) if differences(known, run_config(spec)) else None
-    return directory.status.get("state") == "done"
+    asked = run_config(spec)
+    for name in ("schema", "agent", "task", "seeds"):  # the folder itself says these
+        if records.config.get(name) != asked[name]:
+            raise Damaged(directory.path / "config.json", f"{name} is {records.config.get(name)}, not {asked[name]}")
+    directory.check_config(asked) if differences(records.config, asked) else None
+    return records.status.get("state") == "done"
 
 
 def data_path(spec: RunSpec) -> Path | None:
@@ -320,23 +345,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def serve(arguments: Sequence[str]) -> int:
-    """How a launcher starts runs: do those of a file, a RunSpec a line, and append to another how each ended.
+    """How a launcher starts runs: do those of standard input, a RunSpec a line up to an empty one, and write how each
+    ended to the pipe whose number is given.
 
     Ends at once with the launcher, which holds the other end of standard input. Returns the number of runs that failed.
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument("specs", type=Path)
-    parser.add_argument("ends", type=Path)
+    parser.add_argument("ends", type=int)
     parser.add_argument("--cores", help="the processor cores to use, separated by commas")
     options = parser.parse_args(arguments)
     if options.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(core) for core in options.cores.split(",")])
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: stop_asked.set())
+    specs = list(_specs_of_the_launcher())
     threading.Thread(target=_end_with_the_launcher, daemon=True).start()
-    specs = [RunSpec.from_json(line) for line in options.specs.read_text().splitlines()]
-    with options.ends.open("a") as ends:
+    os.set_inheritable(options.ends, False)
+    with open(options.ends, "w") as ends:
         return execute_all(specs, lambda state, reason: print(json.dumps([state, reason]), file=ends, flush=True))
+
+
+def _specs_of_the_launcher() -> Iterator[RunSpec]:
+    while (line := sys.stdin.readline()) != "\n":
+        if not line:
+            sys.exit("the launcher is gone")
+        yield RunSpec.from_json(line)
 
 
 def _end_with_the_launcher() -> None:
@@ -353,7 +386,7 @@ def execute_all(specs: Sequence[RunSpec], on_end: Callable[[str, str], None] = l
 
     failed = 0
     for spec in specs:
-        state, reason = "done", ""
+        state, reason, details = "done", "", ""
         try:
             execute(spec)
         except Stopped as error:
@@ -363,15 +396,20 @@ def execute_all(specs: Sequence[RunSpec], on_end: Callable[[str, str], None] = l
         except Exception as error:
             failed += 1
             state, reason = "failed", summary(error)
-            if not isinstance(error, UserError):
-                traceback.print_exc()
-        if reason:
-            what = f"{spec.label} on {spec.task}, seeds {', '.join(map(str, spec.seeds))}"
-            print(f"{'error' if state == 'failed' else state}: {what}: {reason}", file=sys.stderr, flush=True)
-        on_end(state, reason)
+            details = "" if isinstance(error, UserError) else traceback.format_exc()
+        on_end(state, reason)  # before anything is printed, as that may go to a full disk
+        with contextlib.suppress(OSError):
+            _print_end(spec, state, reason, details)
         if stop_asked.is_set():
             break
     return failed
+
+
+def _print_end(spec: RunSpec, state: str, reason: str, details: str) -> None:
+    if reason:
+        what = f"{spec.label} on {spec.task}, seeds {', '.join(map(str, spec.seeds))}"
+        line = f"{'error' if state == 'failed' else state}: {what}: {reason}"
+        print(f"{details}{line}", file=sys.stderr, flush=True)
 
 
 def parse(arguments: list[str]) -> RunSpec:
@@ -423,6 +461,7 @@ def _spec_from(options: argparse.Namespace) -> RunSpec:
         data=Generated(whole_number("--generate", options.generate)) if options.generate else None,
         data_dir=options.data_dir,
         online=online_from(options.online_steps, options.online_start),
+        name=cls.name,
     )
 
 
