@@ -68,8 +68,9 @@ class Launch:
     def __init__(self, folder: Path):
         """Read what is known; `begin` makes a new one. Raises `Damaged`."""
         self.folder = folder
-        self.about: dict[str, Any] = read_json(folder / "launch.json", {})
-        if self.about:
+        known = read_json(folder / "launch.json")
+        self.about: dict[str, Any] = known or {}
+        if known is not None:
             self._check(folder / "launch.json")
 
     @staticmethod

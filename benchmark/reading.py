@@ -162,9 +162,10 @@ def read_records(run: Path) -> Records:
     if records.config is None and state != "failed":  # a run may fail before it has a record, and in no other way end
         raise Damaged(run / "config.json", f"missing, though the run is {state}")
     protocol = (records.config or {}).get("protocol", {})
-    step, steps = records.status.get("step", 0), records.status.get("steps", protocol.get("steps", 0))
+    step = records.status.get("step", 0)
     if step > records.status.get("steps", step):
-        raise Damaged(run / "status.json", f"step is {step}, beyond the {steps} of the run")
+        raise Damaged(run / "status.json", f"step is {step}, beyond the {records.status['steps']} of the run")
+    steps = max(records.status.get("steps", 0), protocol.get("steps", 0))
     if steps > MOST_EVALUATIONS * (protocol.get("eval_every") or MOST_STEPS):
         raise Damaged(run / "config.json", f"eval_every is {protocol['eval_every']}, too often in {steps} steps")
     return records

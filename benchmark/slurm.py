@@ -118,6 +118,8 @@ def read_options(path: str | None, given: Mapping[str, Any]) -> SlurmOptions:
 def _checked(option: dataclasses.Field, value: Any) -> Any:
     """An option's value in its own type, or a UserError."""
     rules = option.metadata
+    if option.name != "setup" and not str(value).isprintable():
+        raise UserError(f"Slurm option {option.name} must be one line without control characters, not {str(value)!r}")
     if "low" in rules:
         if not re.fullmatch(r"[0-9]{1,9}", str(value)) or int(value) < rules["low"]:
             raise UserError(f"Slurm option {option.name} must be a whole number of at least {rules['low']}: '{value}'")
@@ -133,8 +135,6 @@ def _checked(option: dataclasses.Field, value: Any) -> Any:
         return tuple(lines)
     if not isinstance(value, str | int) or isinstance(value, bool) or not str(value).strip():
         raise UserError(f"Slurm option {option.name} must be a word, not '{value}'")
-    if not str(value).isprintable():
-        raise UserError(f"Slurm option {option.name} must be one line without control characters, not {str(value)!r}")
     if "like" in rules and not re.fullmatch(rules["like"], str(value)):
         raise UserError(f"Slurm option {option.name} must be {rules['text']}, not '{value}'")
     return str(value)
