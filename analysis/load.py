@@ -56,6 +56,7 @@ import numpy as np
 from analysis.names import ORIGINS, agents_in_order, domain_of
 from analysis.progress import bar
 from benchmark.errors import UserError
+from benchmark.reading import Damaged, read_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,17 +190,15 @@ def _read_folder(folder: Path, cache: bool) -> Iterator[tuple[dict[str, Any], np
     """Yield (row, measures) of every run under the folder, from its cache where records did not change."""
     kept = _read_cache(folder) if cache else {}
     fresh: dict[str, tuple[str, dict[str, Any], np.ndarray]] = {}
-    changed = False
     for path in bar(sorted(_run_directories(str(folder))), "reading runs", fewest=500):
         relative = os.path.relpath(path, folder)
         signature = _signature(path)
         entry = kept.get(relative)
-        if entry is None or entry[0] != signature:
-            entry = (signature, *_read_run(path))
-            changed = True
-        fresh[relative] = entry
-    if cache and (changed or len(fresh) != len(kept)):
-        _write_cache(folder, fresh)
+        fresh[relative] = entry if entry and entry[0] == signature else (signature, *_read_run(path))
+    # What cannot be read is not kept: rights to read, for one, may change with no record changing.
+    good = {path: entry for path, entry in fresh.items() if entry[1]["state"] != "unreadable"}
+    if cache and (good.keys() != kept.keys() or any(good[path] is not kept[path] for path in good)):
+        _write_cache(folder, good)
     for relative, (_, row, block) in fresh.items():
         placed = dict(row, run=os.path.normpath(folder / relative), folder=str(folder))
         placed["seeds"] = tuple(row["seeds"])
@@ -208,7 +207,7 @@ def _read_folder(folder: Path, cache: bool) -> Iterator[tuple[dict[str, Any], np
 
 
 def _run_directories(folder: str) -> Iterator[str]:
-    """Yield every directory at or below `folder` that holds a config.json; nothing below one is looked at."""
+    """Yield every directory at or below `folder` that holds records of a run; nothing below a config.json is seen."""
     pending = [folder]
     while pending:
         current = pending.pop()
@@ -217,9 +216,10 @@ def _run_directories(folder: str) -> Iterator[str]:
                 entries = list(listing)
         except OSError:
             continue
-        if any(entry.name == "config.json" for entry in entries):
+        names = {entry.name for entry in entries}
+        if names & {"config.json", "provenance.json", "status.json"}:
             yield current
-        else:
+        if "config.json" not in names:
             folders = (entry for entry in entries if entry.is_dir(follow_symlinks=False))
             pending += [entry.path for entry in folders if not entry.name.startswith(".")]
 
@@ -250,32 +250,22 @@ def _read_run(path: str) -> tuple[dict[str, Any], np.ndarray]:
     row.update(code="", files={})
     block = np.empty((0, len(MEASURES)))
     try:
-        row.update(_config_fields(_read_json(path, "config.json", required=True)))
-        row.update(_provenance_fields(_read_json(path, "provenance.json")))
-        row.update(_status_fields(_read_json(path, "status.json"), row["protocol"]))
+        records = read_records(Path(path))
+        if records.config is None:
+            why = str(records.status.get("error") or "").partition("\n")[0]
+            raise Damaged(Path(path, "config.json"), f"missing; the run failed: {why}" if why else "missing")
+        row.update(_config_fields(records.config))
+        row.update(_provenance_fields(records.starts))
+        row.update(_status_fields(records.status, row["protocol"]))
         measures = _read_measures(path)
         _check_measures(row, measures)
         block = measures
+    except Damaged as error:
+        row.update(state="unreadable", error=error.brief)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
         row.update(state="unreadable", error=reason.replace("\n", " "))
     return row, block
-
-
-def _read_json(path: str, name: str, required: bool = False) -> dict[str, Any]:
-    """Read one of the run's JSON records; a missing one is empty unless it is required."""
-    try:
-        with open(f"{path}/{name}", encoding="utf-8") as file:
-            content = json.load(file)
-    except FileNotFoundError:
-        if required:
-            raise
-        return {}
-    except ValueError as error:
-        raise ValueError(f"{name}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{name}: not a JSON object")
-    return content
 
 
 def _config_fields(config: dict[str, Any]) -> dict[str, Any]:
@@ -292,9 +282,8 @@ def _config_fields(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _provenance_fields(provenance: dict[str, Any]) -> dict[str, Any]:
+def _provenance_fields(starts: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what the runs frame takes from provenance.json; what changed between starts is joined by '+'."""
-    starts = provenance.get("starts") or []
     if not starts:
         return {}
 

@@ -23,7 +23,8 @@ from benchmark.errors import UserError, check_choice
 from benchmark.launch import Outcome, record_death, run_in_this_process, run_locally
 from benchmark.launches import Launch, read_launches
 from benchmark.plan import plan, whole_number
-from benchmark.records import RunDirectory, format_seeds, make_folder
+from benchmark.reading import Damaged, read_records
+from benchmark.records import format_seeds, make_folder
 from benchmark.suites import AGENT_STEPS, PROTOCOLS, SUITES, Suite, get_protocol, get_suite
 from benchmark.throughput import device_name, read_rates
 from benchmark.tracking import wandb_options
@@ -78,14 +79,25 @@ def retry(options: argparse.Namespace, last: int) -> int:
     """Launch the failed and the stopped runs of a folder again, as they were launched last."""
     code = 0
     for out in status.folders(options.out, options.suite):
-        runs = [run.spec for run in status.run_states(out) if run.state in ("failed", "stopped")]
+        damage: list[str] = []
+        runs = [run.spec for run in status.run_states(out, damage.append) if run.state in status.NOT_WELL]
+        for reason in damage:
+            console.print(f"damaged, and left out: {reason}", markup=False, soft_wrap=True)
+        code = max(code, int(bool(damage)))
         if not runs:
             console.print(f"{out}: no run failed", markup=False)
             continue
         before = read_launches(out)[-1].about
         how = dataclasses.replace(how_to_launch(options, 1), **given_before(before, options))
-        code = max(code, launch(out, runs, how, options.watch, last))
+        code = max(code, launch(out, runs, how, options.watch, last, is_done=was_done))
     return code
+
+
+def was_done(spec: RunSpec) -> bool:
+    """Whether a run that was launched before is finished. Its configuration, for which its agent would be imported, is
+    left to its own process. Raises `Damaged`.
+    """
+    return read_records(run_path(spec)).status.get("state") == "done"
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,17 @@ def how_to_launch(options: argparse.Namespace, runs_per_process: int) -> How:
 def given_before(last: dict, options: argparse.Namespace) -> dict:
     """What a launch was given that the options of its repetition leave open."""
     before = dict(last["options"], launcher=last["launcher"])
-    cluster = before.pop("cluster")
+    cluster = before.pop("cluster", None)
+    known = {field.name for field in dataclasses.fields(slurm.SlurmOptions)}
+    numbers = {name: value for name, value in before.items() if name != "launcher"}
+    if not (
+        isinstance(cluster, dict)
+        and cluster.keys() <= known
+        and numbers.keys() <= {field.name for field in dataclasses.fields(How)}
+        and all(value is None or (type(value) in (int, float) and value > 0) for value in numbers.values())
+    ):
+        raise UserError(f"the last launch's options are damaged: {last['options']!r:.100}; launch the suite again")
+    check_choice("launcher of the last launch", last["launcher"], LAUNCHERS)
     if options.launcher and options.launcher != last["launcher"]:
         return {}
     asked = {
@@ -243,15 +265,21 @@ def first_line(cls: type) -> str:
     return (sys.modules[cls.__module__].__doc__ or "").strip().split("\n")[0]
 
 
+WAITING = ("to do", "begun")
+"""States of runs that would be launched."""
+
+
 @dataclass(frozen=True)
 class Planned:
     """A run of the plan."""
 
     spec: RunSpec
     state: str
-    """"done", "to do", or "begun" where there is something to go on from."""
+    """"done", "to do", "begun" where there is something to go on from, or "damaged"."""
     hours: Hours | None
     """Hours of training that it still needs, None where that is not known."""
+    reason: str = ""
+    """What is damaged."""
 
     @property
     def domain(self) -> str:
@@ -264,38 +292,46 @@ def print_plan(runs: list[RunSpec], estimate: bool, rates: Path | None = None, a
     With `estimate` the agents whose speed was not recorded here are timed, else they have no cost; with `anew` no run
     counts as begun.
     """
-    states = [("to do", 0) if anew else state_of(spec) for spec in runs]
-    waiting = [(spec, step) for spec, (state, step) in zip(runs, states, strict=True) if state != "done"]
+    states = [("to do", 0, "") if anew else state_of(spec) for spec in runs]
+    waiting = [(spec, step) for spec, (state, step, _) in zip(runs, states, strict=True) if state in WAITING]
     rows = read_rates(rates)
     if estimate:
         rows = [*rows, *cost.estimate((spec for spec, _ in waiting), rows, console.print)]
     evaluations = evaluation_speed.read_rows(evaluation_speed.evaluation_path(rates))
     hours = iter(cost.costs(waiting, rows, evaluations))
     planned = [
-        Planned(spec, state, None if state == "done" else next(hours))
-        for spec, (state, _) in zip(runs, states, strict=True)
+        Planned(spec, state, next(hours) if state in WAITING else None, reason)
+        for spec, (state, _, reason) in zip(runs, states, strict=True)
     ]
     console.print(table_of_runs(planned) if len(runs) <= MOST_ROWS else table_of_counts(planned))
     console.print(table_of_domains(planned))
     print_origins(runs)
     count = sum(len(spec.seeds) for spec in runs)
     begun = sum(run.state == "begun" for run in planned)
+    damaged = [run for run in planned if run.state == "damaged"]
     console.print(
-        f"{len(runs)} runs of {count} seeds in all; {len(runs) - len(waiting)} done, {len(waiting)} to do"
+        f"{len(runs)} runs of {count} seeds in all; {len(runs) - len(waiting) - len(damaged)} done, "
+        f"{len(waiting)} to do"
         + (f" ({begun} of them begun)" if begun else "")
+        + (f"; {len(damaged)} damaged, which would fail:" if damaged else "")
     )
     print_other_code([run.spec for run in planned if run.state == "done"])
-    print_data([run.spec for run in planned if run.state != "done"])
+    for run in damaged[:MOST_ROWS]:
+        console.print(f"damaged: {run_path(run.spec)}: {run.reason}", markup=False, soft_wrap=True)
+    print_data([spec for spec, _ in waiting])
     device = rows[0]["device"] if rates and rows else device_name()
-    print_cost([run for run in planned if run.state != "done"], device, {row["domain"] for row in evaluations})
+    print_cost([run for run in planned if run.state in WAITING], device, {row["domain"] for row in evaluations})
 
 
-def state_of(spec: RunSpec) -> tuple[str, int]:
-    """("done", "begun" or "to do", the step that the run has reached)."""
-    if is_done(spec):
-        return "done", spec.protocol.steps
-    step = max(0, RunDirectory(run_path(spec)).status.get("step", 0))
-    return ("begun" if step else "to do"), step
+def state_of(spec: RunSpec) -> tuple[str, int, str]:
+    """(the state, as of `Planned`; the step that the run has reached; what is damaged)."""
+    try:
+        if is_done(spec):
+            return "done", spec.protocol.steps, ""
+        step = max(0, read_records(run_path(spec)).status.get("step", 0))
+    except Damaged as error:
+        return "damaged", 0, error.brief
+    return ("begun" if step else "to do"), step, ""
 
 
 def table_of_runs(planned: list[Planned]) -> Table:
@@ -341,7 +377,7 @@ def table_of_domains(planned: list[Planned]) -> Table:
     """What is to do in every domain, and what it costs."""
     table = Table("domain", "tasks to do", "runs to do", "hours a task", "hours")
     for domain in dict.fromkeys(run.domain for run in planned):
-        waiting = [run for run in planned if run.domain == domain and run.state != "done"]
+        waiting = [run for run in planned if run.domain == domain and run.state in WAITING]
         tasks = len({run.spec.task for run in waiting})
         total = sum((run.hours for run in waiting if run.hours), Hours())
         partly = ", more unknown" if any(run.hours is None for run in waiting) else ""
@@ -403,20 +439,42 @@ def print_cost(waiting: list[Planned], device: str, evaluated: set[str]) -> None
             console.print(f"  {command}", soft_wrap=True)
 
 
-def launch(out: Path, runs: list[RunSpec], how: How, watch: bool = False, last: int = 1) -> int:
-    """Do the runs that are not done, or submit them to a cluster; report, say what failed, return the exit code."""
+def launch(
+    out: Path,
+    runs: list[RunSpec],
+    how: How,
+    watch: bool = False,
+    last: int = 1,
+    is_done: Callable[[RunSpec], bool] = is_done,
+) -> int:
+    """Do the runs that are not done, or submit them to a cluster; report, say what failed, return the exit code.
+
+    A run whose records `is_done` finds damaged, or whose agent's file is gone, fails alone.
+    """
     make_folder(out)
-    done = {run_path(spec) for spec in runs if is_done(spec)}
-    waiting = [spec for spec in runs if run_path(spec) not in done]
+    waiting: list[RunSpec] = []
+    done: list[RunSpec] = []
+    refused: dict[Path, str] = {}
+    for spec in runs:
+        try:
+            if spec.agent.endswith(".py") and not Path(spec.agent).is_file():
+                refused[run_path(spec)] = f"no agent file at {spec.agent}"
+            else:
+                (done if is_done(spec) else waiting).append(spec)
+        except Damaged as error:
+            refused[run_path(spec)] = error.brief
+        if run_path(spec) in refused:
+            record_death(spec, refused[run_path(spec)])
     if done:
         console.print(f"{len(done)} of {len(runs)} runs are finished already")
-    print_other_code([spec for spec in runs if run_path(spec) in done])
+    print_other_code(done)
     if waiting:
         print_origins(waiting)
     if how.launcher == "slurm":
-        slurm.check_cluster(how.cluster)
+        slurm.check_cluster(how.cluster, out)
     reasons = prepare(waiting)
-    outcomes = [Outcome(run_path(spec), reasons[data_path(spec)]) for spec in waiting if data_path(spec) in reasons]
+    outcomes = [Outcome(path, reason) for path, reason in refused.items()]
+    outcomes += [Outcome(run_path(spec), reasons[data_path(spec)]) for spec in waiting if data_path(spec) in reasons]
     for spec in waiting:
         if data_path(spec) in reasons:
             record_death(spec, reasons[data_path(spec)])
@@ -426,12 +484,22 @@ def launch(out: Path, runs: list[RunSpec], how: How, watch: bool = False, last: 
         if not watch:
             return print_outcomes(outcomes)
         code = status.show(out, console, watch=True)
-        report(out, last)
+        code = max(code, report_if_possible(out, last))
         return max(code, print_outcomes(outcomes))
     if ready:
         outcomes += run_here(out, runs, ready, how)
-    report(out, last)
-    return print_outcomes(outcomes)
+    code = report_if_possible(out, last)
+    return max(code, print_outcomes(outcomes))
+
+
+def report_if_possible(out: Path, last: int) -> int:
+    """Report; where that cannot be written say so, and return 1: how the runs ended is still to be told."""
+    try:
+        report(out, last)
+    except (UserError, OSError) as error:
+        console.print(f"no report: {error}", markup=False, soft_wrap=True)
+        return 1
+    return 0
 
 
 def run_here(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How) -> list[Outcome]:

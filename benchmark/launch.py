@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -21,6 +20,9 @@ from typing import IO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmark.errors import UserError
+from benchmark.provenance import COMMAND, command_line
+from benchmark.reading import Damaged
 from benchmark.records import RunDirectory, is_locked
 from benchmark.train import STOP_SIGNAL, RunSpec, execute, run_path
 
@@ -130,12 +132,14 @@ class LocalLauncher:
         runs_per_process: int = 1,
         timeout: float | None = None,
         logs: Path | None = None,
+        command: str | None = None,
     ):
-        """See `run_locally`."""
+        """See `run_locally`; `command` is the one that a person gave, where that is not this process's."""
         self.runs, self.console, self.runs_per_process, self.timeout = list(runs), console, runs_per_process, timeout
         self.waiting = deque(self.runs)
         self.free = list(places)
         self.alone = len(self.free) == 1
+        self.command = command or command_line()
         self.logs = None if self.alone else logs
         self.processes: list[_Process] = []
         self.stopped = False
@@ -178,7 +182,7 @@ class LocalLauncher:
                 self.console.rule(f"{what} of {len(self.runs)}: {names}")
             else:
                 self.console.print(f"started in slot {slot.number}: {names}", markup=False)
-            self.processes.append(_Process(batch, slot, self.logs))
+            self.processes.append(_Process(batch, slot, self.logs, self.command))
 
     def _next_batch(self) -> list[RunSpec]:
         """The next runs that no one else has done or is at."""
@@ -186,7 +190,12 @@ class LocalLauncher:
         while self.waiting and len(batch) < self.runs_per_process:
             spec = self.waiting.popleft()
             path = run_path(spec)
-            if RunDirectory(path).status.get("state") == "done":
+            try:
+                done = RunDirectory(path).status.get("state") == "done"
+            except Damaged as error:
+                self._note(spec, "failed", error.brief)
+                continue
+            if done:
                 self.outcomes[path] = Outcome(path, "")
             elif is_locked(path / ".lock"):
                 self.outcomes[path] = Outcome(path, "another process is at it", busy=True)
@@ -247,30 +256,42 @@ class LocalLauncher:
 
 @dataclass
 class _Process:
-    """A process that does a batch of runs one after the other."""
+    """A process that does a batch of runs one after the other. It gets them, and says how they ended, through pipes:
+    whoever is killed leaves nothing behind, and no full disk hides how a run ended.
+    """
 
     batch: Sequence[RunSpec]
     slot: Slot
     logs: Path | None
+    command: str
     ended: int = 0
     stopped: bool = False
     process: subprocess.Popen = field(init=False)
 
     def __post_init__(self) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="runs-")
-        specs, self.ends = Path(self.folder.name, "specs.jsonl"), Path(self.folder.name, "ends.jsonl")
-        specs.write_text("".join(spec.to_json() + "\n" for spec in self.batch))
-        self.ends.touch()
-        command = [sys.executable, "-m", "benchmark.train", "--specs", str(specs), str(self.ends)]
+        self.ends, its_end = os.pipe()
+        os.set_blocking(self.ends, False)
+        self.said = b""
+        command = [sys.executable, "-m", "benchmark.train", "--specs", str(its_end)]
         if self.slot.cores:
             command += ["--cores", ",".join(map(str, self.slot.cores))]
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, **self.slot.environment, "PYTHONPATH": paths}
+        environment = {**os.environ, **self.slot.environment, "PYTHONPATH": paths, COMMAND: self.command}
         with self._output() as output:
             self.process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output and subprocess.STDOUT
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output and subprocess.STDOUT,
+                pass_fds=[its_end],
             )
+        os.close(its_end)
         self.since = time.monotonic()
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died: `left` tells
+            self.process.stdin.write("".join(f"{spec.to_json()}\n" for spec in self.batch).encode() + b"\n")
+            self.process.stdin.flush()
 
     @property
     def log(self) -> Path:
@@ -279,16 +300,20 @@ class _Process:
         return self.logs / f"worker-{self.slot.number}.log"
 
     def _output(self) -> contextlib.AbstractContextManager[IO | None]:
-        return self.log.open("a") if self.logs else contextlib.nullcontext()
+        try:
+            return self.log.open("a") if self.logs else contextlib.nullcontext()
+        except OSError as error:
+            raise UserError(f"cannot write {self.log}: {error.strerror or error}") from error
 
     def new_ends(self) -> list[tuple[RunSpec, str, str]]:
         """(run, "done", "failed", "busy" or "stopped", reason) of the runs that ended since the last call."""
-        whole_lines = self.ends.read_text().rpartition("\n")[0].splitlines()
-        found = [
-            (self.batch[i], *json.loads(line)) for i, line in enumerate(whole_lines[self.ended :], start=self.ended)
-        ]
+        with contextlib.suppress(BlockingIOError):
+            while some := os.read(self.ends, 2**16):
+                self.said += some
+        *lines, self.said = self.said.split(b"\n")
+        found = [(self.batch[i], *json.loads(line)) for i, line in enumerate(lines, start=self.ended)]
         if found:
-            self.ended, self.since = len(whole_lines), time.monotonic()
+            self.ended, self.since = self.ended + len(found), time.monotonic()
             self.stopped = found[-1][1] == "stopped"
         return found
 
@@ -301,10 +326,11 @@ class _Process:
         return time.monotonic() - self.since
 
     def close(self) -> None:
-        """Remove its files."""
+        """Close its pipes."""
+        os.close(self.ends)
         if self.process.stdin:
-            self.process.stdin.close()
-        self.folder.cleanup()
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
 
 
 def death(code: int) -> str:
@@ -321,7 +347,7 @@ def death(code: int) -> str:
 def record_death(spec: RunSpec, reason: str) -> None:
     """Record for a run what its dead process could not."""
     directory = RunDirectory(run_path(spec))
-    if Path(spec.out).is_dir() and directory.status.get("state") not in ("done", "failed"):
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, Damaged):
+        if Path(spec.out).is_dir() and directory.status.get("state") not in ("done", "failed"):
             directory.path.mkdir(parents=True, exist_ok=True)
-        directory.record_end("failed", reason)
+            directory.record_end("failed", reason)

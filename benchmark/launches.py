@@ -15,7 +15,7 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,18 @@ from typing import Any
 from filelock import FileLock
 
 from benchmark.provenance import command_line
-from benchmark.records import is_locked, make_folder, now, read_json, write_json, write_text
+from benchmark.reading import LIST, OBJECT, TEXT, WHOLE, Damaged, check_fields, read_bytes, read_json
+from benchmark.records import is_locked, make_folder, now, write_json, write_text
 from benchmark.train import RunSpec
 
 FOLDER = ".launches"
+ABOUT = {"launcher": TEXT, "time": TEXT, "host": TEXT, "process": WHOLE, "command": TEXT, "options": OBJECT}
+ABOUT |= {"submitted": LIST, "arrays": LIST}
+ARRAY = {"job": TEXT, "first": WHOLE, "count": WHOLE, "size": WHOLE, "folder": TEXT}
+
+
+def ignore(reason: str) -> None:
+    """What is done with the reason why a record is left out, where nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +66,12 @@ class Launch:
     """A launch's record."""
 
     def __init__(self, folder: Path):
-        """Read what is known; `begin` makes a new one."""
+        """Read what is known; `begin` makes a new one. Raises `Damaged`."""
         self.folder = folder
-        self.about: dict[str, Any] = read_json(folder / "launch.json", {})
+        known = read_json(folder / "launch.json")
+        self.about: dict[str, Any] = known or {}
+        if known is not None:
+            self._check(folder / "launch.json")
 
     @staticmethod
     def begin(out: Path, runs: Sequence[RunSpec], launcher: str, options: dict[str, Any]) -> Launch:
@@ -87,10 +98,37 @@ class Launch:
         """Whether the launching process lives; only to be known on its own machine or a shared file system."""
         return is_locked(self.folder / "lock")
 
-    def runs(self, out: Path) -> list[RunSpec]:
-        """The plan, its results in `out` (which may have been moved)."""
-        lines = (self.folder / "runs.jsonl").read_text().splitlines()
-        return [dataclasses.replace(RunSpec.from_json(line), out=str(out)) for line in lines]
+    def _check(self, path: Path) -> None:
+        if missing := [name for name in ABOUT if name not in self.about]:
+            raise Damaged(path, f"no field '{missing[0]}'")
+        check_fields(path, self.about, ABOUT)
+        if not all(type(index) is int and index >= 0 for index in self.submitted) or self.about["process"] < 2:
+            raise Damaged(path, "submitted or process is not what a launcher writes")
+        for array in self.about["arrays"]:
+            if not isinstance(array, dict) or set(array) != set(ARRAY):
+                raise Damaged(path, f"{array!r:.40} is no array of jobs")
+            check_fields(path, array, ARRAY, "array: ")
+            within = 0 <= array["first"] <= array["first"] + array["count"] <= len(self.submitted)
+            if not within or array["size"] < 1 or not array["job"].isdecimal():
+                raise Damaged(path, f"{array} is no array of jobs")
+
+    def runs(self, out: Path, on_damage: Callable[[str], None] = ignore) -> list[RunSpec | None]:
+        """The plan, its results in `out` (which may have been moved); None for a run whose line is damaged."""
+        path = self.folder / "runs.jsonl"
+        found: list[RunSpec | None] = []
+        try:
+            if (content := read_bytes(path)) is None:
+                raise Damaged(path, "missing")
+        except Damaged as error:
+            on_damage(str(error))
+            return found
+        for number, line in enumerate(content.splitlines(), start=1):
+            try:
+                found.append(dataclasses.replace(RunSpec.from_json(line, path), out=str(out)))
+            except Damaged as error:
+                found.append(None)
+                on_damage(f"line {number} of {error}")
+        return found
 
     @property
     def submitted(self) -> list[int]:
@@ -108,8 +146,15 @@ class Launch:
         self.save()
 
 
-def read_launches(out: Path) -> list[Launch]:
-    """All launches in a folder of results, oldest first."""
+def read_launches(out: Path, on_damage: Callable[[str], None] = ignore) -> list[Launch]:
+    """All launches in a folder of results, oldest first; `on_damage` is told of those whose record cannot be used."""
     folder = out / FOLDER
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    return [launch for name in names if (launch := Launch(folder / name)).about]
+    found: list[Launch] = []
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+        try:
+            launch = Launch(folder / name)
+            if launch.about:
+                found.append(launch)
+        except Damaged as error:
+            on_damage(str(error))
+    return found

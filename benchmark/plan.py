@@ -108,7 +108,7 @@ def plan(
                     RunSpec(
                         *(agent, task.name, group, chosen, dataclasses.replace(protocol, steps=steps), out),
                         *(suite.name, suite.data, data_dir, wandb, online),
-                        *(origins, shown_as),
+                        *(origins, shown_as, cls.name),
                     )
                 )
     return runs

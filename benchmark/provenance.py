@@ -24,6 +24,8 @@ from benchmark.records import now
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "ogbench", "mujoco", "gymnasium", "dm-control", "d4rl")
+COMMAND = "RQL_COMMAND"
+"""The environment variable by which a launcher hands its command down."""
 
 LOOP = (
     *("benchmark/training.py", "benchmark/online.py", "envs/dataset.py", "envs/shards.py", "envs/replay.py"),
@@ -139,7 +141,9 @@ def _files_of(base: Path, name: str) -> list[Path]:
 
 
 def command_line() -> str:
-    """The command that started this process."""
+    """The command that a person gave: a launcher hands its own down to the processes that do its runs."""
+    if handed_down := os.environ.get(COMMAND):
+        return handed_down
     return shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]])
 
 

@@ -32,6 +32,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from benchmark.errors import UserError
+from benchmark.reading import Damaged, read_json, read_starts, read_status, without_waiting
 
 SCHEMA = 1
 ANEW = "--anew, which moves the run's folder aside"
@@ -79,16 +80,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file atomically."""
     write_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def read_json(path: Path, default: Any = None) -> Any:
-    """Read a JSON file, `default` where there is none."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return default
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
 
 
 def now() -> str:
@@ -236,13 +227,12 @@ class RunDirectory:
         """Append what made this (re)start."""
         self.code = provenance.get("code")
         path = self.path / "provenance.json"
-        starts = read_json(path, {"starts": []})["starts"]
-        write_json(path, {"starts": [*starts, provenance]})
+        write_json(path, {"starts": [*read_starts(path), provenance]})
 
     @property
     def status(self) -> dict[str, Any]:
-        """The last status, {} before the first."""
-        return read_json(self.path / "status.json", {})
+        """The last status, {} before the first. Raises `Damaged`."""
+        return read_status(self.path)
 
     def set_status(self, **values: Any) -> None:
         """Update the status."""
@@ -250,10 +240,23 @@ class RunDirectory:
 
     def record_end(self, state: str, error: str) -> None:
         """Record that the run ended early, as far as its folder can still be written: the first line says why."""
-        with contextlib.suppress(UserError, OSError):
+        error = error.encode(errors="replace").decode()  # names of files may hold what no text does
+        try:
             self.set_status(state=state, error=error)
+        except Damaged:
+            pass  # left as it is, for a person to look at
+        except (UserError, OSError):
+            with contextlib.suppress(UserError, OSError):
+                self._overwrite_status({**self.status, "state": state, "error": error.partition("\n")[0][:500]})
         with contextlib.suppress(OSError), (self.path / "log.txt").open("a") as log:
             print(now(), f"{state}: {error}", file=log)
+
+    def _overwrite_status(self, status: dict[str, Any]) -> None:
+        """Write a status over the one that is there: on a full disk its block is all that can be written to."""
+        content = json.dumps({**status, "updated": now()}).encode()
+        with (self.path / "status.json").open("r+b", buffering=0) as file:
+            file.write(content)
+            file.truncate(len(content))
 
 
 def move_aside(path: Path, name: str) -> Path:
@@ -275,7 +278,7 @@ def _digest(sha256: str | None) -> str:
 def is_locked(lock: Path) -> bool:
     """Whether a living process holds a lock; takes no more than a shared lock, and that for an instant."""
     try:
-        with lock.open("rb") as file:
+        with open(lock, "rb", opener=without_waiting) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -10,8 +10,10 @@ import contextlib
 import dataclasses
 import getpass
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ import yaml
 from benchmark.errors import UserError, check_choice, nearest
 from benchmark.launch import ROOT, LocalLauncher, slots
 from benchmark.launches import JobArray, Launch
+from benchmark.provenance import command_line
 from benchmark.train import RunSpec
 
 MOST_JOBS_IN_FOLDER = 990
@@ -115,14 +118,20 @@ def read_options(path: str | None, given: Mapping[str, Any]) -> SlurmOptions:
 def _checked(option: dataclasses.Field, value: Any) -> Any:
     """An option's value in its own type, or a UserError."""
     rules = option.metadata
+    if option.name != "setup" and not str(value).isprintable():
+        raise UserError(f"Slurm option {option.name} must be one line without control characters, not {str(value)!r}")
     if "low" in rules:
-        if not re.fullmatch(r"\d+", str(value)) or int(value) < rules["low"]:
+        if not re.fullmatch(r"[0-9]{1,9}", str(value)) or int(value) < rules["low"]:
             raise UserError(f"Slurm option {option.name} must be a whole number of at least {rules['low']}: '{value}'")
         return int(value)
     if option.name == "setup":
         lines = [value] if isinstance(value, str) else value
         if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
             raise UserError("Slurm option setup must be a list of shell lines")
+        lines = [part for line in lines for part in re.split(r"\r?\n", line) if part]
+        for line in lines:
+            if not line.replace("\t", " ").isprintable():
+                raise UserError(f"Slurm option setup has a control character in {line!r}")
         return tuple(lines)
     if not isinstance(value, str | int) or isinstance(value, bool) or not str(value).strip():
         raise UserError(f"Slurm option {option.name} must be a word, not '{value}'")
@@ -143,8 +152,13 @@ def ask(*command: str, timeout: float = 30) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def check_cluster(options: SlurmOptions) -> None:
-    """Raise a UserError for what the cluster would refuse, before anything is submitted."""
+def check_cluster(options: SlurmOptions, out: Path = Path()) -> None:
+    """Raise a UserError for what the cluster would refuse, before anything is submitted; `out` is the results' folder,
+    whose name stands in the jobs' script.
+    """
+    for path in (out.absolute(), ROOT, Path(sys.executable)):
+        if not str(path).isprintable():
+            raise UserError(f"--launcher=slurm cannot do with control characters in a path: {str(path)!r}")
     if not shutil.which("sbatch"):
         raise UserError("--launcher=slurm needs Slurm's commands, and there is no sbatch on PATH")
     listed = ask("sinfo", "--noheader", "--format=%R|%l|%P")
@@ -290,7 +304,8 @@ def _submit_array(
     parameters = dict(options.flags(), time=options.minutes, job_name="rql", stderr_to_stdout=True)
     parameters |= dict(signal_delay_s=options.signal_delay, additional_parameters={"hold": True})
     parameters |= dict(array_parallelism=options.parallel or len(batches))
-    parameters |= dict(setup=[f'export PYTHONPATH="{ROOT}${{PYTHONPATH:+:$PYTHONPATH}}"', *options.setup])
+    path = shlex.quote(str(ROOT)) + '"${PYTHONPATH:+:$PYTHONPATH}"'
+    parameters |= dict(setup=[f"export PYTHONPATH={path}", *options.setup])
     if before:
         parameters["dependency"] = f"afterany:{before}"
     executor.update_parameters(**parameters)
@@ -303,10 +318,11 @@ class RunsJob:
     def __init__(self, runs_per_process: int, jobs: int | None, timeout: float | None, signal_delay: int):
         """See `benchmark.launch.run_locally`; `signal_delay` as in `SlurmOptions`."""
         self.settings = (runs_per_process, jobs, timeout, signal_delay)
+        self.command = command_line()
         self.launcher: LocalLauncher | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"settings": self.settings, "launcher": None}
+        return {"settings": self.settings, "command": self.command, "launcher": None}
 
     def __call__(self, lines: Sequence[str]) -> list[str]:
         """Do the runs; return the reasons of those that failed."""
@@ -315,7 +331,7 @@ class RunsJob:
         runs_per_process, jobs, timeout, _ = self.settings
         runs = [RunSpec.from_json(line) for line in lines]
         console = Console(width=120, highlight=False)
-        self.launcher = LocalLauncher(runs, console, slots(jobs), runs_per_process, timeout)
+        self.launcher = LocalLauncher(runs, console, slots(jobs), runs_per_process, timeout, command=self.command)
         outcomes = self.launcher.run()
         if self.launcher.stopped:
             time.sleep(SECONDS_TO_BE_ENDED)

@@ -10,7 +10,7 @@ import platform
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,20 @@ from rich.text import Text
 
 from benchmark import slurm
 from benchmark.errors import UserError
-from benchmark.launches import FOLDER, Launch, read_launches
-from benchmark.records import format_seeds, is_locked, read_json
+from benchmark.launches import FOLDER, Launch, ignore, read_launches
+from benchmark.reading import Damaged, read_records
+from benchmark.records import format_seeds, is_locked
 from benchmark.train import RunSpec, run_path
 
-STATES = ("planned", "queued", "running", "done", "failed", "stopped")
-"""planned: in no queue; stopped: begun, and its process is gone (launched again it goes on from its checkpoint)."""
+STATES = ("planned", "queued", "running", "done", "failed", "stopped", "damaged")
+"""planned: in no queue; stopped: begun, and its process is gone (launched again it goes on from its checkpoint);
+damaged: its records cannot be used."""
+NOT_WELL = ("stopped", "failed", "damaged")
+"""States that a person has to do something about."""
 MOST_LINES = 20
 """Runs of a kind that are listed one by one."""
+SLOWEST = 1e-6
+"""Updates a second: what is slower has no end to tell."""
 WATCH_SECONDS = 5.0
 CANCEL_SECONDS = 30.0
 
@@ -52,8 +58,8 @@ class RunState:
     @property
     def seconds_left(self) -> float | None:
         """Seconds of training to go, None where no rate is known."""
-        rate = self.record.get("updates_per_second")
-        return (self.spec.protocol.steps - self.record.get("step", 0)) / rate if rate else None
+        rate = self.record.get("updates_per_second", 0)
+        return (self.spec.protocol.steps - self.record.get("step", 0)) / rate if rate > SLOWEST else None
 
     @property
     def seconds(self) -> float:
@@ -73,16 +79,20 @@ class Place:
     """Of the job's array."""
 
 
-def places(out: Path) -> list[Place]:
-    """Every run that was launched in a folder, with its last launch, in the order of the plan."""
+def places(out: Path, on_damage: Callable[[str], None] = ignore) -> list[Place]:
+    """Every run that was launched in a folder, with its last launch, in the order of the plan; `on_damage` is told of
+    records of launches that cannot be used.
+    """
     found: dict[Path, Place] = {}
-    for launch in read_launches(out):
-        runs = launch.runs(out)
+    for launch in read_launches(out, on_damage):
+        runs = launch.runs(out, on_damage)
         jobs: dict[int, tuple[str, str]] = {}
         for array in launch.arrays:
             for i in range(array.first, array.first + array.count):
                 jobs[launch.submitted[i]] = array.job_of(i), array.folder
         for index, spec in enumerate(runs):
+            if spec is None:
+                continue
             path = run_path(spec)
             known = found.get(path)
             job, folder = jobs.get(index, (None, ""))
@@ -92,9 +102,17 @@ def places(out: Path) -> list[Place]:
     return list(found.values())
 
 
-def run_states(out: Path) -> list[RunState]:
-    """How every run that was launched in a folder stands. Raises a UserError where there is no launch."""
-    every = places(out)
+def run_states(out: Path, on_damage: Callable[[str], None] = ignore) -> list[RunState]:
+    """How every run that was launched in a folder stands. Raises a UserError where there is no launch.
+
+    `on_damage` is told of records of launches that cannot be used.
+    """
+    damage: list[str] = []
+    every = places(out, damage.append)
+    for reason in damage:
+        on_damage(reason)
+    if not every and damage:
+        raise UserError(f"no launch in {out} can be read: {damage[0]}")
     if not every:
         raise UserError(f"nothing was launched in {out}; --dry-run prints a plan, --out names another folder")
     on_cluster = any(place.job for place in every)
@@ -115,8 +133,12 @@ def run_states(out: Path) -> list[RunState]:
 def _judge(place: Place, queue: dict[str, str], alive: bool) -> RunState:
     """A run's state from its files, its job in the queue, and whether its local launcher lives."""
     spec, path = place.spec, run_path(place.spec)
-    record = read_json(path / "status.json", {})
-    recorded, log = record.get("state"), path / "log.txt"
+    log = path / "log.txt"
+    try:
+        record = read_records(path).status
+    except Damaged as error:
+        return RunState(spec, path, "damaged", {}, error.brief, log)
+    recorded = record.get("state")
     if recorded == "done":
         return RunState(spec, path, "done", record)
     job = queue.get(place.job or "", "")
@@ -149,8 +171,8 @@ def _after_its_job(run: RunState, place: Place, job: str | None, ended: str | No
 # ------------------------------------------------------------------------------------------------ what is shown
 
 
-def page(out: Path, runs: Sequence[RunState]) -> RenderableType:
-    """The status page."""
+def page(out: Path, runs: Sequence[RunState], damage: Sequence[str] = ()) -> RenderableType:
+    """The status page; `damage` are records of launches that cannot be used, and why."""
     counts = Counter(run.state for run in runs)
     diverged = [run for run in runs if run.record.get("diverged")]
     parts: list[RenderableType] = [_counts_table(runs)]
@@ -160,9 +182,12 @@ def page(out: Path, runs: Sequence[RunState]) -> RenderableType:
     parts.append(Text(line + _time_left(runs, counts)))
     if counts["running"]:
         parts.append(_running_table([run for run in runs if run.state == "running"]))
-    for state in ("stopped", "failed"):
+    for state in NOT_WELL:
         parts += _reasons(state, [run for run in runs if run.state == state])
     parts += _listed(diverged, lambda run: f"diverged: {run.path}: {_divergence(run)}")
+    parts += [Text(f"damaged, and left out: {reason}") for reason in damage[:MOST_LINES]]
+    if len(damage) > MOST_LINES:
+        parts.append(Text(f"damaged, and left out: {len(damage) - MOST_LINES} more records of launches"))
     if counts["failed"] or counts["stopped"]:
         parts.append(Text("--retry-failed launches the failed and stopped runs again"))
     return Group(*parts)
@@ -235,21 +260,26 @@ def duration(seconds: float) -> str:
 def show(out: Path, console: Console, watch: bool = False) -> int:
     """Print the page, with `watch` again and again until nothing is queued or running.
 
-    Returns 1 where runs failed, else 0.
+    Returns 1 where runs failed or records are damaged, else 0.
     """
-    runs = run_states(out)
+    runs, damage = _read(out)
     if watch and console.is_terminal:
-        with Live(page(out, runs), console=console, auto_refresh=False) as live:
+        with Live(page(out, runs, damage), console=console, auto_refresh=False) as live:
             while _at_work(runs):
                 time.sleep(WATCH_SECONDS)
-                runs = run_states(out)
-                live.update(page(out, runs), refresh=True)
+                runs, damage = _read(out)
+                live.update(page(out, runs, damage), refresh=True)
     else:
         while watch and _at_work(runs):
             time.sleep(WATCH_SECONDS)
-            runs = run_states(out)
-        console.print(page(out, runs), soft_wrap=True)
-    return int(any(run.state in ("failed", "stopped") for run in runs))
+            runs, damage = _read(out)
+        console.print(page(out, runs, damage), soft_wrap=True)
+    return int(bool(damage) or any(run.state in NOT_WELL for run in runs))
+
+
+def _read(out: Path) -> tuple[list[RunState], list[str]]:
+    damage: list[str] = []
+    return run_states(out, damage.append), damage
 
 
 def _at_work(runs: Sequence[RunState]) -> bool:

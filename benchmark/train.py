@@ -16,11 +16,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import Stopped, UserError, run_main, summary
+from benchmark.reading import LIST, OBJECT, TEXT, Damaged, check_fields, optional, parse_object, read_records
 from benchmark.suites import PROTOCOLS, Generated, Online, Protocol, get_protocol
 from envs.tasks import Task, get_task
 
@@ -55,39 +56,59 @@ class RunSpec:
     """Where each hyperparameter comes from, see `benchmark.plan.choose`; {} where that was not said."""
     shown_as: str | None = None
     """What the results are stored and shown under, where that is not the agent's name."""
+    name: str = ""
+    """The agent's own, as the plan found it, so that no one who reads results imports its file."""
 
     @property
     def label(self) -> str:
-        """The agent as tables show it: its label, its name, or that of its file."""
-        if self.shown_as:
-            return self.shown_as
-        return Path(self.agent).stem if self.agent.endswith(".py") else self.agent
+        """The agent as tables and folders show it: the label that it was given, or its name."""
+        return self.shown_as or self.agent_name
+
+    @property
+    def agent_name(self) -> str:
+        """The agent's own name; that of its file where the plan did not say."""
+        return self.name or (Path(self.agent).stem if self.agent.endswith(".py") else self.agent)
 
     def to_json(self) -> str:
         """As one line of text."""
         return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(text: str) -> RunSpec:
-        """The inverse of `to_json`."""
-        values = json.loads(text)
-        values["protocol"] = Protocol(**values["protocol"])
-        values["seeds"] = tuple(values["seeds"])
-        values["data"] = Generated(**values["data"]) if values["data"] else None
-        values["online"] = Online(**values["online"]) if values.get("online") else None
-        return RunSpec(**values)
+    def from_json(text: str | bytes, source: Path = Path("a run")) -> RunSpec:
+        """The inverse of `to_json`. Raises `Damaged`, which names `source`, for a text that is no run."""
+        content = text if isinstance(text, bytes) else text.encode(errors="replace")
+        return _spec_of(parse_object(content, source), source)
+
+
+_PLAIN = {"agent": TEXT, "task": TEXT, "seeds": LIST, "settings": OBJECT, "out": TEXT, "suite": optional(TEXT)}
+_PLAIN |= {"data_dir": optional(TEXT), "wandb": optional(OBJECT), "name": TEXT}
+_PLAIN |= {"origins": OBJECT, "shown_as": optional(TEXT)}
+_PARTS = {"protocol": Protocol, "data": Generated, "online": Online}
+
+
+def _spec_of(values: dict[str, Any], source: Path) -> RunSpec:
+    """A RunSpec from its fields, which may be anything. Raises `Damaged`."""
+    check_fields(source, values, _PLAIN | dict.fromkeys(_PARTS, optional(OBJECT)))
+    try:
+        parts = {name: kind(**values[name]) for name, kind in _PARTS.items() if values.get(name)}
+        spec = RunSpec(**values | dict.fromkeys(_PARTS) | parts | {"seeds": tuple(values["seeds"])})
+    except (TypeError, KeyError) as error:
+        raise Damaged(source, f"not a run: {error}") from error
+    whole = [(part, field.name) for part in parts.values() for field in fields(part) if field.type == "int"]
+    numbers = [*spec.seeds, *(getattr(part, name) for part, name in whole)]
+    if "protocol" not in parts or not spec.seeds or not all(type(number) is int and number >= 0 for number in numbers):
+        raise Damaged(source, "not a run: its seeds, protocol, data and online phase must be whole numbers")
+    for name in (spec.label, spec.agent_name, spec.task):
+        if not name.isprintable() or name.startswith(".") or Path(name).name != name:
+            raise Damaged(source, f"not a run: {name!r:.40} cannot be a folder")
+    return spec
 
 
 def run_path(spec: RunSpec) -> Path:
-    """The run's directory; reading many of them need not import the agents."""
+    """The run's directory. Imports no agent: who reads results runs nothing of what stands in them."""
     from benchmark.records import format_seeds, run_directory
 
-    name = spec.shown_as or spec.agent
-    if name.endswith(".py"):
-        from benchmark.configure import agent_class
-
-        name = agent_class(name).name
-    return run_directory(Path(spec.out), name, spec.task, format_seeds(spec.seeds))
+    return run_directory(Path(spec.out), spec.label, spec.task, format_seeds(spec.seeds))
 
 
 def run_config(spec: RunSpec) -> dict[str, Any]:
@@ -98,6 +119,8 @@ def run_config(spec: RunSpec) -> dict[str, Any]:
 
     task = get_task(spec.task)
     cls = agent_class(spec.agent)
+    if cls.name != spec.agent_name:
+        raise UserError(f"{spec.agent} defines agent '{cls.name}', and not '{spec.agent_name}' as was planned")
     own = own_digests(spec.agent)
     return {
         "schema": SCHEMA,
@@ -132,26 +155,32 @@ def online_from(steps: str | None, start: str | None) -> Online | None:
 
 
 def is_done(spec: RunSpec) -> bool:
-    """Whether a run of exactly this configuration is finished; a UserError if the folder holds another one."""
-    from benchmark.records import RunDirectory, read_json
+    """Whether a run of exactly this configuration is finished; a UserError if the folder holds another one, `Damaged`
+    if its records cannot be used.
+    """
+    from benchmark.records import RunDirectory
 
     directory = RunDirectory(run_path(spec))
-    known = read_json(directory.path / "config.json")
-    directory.refuse_another(known, run_config(spec))
-    return known is not None and directory.status.get("state") == "done"
+    records = read_records(directory.path)
+    if records.config is None:
+        return False
+    asked = run_config(spec)
+    for name in ("schema", "agent", "task", "seeds"):  # the folder itself says these
+        if records.config.get(name) != asked[name]:
+            raise Damaged(directory.path / "config.json", f"{name} is {records.config.get(name)}, not {asked[name]}")
+    directory.refuse_another(records.config, asked)
+    return records.status.get("state") == "done"
 
 
 def by_other_code(spec: RunSpec) -> str:
     """By which code a finished run was made, "" where it is today's, or was not recorded."""
     from benchmark.provenance import code_digest
-    from benchmark.records import RunDirectory, read_json
 
-    directory = RunDirectory(run_path(spec))
-    made = directory.status.get("code") or []
+    records = read_records(run_path(spec))
+    made = records.status.get("code") or []
     if not made or made == [code_digest(spec.agent)]:
         return ""
-    starts = read_json(directory.path / "provenance.json", {"starts": []})["starts"]
-    commits = dict.fromkeys(str(start.get("commit"))[:12] for start in starts if start.get("code") in made)
+    commits = dict.fromkeys(str(start.get("commit"))[:12] for start in records.starts if start.get("code") in made)
     return f"other code, commit {' and '.join(commits) or 'unknown'}"
 
 
@@ -358,23 +387,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def serve(arguments: Sequence[str]) -> int:
-    """How a launcher starts runs: do those of a file, a RunSpec a line, and append to another how each ended.
+    """How a launcher starts runs: do those of standard input, a RunSpec a line up to an empty one, and write how each
+    ended to the pipe whose number is given.
 
     Ends at once with the launcher, which holds the other end of standard input. Returns the number of runs that failed.
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument("specs", type=Path)
-    parser.add_argument("ends", type=Path)
+    parser.add_argument("ends", type=int)
     parser.add_argument("--cores", help="the processor cores to use, separated by commas")
     options = parser.parse_args(arguments)
     if options.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(core) for core in options.cores.split(",")])
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: stop_asked.set())
+    specs = list(_specs_of_the_launcher())
     threading.Thread(target=_end_with_the_launcher, daemon=True).start()
-    specs = [RunSpec.from_json(line) for line in options.specs.read_text().splitlines()]
-    with options.ends.open("a") as ends:
+    os.set_inheritable(options.ends, False)
+    with open(options.ends, "w") as ends:
         return execute_all(specs, lambda state, reason: print(json.dumps([state, reason]), file=ends, flush=True))
+
+
+def _specs_of_the_launcher() -> Iterator[RunSpec]:
+    while (line := sys.stdin.readline()) != "\n":
+        if not line:
+            sys.exit("the launcher is gone")
+        yield RunSpec.from_json(line)
 
 
 def _end_with_the_launcher() -> None:
@@ -391,7 +428,7 @@ def execute_all(specs: Sequence[RunSpec], on_end: Callable[[str, str], None] = l
 
     failed = 0
     for spec in specs:
-        state, reason = "done", ""
+        state, reason, details = "done", "", ""
         try:
             execute(spec)
         except Stopped as error:
@@ -401,15 +438,20 @@ def execute_all(specs: Sequence[RunSpec], on_end: Callable[[str, str], None] = l
         except Exception as error:
             failed += 1
             state, reason = "failed", summary(error)
-            if not isinstance(error, UserError):
-                traceback.print_exc()
-        if reason:
-            what = f"{spec.label} on {spec.task}, seeds {', '.join(map(str, spec.seeds))}"
-            print(f"{'error' if state == 'failed' else state}: {what}: {reason}", file=sys.stderr, flush=True)
-        on_end(state, reason)
+            details = "" if isinstance(error, UserError) else traceback.format_exc()
+        on_end(state, reason)  # before anything is printed, as that may go to a full disk
+        with contextlib.suppress(OSError):
+            _print_end(spec, state, reason, details)
         if stop_asked.is_set():
             break
     return failed
+
+
+def _print_end(spec: RunSpec, state: str, reason: str, details: str) -> None:
+    if reason:
+        what = f"{spec.label} on {spec.task}, seeds {', '.join(map(str, spec.seeds))}"
+        line = f"{'error' if state == 'failed' else state}: {what}: {reason}"
+        print(f"{details}{line}", file=sys.stderr, flush=True)
 
 
 def parse(arguments: list[str]) -> RunSpec:
@@ -469,6 +511,7 @@ def _spec_from(options: argparse.Namespace) -> RunSpec:
         online=online_from(options.online_steps, options.online_start),
         origins=origins,
         shown_as=check_label(options.label, [cls.name]) if options.label is not None else None,
+        name=cls.name,
     )
 
 

@@ -26,6 +26,8 @@ def plan_of(out, count):
 def write_status(spec, **values):
     path = run_path(spec)
     path.mkdir(parents=True, exist_ok=True)
+    asked = {"agent": spec.agent, "task": spec.task, "seeds": spec.seeds, "hyperparameters": {}, "protocol": {}}
+    (path / "config.json").write_text(json.dumps(asked))
     (path / "status.json").write_text(json.dumps({"updated": "2026-01-01T00:00:00+00:00", **values}))
 
 
