@@ -11,7 +11,6 @@ Success is in percent. Own rows are marked with an asterisk.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import html
 import io
@@ -24,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import published as published_figures
 from analysis.names import DOMAINS, TASKS, agents_in_order, in_order, label
-from benchmark.errors import UserError, check_choice, run_main
+from benchmark.errors import UserError, check_choice, printable, run_main
+from benchmark.options import Parser, input_file, input_folder, whole_number
+from benchmark.options import names as names_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -557,8 +558,9 @@ def save_tables(tables: Iterable[Table], folder: str | Path) -> list[Path]:
     return paths
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis.tables", description="Print a table.")
+def parser() -> Parser:
+    """The command line's options."""
+    parser = Parser(prog="python -m analysis.tables", description="Print a table.")
     parser.add_argument("--runs", nargs="+", default=[], metavar="DIR", help="folders of one's own runs")
     parser.add_argument("--published", action="store_true", help="take the published figures in")
     parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its curves beside them")
@@ -566,15 +568,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
     parser.add_argument("--agents", help="only these, with commas between")
     parser.add_argument("--bold", type=float, default=95, help="bold within this percent of the best (95)")
-    parser.add_argument("--last", type=int, default=1, help="1: final evaluation; 3: mean of the last three")
+    parser.add_argument("--last", default="1", help="1: final evaluation; 3: mean of the last three")
     parser.add_argument("--diverged", default="zero", help="zero (default): success 0 from there on; or exclude")
     parser.add_argument("--fragment", action="store_true", help="LaTeX: the table without a document around it")
     return parser
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    options = _parser().parse_args()
+    options = parser().parse_args(arguments)
     check_choice("table", options.table, ["domain", "task", "reproduction", "summary", "d4rl"])
     check_choice("format", options.format, FORMATS)
     check_choice("policy for diverged seeds", options.diverged, ["zero", "exclude"])
@@ -586,17 +588,22 @@ def main() -> None:
         options.table in ("reproduction", "d4rl") or (options.table == "summary" and not options.archive)
     ):
         raise UserError(f"--table={options.table} needs one's own runs; give --runs DIR")
+    options.last = whole_number("--last", options.last)
+    for place in options.runs:
+        input_folder("--runs", place)
+    if options.archive:
+        input_file("--archive", options.archive)
     table = _chosen(options)
     text = to_latex(table, options.fragment) if options.format == "latex" else FORMATS[options.format](table)
     sys.stdout.write(text)
     if options.format == "csv":
         for note in table.notes:
-            print(f"note: {note}", file=sys.stderr)
+            print(f"note: {printable(note)}", file=sys.stderr)
 
 
-def _chosen(options: argparse.Namespace) -> Table:
+def _chosen(options: Any) -> Table:
     """Make the table that the options ask for."""
-    agents = options.agents.split(",") if options.agents else None
+    agents = names_in("--agents", options.agents) if options.agents else None
     make = domain_table if options.table == "domain" else task_table
     if not (options.runs or options.archive):
         return make(None, True, agents, options.bold)

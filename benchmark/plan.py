@@ -8,7 +8,6 @@ from typing import Any
 
 from agents.base import Agent
 from benchmark.configure import agent_class, configure, tuned
-from benchmark.errors import UserError
 from benchmark.suites import Online, Protocol, Suite
 from benchmark.train import RunSpec
 from envs.tasks import Task
@@ -22,17 +21,6 @@ def settings_for(cls: type[Agent], task: Task, *layers: Mapping[str, Any]) -> di
     for layer in layers:
         settings.update(layer)
     return settings
-
-
-def whole_number(what: str, text: str, low: int = 1) -> int:
-    """Parse a whole number of at least `low`; 1_000_000 and 1e6 are numbers too."""
-    try:
-        number = float(text)
-        if number == int(number) and number >= low:
-            return int(number)
-    except (ValueError, OverflowError):
-        pass
-    raise UserError(f"{what} must be a whole number of at least {low}, not '{text}'")
 
 
 def plan(
