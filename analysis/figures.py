@@ -36,6 +36,7 @@ import numpy as np
 
 from analysis import published as published_figures
 from analysis import statistics
+from analysis.escape import markdown
 from analysis.names import DOMAINS, TASKS, agents_in_order, domain_of, in_order, label
 from analysis.progress import bar
 from analysis.style import (
@@ -761,7 +762,7 @@ def save(made: Iterable[Drawing], out_dir: str | Path) -> list[Path]:
         captions: list[str] = []
         for drawing in made:
             paths += drawing.save(folder)
-            captions.append(f"* **{drawing.name}**: {drawing.caption}\n")
+            captions.append(f"* **{drawing.name}**: {markdown(drawing.caption)}\n")
         if captions:
             paths.append(folder / "figure_captions.md")
             paths[-1].write_text("".join(captions), encoding="utf-8")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis import published as published_figures
+from analysis.escape import markdown, spreadsheet
 from analysis.names import DOMAINS, TASKS, agents_in_order, in_order, label
 from benchmark.errors import UserError, check_choice, printable, run_main
 from benchmark.options import Parser, input_file, input_folder, whole_number
@@ -361,15 +362,11 @@ def _printed(table: Table, bold: Callable[[str], str], plain: Callable[[str], st
 
 def to_markdown(table: Table) -> str:
     """A Markdown table with its caption and notes."""
-
-    def plain(text: str) -> str:
-        return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
-
-    rows = [_heads(table, plain), ["---"] * len(table.header)]
-    rows += _printed(table, lambda text: f"**{text}**", plain)
+    rows = [_heads(table, markdown), ["---"] * len(table.header)]
+    rows += _printed(table, lambda text: f"**{text}**", markdown)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    notes = [f"- {plain(note)}" for note in table.notes]
-    return "\n".join([*lines, "", plain(table.caption), *(["", *notes] if notes else [])]) + "\n"
+    notes = [f"- {markdown(note)}" for note in table.notes]
+    return "\n".join([*lines, "", markdown(table.caption), *(["", *notes] if notes else [])]) + "\n"
 
 
 def to_csv(table: Table) -> str:
@@ -384,7 +381,7 @@ def to_csv(table: Table) -> str:
             columns.append((i, "coverage", f"{head}_tasks"))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([name for _, _, name in columns])
+    writer.writerow([spreadsheet(name) for _, _, name in columns])
     for row in table.rows:
         writer.writerow([_bare(row[i], part) for i, part, _ in columns])
     return text.getvalue()
@@ -393,7 +390,7 @@ def to_csv(table: Table) -> str:
 def _bare(item: str | Cell, part: str) -> str:
     """A part of a cell for CSV: percent with up to four decimals and no zeros after them."""
     if isinstance(item, str):
-        return item
+        return spreadsheet(item)
     value = getattr(item, part)
     if isinstance(value, str):
         return value
@@ -402,18 +399,22 @@ def _bare(item: str | Cell, part: str) -> str:
 
 def to_html(table: Table) -> str:
     """An HTML table; everything is escaped. Own rows have class "own"."""
-    body = _printed(table, lambda text: f"<b>{text}</b>", html.escape)
-    head = "".join(f"<th>{name}</th>" for name in _heads(table, html.escape))
+
+    def plain(text: str) -> str:
+        return html.escape(printable(text))
+
+    body = _printed(table, lambda text: f"<b>{text}</b>", plain)
+    head = "".join(f"<th>{name}</th>" for name in _heads(table, plain))
     lines = [
         ('<tr class="own">' if own else "<tr>") + "".join(f"<td>{text}</td>" for text in row) + "</tr>"
         for row, own in zip(body, table.own, strict=True)
     ]
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    notes = "".join(f"<li>{plain(note)}</li>" for note in table.notes)
     return (
         "\n".join(
             [
                 f'<table class="{table.name}">',
-                f"<caption>{html.escape(table.caption)}</caption>",
+                f"<caption>{plain(table.caption)}</caption>",
                 f"<thead><tr>{head}</tr></thead>",
                 "<tbody>",
                 *lines,
@@ -508,10 +509,10 @@ def print_summary(evaluations: pd.DataFrame, last: int = 1) -> None:
     from rich.text import Text
 
     table = summary(evaluations, last)
-    grid = Grid(caption=Text(table.caption), caption_justify="left")
+    grid = Grid(caption=Text(printable(table.caption)), caption_justify="left")
     for name in table.header:
         grid.add_column(name, justify="right" if name in ("success", "seeds") else "left")
-    for row in _printed(table, str, str):
+    for row in _printed(table, str, printable):
         grid.add_row(*(Text(text) for text in row))
     Console().print(grid)
 

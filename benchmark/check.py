@@ -37,7 +37,7 @@ from rich.table import Table as Grid
 
 from agents.base import Agent, Batch, Config, Draw, State, numeric_fields
 from benchmark.configure import agent_class, agent_names, configure, parse_settings
-from benchmark.errors import UserError, check_choice, run_main
+from benchmark.errors import UserError, check_choice, printable, run_main
 from benchmark.options import Parser
 from benchmark.options import names as names_in
 from benchmark.plan import known_settings, plan, settings_for
@@ -866,7 +866,7 @@ def examine_and_print(name: str, settings: Mapping[str, Any], checks: Sequence[s
             grid.add_column(width=width, justify="right" if width == 7 else "left")
         grid.add_column()
         verdict = "[green]ok[/green]" if finding.passed else "[bold red]FAILED[/bold red]"
-        grid.add_row(verdict, finding.check, f"{finding.seconds:.1f} s", escape(finding.text))
+        grid.add_row(verdict, finding.check, f"{finding.seconds:.1f} s", escape(printable(finding.text)))
         console.print(grid)
 
     findings = examine(name, settings, checks, show)

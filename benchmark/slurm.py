@@ -321,7 +321,7 @@ class RunsJob:
 
         runs_per_process, jobs, timeout, _ = self.settings
         runs = [RunSpec.from_json(line) for line in lines]
-        console = Console(width=120, highlight=False)
+        console = Console(width=120, highlight=False, markup=False, emoji=False)
         self.launcher = LocalLauncher(runs, console, slots(jobs), runs_per_process, timeout)
         outcomes = self.launcher.run()
         if self.launcher.stopped:

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import UserError, nearest, run_main
+from benchmark.errors import UserError, nearest, printable, run_main
 from benchmark.options import MOST_TRANSITIONS, Parser, folder, input_folder, names, output_file, whole_number
 from envs.tasks import Domain, Task, get_domain
 
@@ -298,7 +298,7 @@ def attempt(work: Callable[[], Any], say: Callable[[str], None]) -> Any:
         return work()
     except Exception as error:  # whatever an algorithm, its compilation or the device's memory may meet
         lines = str(error).splitlines() or [""]
-        reason = f"{type(error).__name__}: {lines[0]}"
+        reason = f"{type(error).__name__}: {printable(lines[0])}"
         say(f"failed: {reason}")
         return {"error": reason}
 
