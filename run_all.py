@@ -14,11 +14,12 @@ import argparse
 from pathlib import Path
 
 from benchmark.errors import run_main
+from benchmark.options import Parser, folder
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line's options."""
-    parser = argparse.ArgumentParser(prog="run_all.py", description=__doc__.split("\n")[0])
+    parser = Parser(prog="run_all.py", description=__doc__.split("\n")[0])
     choose = parser.add_argument_group("what to run")
     choose.add_argument("--suite", help="quickstart, ogbench, ogbench_quality, toy, ...: see --list")
     choose.add_argument("--agents", "--agent", help="names or files, separated by commas (default: the suite's)")
@@ -92,6 +93,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     options = parser().parse_args(arguments)
+    for name in ("out", "data_dir"):
+        if value := getattr(options, name):
+            folder(f"--{name.replace('_', '-')}", value)
     if not options.retry_failed and (options.status or options.cancel or (options.watch and not options.suite)):
         return follow(options)
     from benchmark import front_door  # here, so that --help need not wait for it
@@ -107,7 +111,7 @@ def follow(options: argparse.Namespace) -> int:
 
     from benchmark import status
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
     code = 0
     for out in status.folders(options.out, options.suite):
         if options.cancel:

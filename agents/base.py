@@ -12,6 +12,7 @@ flows through its *inputs*), `target.critic(s, a)` uses the slowly tracking copy
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -140,6 +141,8 @@ def integers(low: int, high: int, *shape: int) -> Draw:
 # ----------------------------------------------------------------------------------------------------- agent
 
 REGISTRY: dict[str, type[Agent]] = {}
+NAMES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
+"""What an agent may be called: results lie in a folder of its name."""
 
 
 class Agent:
@@ -178,6 +181,8 @@ class Agent:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        if "name" in cls.__dict__ and not (isinstance(cls.name, str) and NAMES.fullmatch(cls.name)):
+            raise ValueError(f"an agent's name has letters, digits, '_' and '-' only, at most 100: not {cls.name!r}")
         if "Config" in cls.__dict__:
             _register_config(cls.Config)
         jax.tree_util.register_pytree_node(cls, _flatten_agent, _unflatten_agent)

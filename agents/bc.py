@@ -17,7 +17,7 @@ from agents.base import Agent, Config, normal, option, uniform
 class BCConfig(Config):
     """Behaviour cloning's hyperparameters; those of critics are unused."""
 
-    flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
+    flow_steps: int = option(10, "Euler steps of the flow, F", low=1, high=1000)
 
 
 class BC(Agent):

@@ -28,7 +28,7 @@ class CGQLConfig(Config):
 
     guidance_coef: float = option(0.1, "c: strength of the guidance; 0 is behaviour cloning", low=0)
     inv_temp: float = option(10.0, "β: weight of Q's gradient within the guidance; 0 switches guidance off", low=0)
-    flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
+    flow_steps: int = option(10, "Euler steps of the flow, F", low=1, high=1000)
 
 
 class CGQL(Agent):

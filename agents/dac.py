@@ -25,8 +25,8 @@ class DACConfig(Config):
     """DAC's hyperparameters."""
 
     alpha: float = option(1.0, "weight of behaviour cloning: larger stays closer to the data", low=0)
-    diffusion_steps: int = option(10, "steps of the reverse chain, K", low=1)
-    step_features: int = option(64, "cosines and sines of the step that the noise network sees", low=2)
+    diffusion_steps: int = option(10, "steps of the reverse chain, K", low=1, high=1000)
+    step_features: int = option(64, "cosines and sines of the step that the noise network sees", low=2, high=10_000)
 
 
 class DAC(Agent):

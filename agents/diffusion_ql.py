@@ -30,9 +30,9 @@ class DiffusionQLConfig(Config):
     eta: float = option(1.0, "η, weight of the normalised Q: smaller stays closer to the data", low=0)
     ensemble: int = option(2, "members of the critic ensemble, E", low=2, high=2)
     gradient_norm: float = option(2.0, "each network's gradient is scaled down to this norm", low=0)
-    diffusion_steps: int = option(5, "steps of the reverse chain, K", low=1)
+    diffusion_steps: int = option(5, "steps of the reverse chain, K", low=1, high=1000)
     max_backup: bool = option(False, "whether Q's target takes each critic's best of 10 next actions")
-    candidates: int = option(50, "actions drawn per observation at acting", low=1)
+    candidates: int = option(50, "actions drawn per observation at acting", low=1, high=1000)
     average_from: int = option(1000, "update from which on the actor's average follows it", low=0)
     average_every: int = option(5, "updates per step of the actor's average", low=1)
 

@@ -27,7 +27,7 @@ class DSRLConfig(Config):
 
     noise_scale: float = option(1.0, "c: largest coordinate of the noise that the policy gives the flow", low=0)
     target_entropy: float = option(-0.5, "𝓗 per action coordinate, held by the temperature")
-    flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
+    flow_steps: int = option(10, "Euler steps of the flow, F", low=1, high=1000)
 
 
 class DSRL(Agent):

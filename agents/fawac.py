@@ -24,7 +24,7 @@ class FAWACConfig(Config):
 
     inv_temp: float = option(10.0, "β in the weight exp(β (Q - V)): larger prefers better actions", low=0)
     max_weight: float = option(100.0, "cap of that weight", low=0)
-    flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
+    flow_steps: int = option(10, "Euler steps of the flow, F", low=1, high=1000)
 
 
 class FAWAC(Agent):

@@ -22,7 +22,7 @@ class FBRACConfig(Config):
     """FBRAC's hyperparameters."""
 
     alpha: float = option(100.0, "divides the Q term: larger stays closer to the data", low=1e-6)
-    flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
+    flow_steps: int = option(10, "Euler steps of the flow, F", low=1, high=1000)
 
 
 class FBRAC(Agent):

@@ -26,7 +26,7 @@ class FEditConfig(Config):
         0.0, "c: largest change of an action coordinate; smaller stays closer to the data", low=0, off=True
     )
     target_entropy: float = option(-0.5, "𝓗 per action coordinate, held by the temperature")
-    flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
+    flow_steps: int = option(10, "Euler steps of the flow, F", low=1, high=1000)
 
 
 class FEdit(Agent):

@@ -23,7 +23,7 @@ class FQLConfig(Config):
     """FQL's hyperparameters."""
 
     alpha: float = option(100.0, "weight of the distillation term: larger stays closer to the data", low=0)
-    flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
+    flow_steps: int = option(10, "Euler steps of the flow, F", low=1, high=1000)
 
 
 def one_step_losses(action, teacher, critic):

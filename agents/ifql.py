@@ -23,8 +23,8 @@ class IFQLConfig(Config):
     """IFQL's hyperparameters."""
 
     expectile: float = option(0.9, "κ of the value regression: larger is more optimistic", low=0, high=1)
-    flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
-    candidates: int = option(32, "action chunks drawn per observation, of which the best is executed", low=1)
+    flow_steps: int = option(10, "Euler steps of the flow, F", low=1, high=1000)
+    candidates: int = option(32, "action chunks drawn per observation, of which the best is executed", low=1, high=1000)
 
 
 class IFQL(Agent):

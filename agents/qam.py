@@ -29,7 +29,7 @@ class QAMConfig(Config):
     """QAM's hyperparameters."""
 
     inv_temp: float = option(3.0, "β: weight of Q against staying at the data's behaviour", low=0)
-    flow_steps: int = option(10, "Euler steps of the flows, F", low=1)
+    flow_steps: int = option(10, "Euler steps of the flows, F", low=1, high=1000)
 
 
 class QAM(Agent):

@@ -29,7 +29,7 @@ class RQLConfig(Config):
     alpha: float = option(1.0, "weight of behaviour cloning: larger stays closer to the data", low=0)
     expectile: float = option(0.5, "κ of the value regression: larger is more optimistic", low=0, high=1)
     ema_rate: float = option(0.001, "rate of the averaged flow that acts at evaluation", low=0, high=1)
-    flow_steps: int = option(10, "Euler steps of the flow, F", low=1)
+    flow_steps: int = option(10, "Euler steps of the flow, F", low=1, high=1000)
 
 
 def reverse(field: flow.Field, x, depth, steps: int):

@@ -22,10 +22,10 @@ agent, task  optional, text: for the caption
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,6 +36,7 @@ import numpy as np
 
 from analysis import published as published_figures
 from analysis import statistics
+from analysis.escape import markdown
 from analysis.names import DOMAINS, TASKS, agents_in_order, domain_of, in_order, label
 from analysis.progress import bar
 from analysis.style import (
@@ -54,7 +55,8 @@ from analysis.style import (
     short_name,
     styled,
 )
-from benchmark.errors import UserError, check_choice, run_main
+from benchmark.errors import UserError, check_choice, printable, run_main
+from benchmark.options import Parser, folder, input_file, input_folder, names, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -618,6 +620,10 @@ def spread(wanted: np.ndarray, gap: float) -> np.ndarray:
     return places
 
 
+DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError, RuntimeError)
+"""What reading a damaged .npz may raise, beside errors of values and of the system."""
+
+
 def read_reversal(path: str | Path) -> dict[str, Any]:
     """Read a reversal file (the module's text says what is in it) and check its shapes.
 
@@ -629,7 +635,7 @@ def read_reversal(path: str | Path) -> dict[str, Any]:
             arrays = {name: content[name] for name in content.files}
     except FileNotFoundError:
         raise UserError(f"no file '{path}'; a reversal file is an .npz with arrays forward and reversed") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, AttributeError, *DAMAGED) as error:
         raise UserError(f"{path} is no .npz of plain arrays: {error}") from None
     for name in ("forward", "reversed"):
         shape = arrays[name].shape if name in arrays else None
@@ -637,6 +643,9 @@ def read_reversal(path: str | Path) -> dict[str, Any]:
             raise UserError(f"{path}: '{name}' must have shape (n, F+1, 2), not {shape}")
         if not np.issubdtype(arrays[name].dtype, np.floating) or not np.isfinite(arrays[name]).all():
             raise UserError(f"{path}: '{name}' must hold finite floating-point numbers")
+    coordinates = arrays.get("coordinates", np.array([0, 1]))
+    if coordinates.shape != (2,) or not np.issubdtype(coordinates.dtype, np.integer):
+        raise UserError(f"{path}: 'coordinates' must be two whole numbers")
     return arrays
 
 
@@ -706,16 +715,21 @@ def drawings(
         yield replace(drawing, caption=f"{drawing.caption} †: {IMPORTED}, imported.") if imported else drawing
 
 
+def everybody(evaluations: pd.DataFrame, published: bool) -> list[str]:
+    """The agents that figures show, published ones included."""
+    return agents_in_order([*evaluations["agent"], *(published_figures.by_domain()["agent"] if published else ())])
+
+
 def _plan(
     evaluations: pd.DataFrame, runs: pd.DataFrame | None, published: bool, highlight: str | None, last: int
 ) -> list[Callable[[], Drawing]]:
     """The figures that the data supports, to be drawn one after the other; arguments as `drawings`'."""
     evaluations = evaluations[evaluations["success"].notna()]
     own = agents_in_order(evaluations["agent"])
-    everybody = agents_in_order([*own, *published_figures.by_domain()["agent"]]) if published else own
-    if not everybody:
+    known = everybody(evaluations, published)
+    if not known:
         return []
-    chosen = choose_highlight(everybody, highlight)
+    chosen = choose_highlight(known, highlight)
     plan: list[Callable[[], Drawing]] = [partial(draw_bars, evaluations, chosen, published, last)]
     if not own:
         return plan
@@ -748,7 +762,7 @@ def save(made: Iterable[Drawing], out_dir: str | Path) -> list[Path]:
         captions: list[str] = []
         for drawing in made:
             paths += drawing.save(folder)
-            captions.append(f"* **{drawing.name}**: {drawing.caption}\n")
+            captions.append(f"* **{drawing.name}**: {markdown(drawing.caption)}\n")
         if captions:
             paths.append(folder / "figure_captions.md")
             paths[-1].write_text("".join(captions), encoding="utf-8")
@@ -771,22 +785,36 @@ def write_figures(
     return save(itertools.chain(made, drawings(evaluations, runs, published, highlight, last)), out_dir)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.figures", description="Draw the results.")
+def parser() -> Parser:
+    """The command line's options."""
+    parser = Parser(prog="python -m analysis.figures", description="Draw the results.")
     parser.add_argument("--runs", nargs="+", default=[], metavar="DIR", help="folders that hold runs")
     parser.add_argument("--published", action="store_true", help="show the published means too")
     parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its curves beside them")
     parser.add_argument("--agents", help="only these, with commas between")
     parser.add_argument("--diverged", default="zero", help="zero (default): success 0 from there on; or exclude")
     parser.add_argument("--highlight", metavar="AGENT", help="the agent that stands out (default: rql)")
-    parser.add_argument("--last", type=int, default=1, help="1: final step; 3: mean of the last three evaluations")
+    parser.add_argument("--last", default="1", help="1: final step; 3: mean of the last three evaluations")
     parser.add_argument("--reversal", metavar="FILE", help="a reversal file (see the module's text)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the figures")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    options = parser().parse_args(arguments)
     if not (options.runs or options.published or options.archive or options.reversal):
         raise UserError("nothing to draw: give --runs, --published, --archive or --reversal")
     check_choice("policy for diverged seeds", options.diverged, ["zero", "exclude"])
+    options.last = whole_number("--last", options.last)
+    folder("--out", options.out)
+    for place in options.runs:
+        input_folder("--runs", place)
+    for what in ("archive", "reversal"):
+        if file := getattr(options, what):
+            input_file(f"--{what}", file)
+    if options.reversal:
+        read_reversal(options.reversal)
     from analysis.load import comparable, load_runs
 
     runs = load_runs(*options.runs)
@@ -796,11 +824,14 @@ def main(arguments: list[str] | None = None) -> None:
 
         selection = beside(selection, options.archive)
     for note in selection.notes:
-        print(f"note: {note}")
+        print(f"note: {printable(note)}")
     evaluations = selection.evaluations
     if options.agents:
-        chosen = [check_choice("agent", a, agents_in_order(evaluations["agent"])) for a in options.agents.split(",")]
+        known = agents_in_order(evaluations["agent"])
+        chosen = [check_choice("agent", agent, known) for agent in names("--agents", options.agents)]
         evaluations = evaluations[evaluations["agent"].isin(chosen)]
+    if options.highlight:
+        choose_highlight(everybody(evaluations, options.published), options.highlight)
     paths = write_figures(
         evaluations,
         options.out,

@@ -14,7 +14,6 @@ the file's word, and the first thing that does not belong to such a dict is name
 
 from __future__ import annotations
 
-import argparse
 import os
 import pickletools
 import tempfile
@@ -28,6 +27,7 @@ from analysis.load import EVALUATION_COLUMNS, Selection
 from analysis.names import AGENT_LABELS, DOMAINS, TASKS, domain_of
 from analysis.published import QAM_ARCHIVE
 from benchmark.errors import UserError, nearest, run_main
+from benchmark.options import Parser
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -354,14 +354,19 @@ def write_csv(curves: pd.DataFrame, path: str | Path) -> None:
         raise UserError(f"cannot write '{path}': {error.strerror}") from error
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.import_archive", description=__doc__.split("\n")[0])
+def parser() -> Parser:
+    """The command line's options."""
+    parser = Parser(prog="python -m analysis.import_archive", description=__doc__.split("\n")[0])
     parser.add_argument("file", help="the archive, qam-exp-data.pkl")
     parser.add_argument("--out", help="write the curves there as CSV (default: say what is in the archive)")
     parser.add_argument("--online", action="store_true", help="the online phase too, steps above 1,000,000")
-    arguments = parser.parse_args()
-    archive = read_archive(arguments.file, arguments.online)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    options = parser().parse_args(arguments)
+    archive = read_archive(options.file, options.online)
     curves = archive.curves
     print(
         f"{curves['agent'].nunique()} agents, {curves['task'].nunique()} tasks, {curves['seed'].nunique()} seeds, "
@@ -369,9 +374,9 @@ def main() -> None:
     )
     for note in archive.notes:
         print(note)
-    if arguments.out:
-        write_csv(curves, arguments.out)
-        print(f"written to {arguments.out}")
+    if options.out:
+        write_csv(curves, options.out)
+        print(f"written to {options.out}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ script and no request.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import datetime
 import hashlib
@@ -32,6 +31,7 @@ from analysis.names import DOMAINS, TASKS, agents_in_order, in_order, label
 from analysis.progress import bar
 from analysis.tables import d4rl_table, save_tables, sources_of, write_tables
 from benchmark.errors import UserError, run_main
+from benchmark.options import Parser, input_file, input_folder, output_file, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,6 +81,8 @@ def write_report(
     selection = comparable(runs)
     if archive:
         selection = beside(selection, archive)
+    if highlight is not None:
+        figures.choose_highlight(figures.everybody(selection.evaluations, with_published), highlight)
     notes = list(selection.notes)
     scores, caption = _scores(selection, last, notes)
     if drawn is None:
@@ -447,9 +449,9 @@ def _rounded(value: float) -> float:
     return round(float(value), 4)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.report", description="Write one HTML file about runs.")
+def parser() -> Parser:
+    """The command line's options."""
+    parser = Parser(prog="python -m analysis.report", description="Write one HTML file about runs.")
     parser.add_argument("--runs", nargs="+", required=True, metavar="DIR", help="folders that hold runs")
     parser.add_argument("--out", default="report.html", metavar="FILE", help="the file (default: report.html)")
     parser.add_argument("--title", default="Benchmark report", help="the page's heading")
@@ -457,9 +459,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its curves beside them")
     parser.add_argument("--reversal", metavar="FILE", help="a reversal file, one more figure (see analysis.figures)")
     parser.add_argument("--highlight", metavar="AGENT", help="the agent that stands out in figures (default: rql)")
-    parser.add_argument("--last", type=int, default=1, help="1: final step; 3: mean of the last three evaluations")
+    parser.add_argument("--last", default="1", help="1: final step; 3: mean of the last three evaluations")
     parser.add_argument("--no-figures", action="store_true", help="leave the figures out; they take most of the time")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    options = parser().parse_args(arguments)
+    options.last = whole_number("--last", options.last)
+    output_file("--out", options.out)
+    for place in options.runs:
+        input_folder("--runs", place)
+    for what in ("archive", "reversal"):
+        if file := getattr(options, what):
+            input_file(f"--{what}", file)
     path = write_report(
         load_runs(*options.runs),
         options.out,

@@ -11,7 +11,6 @@ Success is in percent. Own rows are marked with an asterisk.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import html
 import io
@@ -23,8 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis import published as published_figures
+from analysis.escape import markdown, spreadsheet
 from analysis.names import DOMAINS, ORIGINS, TASKS, agents_in_order, in_order, label
-from benchmark.errors import UserError, check_choice, run_main
+from benchmark.errors import UserError, check_choice, printable, run_main
+from benchmark.options import Parser, input_file, input_folder, whole_number
+from benchmark.options import names as names_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -393,15 +395,11 @@ def _printed(table: Table, bold: Callable[[str], str], plain: Callable[[str], st
 
 def to_markdown(table: Table) -> str:
     """A Markdown table with its caption and notes."""
-
-    def plain(text: str) -> str:
-        return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
-
-    rows = [_heads(table, plain), ["---"] * len(table.header)]
-    rows += _printed(table, lambda text: f"**{text}**", plain)
+    rows = [_heads(table, markdown), ["---"] * len(table.header)]
+    rows += _printed(table, lambda text: f"**{text}**", markdown)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    notes = [f"- {plain(note)}" for note in table.notes]
-    return "\n".join([*lines, "", plain(table.caption), *(["", *notes] if notes else [])]) + "\n"
+    notes = [f"- {markdown(note)}" for note in table.notes]
+    return "\n".join([*lines, "", markdown(table.caption), *(["", *notes] if notes else [])]) + "\n"
 
 
 def to_csv(table: Table) -> str:
@@ -416,7 +414,7 @@ def to_csv(table: Table) -> str:
             columns.append((i, "coverage", f"{head}_tasks"))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([name for _, _, name in columns])
+    writer.writerow([spreadsheet(name) for _, _, name in columns])
     for row in table.rows:
         writer.writerow([_bare(row[i], part) for i, part, _ in columns])
     return text.getvalue()
@@ -425,7 +423,7 @@ def to_csv(table: Table) -> str:
 def _bare(item: str | Cell, part: str) -> str:
     """A part of a cell for CSV: percent with up to four decimals and no zeros after them."""
     if isinstance(item, str):
-        return item
+        return spreadsheet(item)
     value = getattr(item, part)
     if isinstance(value, str):
         return value
@@ -434,18 +432,22 @@ def _bare(item: str | Cell, part: str) -> str:
 
 def to_html(table: Table) -> str:
     """An HTML table; everything is escaped. Own rows have class "own"."""
-    body = _printed(table, lambda text: f"<b>{text}</b>", html.escape)
-    head = "".join(f"<th>{name}</th>" for name in _heads(table, html.escape))
+
+    def plain(text: str) -> str:
+        return html.escape(printable(text))
+
+    body = _printed(table, lambda text: f"<b>{text}</b>", plain)
+    head = "".join(f"<th>{name}</th>" for name in _heads(table, plain))
     lines = [
         ('<tr class="own">' if own else "<tr>") + "".join(f"<td>{text}</td>" for text in row) + "</tr>"
         for row, own in zip(body, table.own, strict=True)
     ]
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    notes = "".join(f"<li>{plain(note)}</li>" for note in table.notes)
     return (
         "\n".join(
             [
                 f'<table class="{table.name}">',
-                f"<caption>{html.escape(table.caption)}</caption>",
+                f"<caption>{plain(table.caption)}</caption>",
                 f"<thead><tr>{head}</tr></thead>",
                 "<tbody>",
                 *lines,
@@ -543,10 +545,10 @@ def print_summary(evaluations: pd.DataFrame, last: int = 1) -> None:
     from rich.text import Text
 
     table = summary(evaluations, last)
-    grid = Grid(caption=Text(table.caption), caption_justify="left")
+    grid = Grid(caption=Text(printable(table.caption)), caption_justify="left")
     for name in table.header:
         grid.add_column(name, justify="right" if name in ("success", "seeds") else "left")
-    for row in _printed(table, str, str):
+    for row in _printed(table, str, printable):
         grid.add_row(*(Text(text) for text in row))
     Console().print(grid)
 
@@ -593,8 +595,9 @@ def save_tables(tables: Iterable[Table], folder: str | Path) -> list[Path]:
     return paths
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis.tables", description="Print a table.")
+def parser() -> Parser:
+    """The command line's options."""
+    parser = Parser(prog="python -m analysis.tables", description="Print a table.")
     parser.add_argument("--runs", nargs="+", default=[], metavar="DIR", help="folders of one's own runs")
     parser.add_argument("--published", action="store_true", help="take the published figures in")
     parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its curves beside them")
@@ -602,15 +605,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
     parser.add_argument("--agents", help="only these, with commas between")
     parser.add_argument("--bold", type=float, default=95, help="bold within this percent of the best (95)")
-    parser.add_argument("--last", type=int, default=1, help="1: final evaluation; 3: mean of the last three")
+    parser.add_argument("--last", default="1", help="1: final evaluation; 3: mean of the last three")
     parser.add_argument("--diverged", default="zero", help="zero (default): success 0 from there on; or exclude")
     parser.add_argument("--fragment", action="store_true", help="LaTeX: the table without a document around it")
     return parser
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    options = _parser().parse_args()
+    options = parser().parse_args(arguments)
     check_choice("table", options.table, ["domain", "task", "reproduction", "summary", "d4rl"])
     check_choice("format", options.format, FORMATS)
     check_choice("policy for diverged seeds", options.diverged, ["zero", "exclude"])
@@ -622,17 +625,22 @@ def main() -> None:
         options.table in ("reproduction", "d4rl") or (options.table == "summary" and not options.archive)
     ):
         raise UserError(f"--table={options.table} needs one's own runs; give --runs DIR")
+    options.last = whole_number("--last", options.last)
+    for place in options.runs:
+        input_folder("--runs", place)
+    if options.archive:
+        input_file("--archive", options.archive)
     table = _chosen(options)
     text = to_latex(table, options.fragment) if options.format == "latex" else FORMATS[options.format](table)
     sys.stdout.write(text)
     if options.format == "csv":
         for note in table.notes:
-            print(f"note: {note}", file=sys.stderr)
+            print(f"note: {printable(note)}", file=sys.stderr)
 
 
-def _chosen(options: argparse.Namespace) -> Table:
+def _chosen(options: Any) -> Table:
     """Make the table that the options ask for."""
-    agents = options.agents.split(",") if options.agents else None
+    agents = names_in("--agents", options.agents) if options.agents else None
     make = domain_table if options.table == "domain" else task_table
     if not (options.runs or options.archive):
         return make(None, True, agents, options.bold)

@@ -11,7 +11,6 @@ toy tasks, whose rewards are small (a good action is worth about 1 more than a b
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import functools
@@ -38,7 +37,9 @@ from rich.table import Table as Grid
 
 from agents.base import Agent, Batch, Config, Draw, State, numeric_fields
 from benchmark.configure import agent_class, agent_names, configure, parse_settings
-from benchmark.errors import UserError, check_choice, run_main
+from benchmark.errors import UserError, check_choice, printable, run_main
+from benchmark.options import Parser
+from benchmark.options import names as names_in
 from benchmark.plan import known_settings, plan, settings_for
 from benchmark.records import Table
 from benchmark.repeats import take_turns
@@ -394,7 +395,7 @@ def side_state(cls: type[Agent]) -> dict[str, str]:
         staticmethod,
         functools.cached_property,
     )
-    places = {cls.__name__: vars(cls), cls.__module__.removeprefix("agent_file_"): vars(sys.modules[cls.__module__])}
+    places = {cls.__name__: vars(cls), cls.__module__.rpartition(".")[2]: vars(sys.modules[cls.__module__])}
     return {
         f"{place}.{name}": repr(value)
         for place, values in places.items()
@@ -714,7 +715,7 @@ def told(where: str) -> Iterator[None]:
         raise
 
 
-def in_words(error: Exception, file: str | None) -> str:
+def in_words(error: BaseException, file: str | None) -> str:
     """What went wrong, and on which line of the agent's file."""
     if isinstance(error, Fault):
         return str(error)
@@ -770,7 +771,9 @@ def examine(
         started = time.perf_counter()
         try:
             passed, text = True, work()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also where an agent calls sys.exit
             passed, text = False, in_words(error, file)
         findings.append(Finding(check, passed, text, time.perf_counter() - started))
         report(findings[-1])
@@ -812,9 +815,9 @@ def examine(
             toys.close()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns 1 where a check fails."""
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    """The command line's options."""
+    parser = Parser(
         prog="python -m benchmark.check",
         description="Check an agent: interface, numbers, speed, and whether it learns; within two minutes on a CPU.",
     )
@@ -823,28 +826,38 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter; repeatable")
     parser.add_argument("--only", help=f"checks, separated by commas: {', '.join(NAMES)} (default: all)")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns 1 where a check fails."""
+    options = parser().parse_args(arguments)
     checks = NAMES
     if options.only:
-        checks = tuple(check_choice("check", name, NAMES) for name in options.only.split(","))
-    names = agent_names() if options.agents == ["all"] else options.agents
+        checks = tuple(check_choice("check", name, NAMES) for name in names_in("--only", options.only))
+    names = agent_names() if options.agents == ["all"] else names_in("AGENT", ",".join(options.agents))
+    settings = parse_settings(options.set)
+    for name in names:
+        if settings or not name.endswith(".py"):
+            configure(agent_class(name), settings)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     failed = []
     for name in names:
-        if not examine_and_print(name, parse_settings(options.set), checks, console):
+        if not examine_and_print(name, settings, checks, console):
             failed.append(name)
         jax.clear_caches()  # some hundred programs an agent: a process can hold only so many
         compiled.cache_clear()
     if len(names) > 1:
         console.print(
-            f"{len(names) - len(failed)} of {len(names)} agents pass" + (f"; not {', '.join(failed)}" if failed else "")
+            f"{len(names) - len(failed)} of {len(names)} agents pass"
+            + (f"; not {escape(', '.join(failed))}" if failed else "")
         )
     return 1 if failed else 0
 
 
 def examine_and_print(name: str, settings: Mapping[str, Any], checks: Sequence[str], console: Console) -> bool:
     """Examine one agent, print a line for each finding as it comes, and return whether all passed."""
-    console.print(f"[bold]{name}[/bold]")
+    console.print(f"[bold]{escape(name)}[/bold]")
     started = time.perf_counter()
 
     def show(finding: Finding) -> None:
@@ -853,7 +866,7 @@ def examine_and_print(name: str, settings: Mapping[str, Any], checks: Sequence[s
             grid.add_column(width=width, justify="right" if width == 7 else "left")
         grid.add_column()
         verdict = "[green]ok[/green]" if finding.passed else "[bold red]FAILED[/bold red]"
-        grid.add_row(verdict, finding.check, f"{finding.seconds:.1f} s", escape(finding.text))
+        grid.add_row(verdict, finding.check, f"{finding.seconds:.1f} s", escape(printable(finding.text)))
         console.print(grid)
 
     findings = examine(name, settings, checks, show)

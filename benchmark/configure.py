@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import importlib
+import importlib.abc
+import importlib.machinery
 import importlib.util
+import itertools
 import math
+import os
 import pkgutil
 import re
+import signal
 import sys
+import threading
+import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +29,15 @@ import yaml
 
 import agents
 from agents.base import REGISTRY, Agent, Config
-from benchmark.errors import UserError, check_choice, nearest
+from benchmark.errors import UserError, check_choice, nearest, summary
+from benchmark.options import MOST
 from envs.tasks import DOMAINS
 
 TUNED = Path(__file__).parent / "tuned"
+MOST_SEEDS = 10_000
+"""Seeds of a plan."""
+LARGEST = 1e18
+"""Largest hyperparameter: the square of a larger one is infinite in 32 bits."""
 
 
 def agent_names() -> list[str]:
@@ -44,37 +59,115 @@ def agent_class(name: str) -> type[Agent]:
     """
     if not name.endswith(".py"):
         return REGISTRY[check_choice("agent", name, agent_names(), most=30)]
-    path = Path(name).resolve()
-    if not path.is_file():
+    path = Path(os.path.realpath(name))
+    if not os.path.isfile(path):
         raise UserError(f"no agent file at {name}")
-    module_name = f"agent_file_{path.stem}"
-    found = [cls for cls in REGISTRY.values() if cls.__module__ == module_name]
-    if not found:
-        found = _import_agents(path, module_name)
+    found = _agents_in(path)
     if len(found) != 1:
         names = ", ".join(cls.__name__ for cls in found) or "none"
         raise UserError(f"{name} must define exactly one subclass of Agent with a name; found: {names}")
     return found[0]
 
 
-def _import_agents(path: Path, module_name: str) -> list[type[Agent]]:
+@functools.cache
+def _agents_in(path: Path) -> list[type[Agent]]:
     """Import an agent file and return the agents that it registers; it may not take a built-in agent's name."""
     built_in = {known: REGISTRY[known] for known in agent_names()}
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None
+    before = dict(REGISTRY)
+    module_name = f"{_package(path.parent)}.{path.stem.replace('.', '_')}"
+    loader = _AgentLoader(module_name, str(path))
+    spec = importlib.util.spec_from_file_location(module_name, path, loader=loader)
+    assert spec is not None
     module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        for name in [name for name, cls in REGISTRY.items() if cls.__module__ == module_name]:
-            del REGISTRY[name]  # what the file had defined before it failed
-        REGISTRY.update(built_in)
-        raise UserError(f"{path} does not import: {type(error).__name__}: {error}") from error
+    with _interrupts() as interrupts:
+        try:
+            loader.exec_module(module)
+        except BaseException as error:  # also sys.exit: what a file does may not end the command that reads it
+            REGISTRY.clear()
+            REGISTRY.update(before)  # without what the file had defined before it failed
+            if interrupts:
+                raise
+            raise UserError(f"{path} does not import: {summary(error)}") from error
     taken = [known for known, cls in built_in.items() if REGISTRY[known] is not cls]
     REGISTRY.update(built_in)
     if taken:
         raise UserError(f"{path} takes the name of a built-in agent: {', '.join(taken)}; choose another `name`")
     return [cls for cls in REGISTRY.values() if cls.__module__ == module_name]
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Yield a list that has an entry once Ctrl-C was pressed: without one, a KeyboardInterrupt is the code's own."""
+    pressed: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield pressed
+        return
+
+    def note(number: int, frame: types.FrameType | None) -> None:
+        pressed.append(number)
+        handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+# What lies beside an agent's file is imported by it as if its folder were on Python's path, but under a name that the
+# folder alone has: two folders may both have a my_losses.py, and neither sees the other's.
+
+OWN_PACKAGES = ("agents", "analysis", "benchmark", "envs")
+"""Packages that always mean this project's, whatever lies beside an agent's file."""
+
+
+PACKAGE = "agent_files_"
+
+
+def _package(folder: Path) -> str:
+    """Name of the package that stands for a folder of agent files; made where it is not there yet."""
+    name = PACKAGE + hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+    package = sys.modules.setdefault(name, types.ModuleType(name))
+    package.__path__ = [str(folder)]
+    return name
+
+
+class _BesideAgents(importlib.abc.MetaPathFinder):
+    """Finds what lies beside agent files, for `_AgentLoader`."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        """See `importlib.abc.MetaPathFinder`."""
+        if not fullname.startswith(PACKAGE) or not path:
+            return None
+        loader = (_AgentLoader, importlib.machinery.SOURCE_SUFFIXES)
+        return importlib.machinery.FileFinder(path[0], loader).find_spec(fullname)
+
+
+sys.meta_path.insert(0, _BesideAgents())
+
+
+class _AgentLoader(importlib.machinery.SourceFileLoader):
+    """Loads an agent's file, or one beside it: its import statements look beside it first, whenever they are run."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Run the file."""
+        package = module.__name__.partition(".")[0]
+        (folder,) = sys.modules[package].__path__
+
+        def import_beside(name, globals=None, locals=None, fromlist=(), level=0):
+            top = name.partition(".")[0]
+            beside = os.path.join(folder, top)
+            if (
+                level
+                or top in OWN_PACKAGES
+                or not (os.path.isfile(f"{beside}.py") or os.path.isfile(os.path.join(beside, "__init__.py")))
+            ):
+                return builtins.__import__(name, globals, locals, fromlist, level)
+            return builtins.__import__(name, {"__package__": package}, None, fromlist, 1)
+
+        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": import_beside}
+        super().exec_module(module)
 
 
 def configure(cls: type[Agent], *layers: Mapping[str, Any]) -> Config:
@@ -94,7 +187,32 @@ def configure(cls: type[Agent], *layers: Mapping[str, Any]) -> Config:
                     f"it has: {', '.join(fields)}"
                 )
             values[key] = _check(f"{cls.name}: {key}", _convert(f"{cls.name}: {key}", value, hints[key]), fields[key])
-    return cls.Config(**values)
+    config = cls.Config(**values)
+    check_memory(cls.name, config)
+    return config
+
+
+def check_memory(agent: str, config: Config, members: int = 1) -> None:
+    """Raise a UserError where `members` that train together cannot fit into this machine's memory: the critics' weights
+    between hidden layers with Adam's averages, in bytes, and what one hidden layer makes of a batch, are the least.
+    """
+    inputs = (config.chunk_length, *config.hidden)
+    weights = sum(width * after for width, after in itertools.pairwise(inputs))
+    values = config.batch_size * max(inputs)
+    least = members * config.ensemble * 4 * (3 * weights + values)
+    if least > machine_memory():
+        raise UserError(
+            f"{agent}: hidden {','.join(map(str, config.hidden))}, ensemble {config.ensemble}, batch_size "
+            f"{config.batch_size} and chunk_length {config.chunk_length} need at least {least / 1e9:,.0f} GB"
+            + (f" for {members:,} that train together" if members > 1 else "")
+            + f"; this machine has {machine_memory() / 1e9:,.0f} GB"
+        )
+
+
+@functools.cache
+def machine_memory() -> int:
+    """Bytes of main memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def parse_settings(items: Iterable[str]) -> dict[str, str]:
@@ -191,16 +309,23 @@ def _tuned_file(path: Path) -> dict[str, Any]:
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Parse "0-3,7" into (0, 1, 2, 3, 7)."""
-    seeds: list[int] = []
     try:
-        for part in text.split(","):
-            first, dash, last = part.partition("-")
-            seeds += range(int(first), int(last if dash else first) + 1)
+        bounds = [(int(first), int(last if dash else first)) for first, dash, last in _parts(text)]
     except ValueError:
         raise UserError(f"seeds '{text}' do not parse; write e.g. 0-3 or 0,2,5-7") from None
-    if not seeds or len(set(seeds)) != len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
-        raise UserError(f"seeds '{text}' must be different numbers from 0 to {2**32 - 1}, ranges rising")
-    return tuple(seeds)
+    if not all(0 <= first <= last < 2**32 for first, last in bounds):
+        raise UserError(f"seeds '{text}' must be numbers from 0 to {2**32 - 1}, ranges rising")
+    count = sum(last - first + 1 for first, last in bounds)
+    if count > MOST_SEEDS:
+        raise UserError(f"seeds '{text}' are {count:,} seeds; at most {MOST_SEEDS:,} are allowed")
+    seeds = tuple(itertools.chain.from_iterable(range(first, last + 1) for first, last in bounds))
+    if len(set(seeds)) != len(seeds):
+        raise UserError(f"seeds '{text}' name a seed twice; they must be different")
+    return seeds
+
+
+def _parts(text: str) -> list[tuple[str, str, str]]:
+    return [part.partition("-") for part in text.split(",")]
 
 
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -234,9 +359,12 @@ def _check(what: str, value: Any, field: dataclasses.Field) -> Any:
     """Check a value against the bounds or choices of its field."""
     low, high = field.metadata.get("low"), field.metadata.get("high")
     choices = field.metadata.get("choices")
+    most = LARGEST if isinstance(value, float) else MOST
     if choices and value not in choices:
         raise UserError(f"{what} must be one of {', '.join(map(str, choices))}, not '{value}'{nearest(value, choices)}")
     for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, int | float) and abs(part) > most:
+            raise UserError(f"{what} must be at most {most:,.0f}, not {part:g}")
         if (low is not None and part < low) or (high is not None and part > high):
             allowed = (
                 f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"

@@ -12,13 +12,22 @@ class UserError(Exception):
     """Something the caller can mend; its text is one line that says what is wrong and what is allowed."""
 
 
+class Answered(SystemExit):
+    """A command has said what was asked for, e.g. --help, and ends."""
+
+
 class Stopped(Exception):
     """A run was asked to stop, and has saved where it is."""
 
 
+def printable(text: str) -> str:
+    """The text in one line, with all that a terminal would act on (control characters, line breaks) written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def summary(error: BaseException) -> str:
     """An error in a line: its own where it is a UserError, else its type and the first line of its text."""
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    first = printable(next((line for line in str(error).splitlines() if line.strip()), ""))
     if isinstance(error, UserError):
         return first
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
@@ -42,9 +51,14 @@ def check_choice(what: str, name: str, allowed: Iterable[str], most: int = 12) -
 def run_main(main: Callable[[], int | None]) -> None:
     """Run a command line's `main`; a UserError becomes one line on stderr and exit code 2."""
     try:
-        sys.exit(main() or 0)
+        code = main() or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        sys.exit(2)
+    except Answered:
+        raise
+    except SystemExit as error:  # code of others, e.g. an agent's, must not make a success of a failure
+        print(f"error: ended from within, by sys.exit({printable(repr(error.code))})", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,3 +66,4 @@ def run_main(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    sys.exit(code)

@@ -17,8 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import UserError, run_main
-from benchmark.throughput import dimensions, rates_path
+from benchmark import throughput
+from benchmark.errors import run_main
+from benchmark.options import MOST_EPISODES, Parser, names, whole_number
+from benchmark.throughput import MOST_SECONDS, dimensions, rates_path
 from envs.tasks import Domain, Task, get_domain
 
 EPISODE_STEPS = 100
@@ -35,9 +37,12 @@ def evaluation_path(rates: Path | None = None) -> Path:
 
 def read_rows(path: Path | None = None) -> list[dict[str, Any]]:
     """Rows recorded on this machine's device, [] where there are none."""
-    from benchmark.records import read_json
+    return throughput.read_rows(path or evaluation_path(), _is_row)
 
-    return read_json(path or evaluation_path(), {"rows": []})["rows"]
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    texts = dict.fromkeys(("device", "agent", "domain"), str)
+    return throughput.has(row, **texts, cores=int, seeds=int, steps_per_second=int | float)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -156,16 +161,10 @@ def measure(
     return rows
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from benchmark.configure import agent_class
-    from benchmark.plan import whole_number
-
+def parser() -> Parser:
+    """The command line's options."""
     assert __doc__ is not None
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmark.evaluation_speed",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -175,15 +174,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", default="1,4", help="numbers of seeds evaluated together (default: 1,4)")
     parser.add_argument("--episodes", default="50", help="of each seed (default: 50)")
     parser.add_argument("--seconds", default="10", help="time for the public code's loop (default: 10)")
-    options = parser.parse_args(arguments)
-    domains = [get_domain(name) for name in options.domains.split(",")]
-    seeds = [whole_number("--seeds", text) for text in options.seeds.split(",")]
-    agent_class(options.agent)
-    if any(domain.toy for domain in domains):
-        raise UserError("toy tasks have no environment to step")
+    return parser
 
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmark.configure import MOST_SEEDS, agent_class
+
+    options = parser().parse_args(arguments)
+    domains = [get_domain(name) for name in names("--domains", options.domains)]
+    seeds = [whole_number("--seeds", text, high=MOST_SEEDS) for text in names("--seeds", options.seeds)]
+    agent_class(options.agent)
+    counts = (
+        whole_number("--episodes", options.episodes, high=MOST_EPISODES),
+        whole_number("--seconds", options.seconds, high=MOST_SECONDS),
+    )
     console = Console(highlight=False, markup=False)
-    counts = (whole_number("--episodes", options.episodes), whole_number("--seconds", options.seconds))
     rows = measure(options.agent, domains, seeds, *counts, console.print)
     table = Table("domain", "seeds", "environments", "steps/s", "public loop", "speed-up", "ready after s")
     for row in rows:

@@ -17,34 +17,39 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark import cost, evaluation_speed, slurm, status
-from benchmark.configure import agent_class, agent_names, parse_seeds, parse_settings
+from benchmark.configure import MOST_SEEDS, agent_class, agent_names, parse_seeds, parse_settings
 from benchmark.cost import Hours
-from benchmark.errors import UserError, check_choice
+from benchmark.errors import UserError, check_choice, printable, summary
 from benchmark.launch import Outcome, record_death, run_in_this_process, run_locally
 from benchmark.launches import Launch, read_launches
-from benchmark.plan import plan, whole_number
+from benchmark.options import MOST_JOBS, MOST_MINUTES, input_file, names, whole_number
+from benchmark.plan import plan
 from benchmark.reading import Damaged, read_records
 from benchmark.records import format_seeds, make_folder
-from benchmark.suites import AGENT_STEPS, PROTOCOLS, SUITES, Suite, get_protocol, get_suite
+from benchmark.suites import AGENT_STEPS, PROTOCOLS, SUITES, Suite, get_suite
 from benchmark.throughput import device_name, read_rates
 from benchmark.tracking import wandb_options
 from benchmark.train import (
     RunSpec,
     begin_anew,
     by_other_code,
+    check_size,
     data_path,
     ensure_data,
     is_done,
     missing_data,
     online_from,
+    protocol_from,
     run_path,
 )
 from envs.tasks import Task, get_task
 
+MOST_RUNS = 1_000_000
+"""Most seeds of all tasks and agents together, each of which may be a run."""
 MOST_ROWS = 60
 """Runs that a plan lists one by one; of more it counts."""
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -119,22 +124,24 @@ LAUNCHERS = ("local", "slurm", "debug")
 def how_to_launch(options: argparse.Namespace, runs_per_process: int) -> How:
     """How the options want runs launched; a UserError for what cannot be, before any work."""
 
-    def number(name: str) -> int | None:
+    def number(name: str, high: int = MOST_RUNS) -> int | None:
         text = getattr(options, name)
-        return None if text is None else whole_number(f"--{name.replace('_', '-')}", text)
+        return None if text is None else whole_number(f"--{name.replace('_', '-')}", text, high=high)
 
-    names = [field.name for field in dataclasses.fields(slurm.SlurmOptions)]
-    given = {name: getattr(options, name) for name in names}
+    fields = [field.name for field in dataclasses.fields(slurm.SlurmOptions)]
+    given = {name: getattr(options, name) for name in fields}
     launcher = check_choice("launcher", options.launcher or "local", LAUNCHERS)
     if launcher != "slurm":
-        wrong = [name for name in (*names, "slurm_config", "runs_per_job") if getattr(options, name) is not None]
+        wrong = [name for name in (*fields, "slurm_config", "runs_per_job") if getattr(options, name) is not None]
         if wrong and not options.retry_failed:
             raise UserError(f"--{wrong[0].replace('_', '-')} is for --launcher=slurm")
-    minutes = number("run_timeout")
+    minutes = number("run_timeout", MOST_MINUTES)
+    if options.slurm_config:
+        input_file("--slurm-config", options.slurm_config)
     return How(
         launcher,
         number("runs_per_process") or runs_per_process,
-        number("jobs"),
+        number("jobs", MOST_JOBS),
         minutes * 60 if minutes else None,
         number("runs_per_job"),
         slurm.read_options(options.slurm_config, given),
@@ -169,25 +176,25 @@ def given_before(last: dict, options: argparse.Namespace) -> dict:
 
 def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunSpec]:
     """The runs that the options choose from a suite."""
-    if options.rates and not options.rates.exists():
-        raise UserError(f"--rates: there is no file {options.rates}")
-    name = options.protocol or suite.protocol
-    protocol = get_protocol(name)
-    if options.steps:
-        protocol = protocol.scaled_to(whole_number("--steps", options.steps))
-    if options.eval_episodes:
-        episodes = whole_number("--eval-episodes", options.eval_episodes)
-        protocol = dataclasses.replace(protocol, eval_episodes=episodes)
-    agents = options.agents.split(",") if options.agents else list(suite.agents)
+    if options.rates:
+        read_rates(input_file("--rates", options.rates))
+    agents = names("--agents", options.agents) if options.agents else list(suite.agents)
+    given: dict[str, str] = {}
     for agent in agents:
-        agent_class(agent)
+        other = given.setdefault(agent_class(agent).name, agent)
+        if other != agent:
+            raise UserError(f"--agents: {other} and {agent} are both called '{agent_class(agent).name}'")
     seeds = parse_seeds(options.seeds) if options.seeds else suite.seeds
-    return plan(
+    tasks = choose_tasks(suite, options.domains, options.tasks)
+    count = len(agents) * len(tasks) * len(seeds)
+    if count > MOST_RUNS:
+        raise UserError(f"--seeds: {count:,} seeds of all agents and tasks together; at most {MOST_RUNS:,} are allowed")
+    runs = plan(
         suite,
         agents=agents,
-        tasks=choose_tasks(suite, options.domains, options.tasks),
+        tasks=tasks,
         seeds=seeds,
-        protocol=protocol,
+        protocol=protocol_from(options, suite.protocol),
         out=str(out),
         settings=parse_settings(options.set),
         data_dir=options.data_dir,
@@ -195,8 +202,11 @@ def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunS
         wandb=wandb_options(options.wandb, options.wandb_offline),
         online=online_from(options.online_steps, options.online_start),
         label=options.label,
-        agent_steps={} if options.steps else AGENT_STEPS.get(name),
+        agent_steps={} if options.steps else AGENT_STEPS.get(options.protocol or suite.protocol),
     )
+    for run in {(run.agent, run.seeds): run for run in runs}.values():
+        check_size(run, here=options.launcher != "slurm")
+    return runs
 
 
 def seeds_per_process(text: str | None, seeds: int, rates: Path | None) -> int | Callable[..., int] | None:
@@ -204,7 +214,7 @@ def seeds_per_process(text: str | None, seeds: int, rates: Path | None) -> int |
     if text is None:
         return None
     if text != "auto":
-        return whole_number("--seeds-per-process", text)
+        return whole_number("--seeds-per-process", text, high=MOST_SEEDS)
     rows = read_rates(rates)
     if not rows:
         raise UserError(
@@ -223,11 +233,11 @@ def choose_tasks(suite: Suite, domains: str | None, tasks: str | None) -> list[T
     chosen = list(suite.tasks)
     if domains:
         known = dict.fromkeys(task.domain.name for task in suite.tasks)
-        wanted = [check_choice(f"domain of suite '{suite.name}'", name, known) for name in domains.split(",")]
+        wanted = [check_choice(f"domain of suite '{suite.name}'", name, known) for name in names("--domains", domains)]
         chosen = [task for task in chosen if task.domain.name in wanted]
     if tasks:
         known = dict.fromkeys(task.name for task in chosen)
-        wanted = [check_choice(f"task of suite '{suite.name}'", name, known) for name in tasks.split(",")]
+        wanted = [check_choice(f"task of suite '{suite.name}'", name, known) for name in names("--tasks", tasks)]
         chosen = [task for task in chosen if task.name in wanted]
     return chosen
 
@@ -570,8 +580,8 @@ def prepare(runs: list[RunSpec]) -> dict[Path | None, str]:
         try:
             ensure_data(spec)
         except (UserError, RuntimeError, OSError) as error:
-            reasons[path] = f"no data: {error}"
-            console.print(f"{error}; the runs on other data go on", markup=False)
+            reasons[path] = f"no data: {summary(error)}"
+            console.print(f"{summary(error)}; the runs on other data go on")
     return reasons
 
 
@@ -587,7 +597,7 @@ def report(out: Path, last: int = 1) -> None:
     if not found.evaluations.empty:
         print_summary(found.evaluations, last)
     for note in found.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {printable(note)}", markup=False)
     if found.evaluations.empty:
         console.print("no finished run to report yet")
         return

@@ -60,17 +60,6 @@ def choose(
     return chosen, origins
 
 
-def whole_number(what: str, text: str, low: int = 1) -> int:
-    """Parse a whole number of at least `low`; 1_000_000 and 1e6 are numbers too."""
-    try:
-        number = float(text)
-        if number == int(number) and number >= low:
-            return int(number)
-    except (ValueError, OverflowError):
-        pass
-    raise UserError(f"{what} must be a whole number of at least {low}, not '{text}'")
-
-
 def plan(
     suite: Suite,
     *,

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmark.errors import printable
 from benchmark.records import now
 
 
@@ -39,8 +40,8 @@ class RunProgress:
 
     def say(self, text: str) -> None:
         """Write a line."""
-        print(now(), text, file=self.log, flush=True)
-        self.console.print(f"{self.title}: {text}")
+        print(now(), printable(text), file=self.log, flush=True)
+        self.console.print(f"{self.title}: {printable(text)}", markup=False)
 
     def update(self, what: str, done: int, total: int) -> None:
         """Move the bar of what is being done; it goes away when done, training's stays."""

@@ -8,12 +8,12 @@ steps, since the explicit step backwards is not the inverse of the step forwards
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.errors import UserError, run_main
+from benchmark.options import Parser
 
 
 def trajectories(field, actions, steps: int):
@@ -64,14 +64,19 @@ def load_run(path: Path):
     return agent, jax.tree.map(lambda leaf: leaf[0], found[1]), data, config
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.reversal", description=__doc__.split(":")[0])
+def parser() -> Parser:
+    """The command line's options."""
+    parser = Parser(prog="python -m benchmark.reversal", description=__doc__.split(":")[0])
     parser.add_argument("--run", required=True, help="folder of a run of rql or tfql")
     parser.add_argument("--out", help="file to write (default: reversal.npz in the run's folder)")
     parser.add_argument("--count", type=int, default=40, help="trajectories (default: 40)")
     parser.add_argument("--coordinates", default="0,1", help="the two action coordinates to draw (default: 0,1)")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    options = parser().parse_args(arguments)
     path = Path(options.run)
     agent, state, data, config = load_run(path)
     coordinates = [int(part) for part in options.coordinates.split(",")]

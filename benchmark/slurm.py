@@ -22,9 +22,10 @@ from typing import Any
 
 import yaml
 
-from benchmark.errors import UserError, check_choice, nearest
+from benchmark.errors import UserError, check_choice, nearest, summary
 from benchmark.launch import ROOT, LocalLauncher, slots
 from benchmark.launches import JobArray, Launch
+from benchmark.options import MOST_MINUTES
 from benchmark.provenance import command_line
 from benchmark.train import RunSpec
 
@@ -53,11 +54,11 @@ class SlurmOptions:
     """GPUs of a job."""
     cpus: int | None = field(default=None, metadata={"low": 1})
     """Cores of a job."""
-    memory: str | None = field(default=None, metadata={"like": r"\d+[KMGT]?", "text": "a size such as 16G"})
+    memory: str | None = field(default=None, metadata={"like": r"\d{1,9}[KMGT]?", "text": "a size such as 16G"})
     """Main memory of a job."""
     time: str = field(
         default="24:00:00",
-        metadata={"like": r"(\d+-)?\d+(:\d\d){0,2}", "text": "minutes, hours:minutes:seconds or days-hours"},
+        metadata={"like": r"(\d{1,9}-)?\d{1,9}(:\d\d){0,2}", "text": "minutes, hours:minutes:seconds or days-hours"},
     )
     """How long a job may take; one that is not done by then goes on in another."""
     parallel: int | None = field(default=None, metadata={"low": 1})
@@ -66,7 +67,7 @@ class SlurmOptions:
     """Features that a node must have."""
     setup: tuple[str, ...] = ()
     """Shell lines before the job's own, e.g. `module load cuda`."""
-    signal_delay: int = field(default=120, metadata={"low": 5})
+    signal_delay: int = field(default=120, metadata={"low": 5, "high": 86_400})
     """Seconds before the end of its time at which a job is told to save."""
 
     @property
@@ -97,11 +98,11 @@ def read_options(path: str | None, given: Mapping[str, Any]) -> SlurmOptions:
     if path:
         try:
             # As text: YAML would read 8:00:00 as a number of seconds.
-            values = yaml.load(Path(path).read_text(), Loader=yaml.BaseLoader) or {}
+            values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise UserError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            raise UserError(f"{path} is not YAML: {summary(error)}") from error
         if not isinstance(values, dict):
             raise UserError(f"{path} must hold lines such as 'partition: gpu'")
     values |= {name: value for name, value in given.items() if value is not None}
@@ -118,11 +119,15 @@ def read_options(path: str | None, given: Mapping[str, Any]) -> SlurmOptions:
 def _checked(option: dataclasses.Field, value: Any) -> Any:
     """An option's value in its own type, or a UserError."""
     rules = option.metadata
+    if isinstance(value, dict | list) and option.name != "setup":
+        raise UserError(f"Slurm option {option.name} must be a word, not several")  # as text they may be endless
     if option.name != "setup" and not str(value).isprintable():
         raise UserError(f"Slurm option {option.name} must be one line without control characters, not {str(value)!r}")
     if "low" in rules:
-        if not re.fullmatch(r"[0-9]{1,9}", str(value)) or int(value) < rules["low"]:
-            raise UserError(f"Slurm option {option.name} must be a whole number of at least {rules['low']}: '{value}'")
+        low, high = rules["low"], rules.get("high", 1_000_000)
+        if not re.fullmatch(r"[0-9]{1,9}", str(value)) or not low <= int(value) <= high:
+            bound = f"at least {low}" + (f", at most {high:,}" if str(value).isdigit() else "")
+            raise UserError(f"Slurm option {option.name} must be a whole number of {bound}: '{value}'")
         return int(value)
     if option.name == "setup":
         lines = [value] if isinstance(value, str) else value
@@ -137,6 +142,8 @@ def _checked(option: dataclasses.Field, value: Any) -> Any:
         raise UserError(f"Slurm option {option.name} must be a word, not '{value}'")
     if "like" in rules and not re.fullmatch(rules["like"], str(value)):
         raise UserError(f"Slurm option {option.name} must be {rules['text']}, not '{value}'")
+    if option.name == "time" and SlurmOptions(time=str(value)).minutes > MOST_MINUTES:
+        raise UserError(f"Slurm option time must be at most a year, not '{value}'")
     return str(value)
 
 
@@ -330,7 +337,7 @@ class RunsJob:
 
         runs_per_process, jobs, timeout, _ = self.settings
         runs = [RunSpec.from_json(line) for line in lines]
-        console = Console(width=120, highlight=False)
+        console = Console(width=120, highlight=False, markup=False, emoji=False)
         self.launcher = LocalLauncher(runs, console, slots(jobs), runs_per_process, timeout, command=self.command)
         outcomes = self.launcher.run()
         if self.launcher.stopped:

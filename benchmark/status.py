@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import slurm
-from benchmark.errors import UserError
+from benchmark.errors import UserError, printable
 from benchmark.launches import FOLDER, Launch, ignore, read_launches
 from benchmark.reading import Damaged, read_records
 from benchmark.records import format_seeds, is_locked
@@ -179,7 +179,7 @@ def page(out: Path, runs: Sequence[RunState], damage: Sequence[str] = ()) -> Ren
     line = f"{out}: {len(runs)} runs; " + ", ".join(f"{counts[s]} {s}" for s in STATES if counts[s])
     if diverged:
         line += f"; {len(diverged)} with diverged seeds"
-    parts.append(Text(line + _time_left(runs, counts)))
+    parts.append(Text(printable(line + _time_left(runs, counts))))
     if counts["running"]:
         parts.append(_running_table([run for run in runs if run.state == "running"]))
     for state in NOT_WELL:
@@ -235,13 +235,13 @@ def _reasons(state: str, runs: Sequence[RunState]) -> Iterator[Text]:
         first = members[0]
         which = str(first.path) if len(members) == 1 else f"{len(members)} runs, the first {first.path}"
         log = f" (log: {first.log})" if first.log and first.log.exists() else ""
-        yield Text(f"{state}: {which}: {reason}{log}")
+        yield Text(printable(f"{state}: {which}: {reason}{log}"))
     if len(groups) > MOST_LINES:
         yield Text(f"{state}: and {len(groups) - MOST_LINES} other reasons")
 
 
 def _listed(runs: Sequence[RunState], text) -> Iterator[Text]:
-    yield from (Text(text(run)) for run in runs[:MOST_LINES])
+    yield from (Text(printable(text(run))) for run in runs[:MOST_LINES])
     if len(runs) > MOST_LINES:
         yield Text(f"and {len(runs) - MOST_LINES} more")
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import math
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -38,20 +39,32 @@ from rich.console import Console
 from agents.base import Agent, State, numeric_fields
 from benchmark import provenance
 from benchmark.compiled import keep_programs
-from benchmark.configure import agent_class, configure, describe, parse_seeds, parse_settings, settings_of
+from benchmark.configure import (
+    agent_class,
+    check_memory,
+    configure,
+    describe,
+    parse_seeds,
+    parse_settings,
+    settings_of,
+)
 from benchmark.errors import UserError, check_choice, nearest, run_main
-from benchmark.plan import plan, whole_number
+from benchmark.options import Parser, folder, names, whole_number
+from benchmark.plan import plan
 from benchmark.progress import RunProgress
 from benchmark.records import RunDirectory, Table, format_seeds, make_folder, read_json, write_json, write_text
-from benchmark.suites import PROTOCOLS, SUITES, Generated, Suite, get_protocol, get_suite
+from benchmark.suites import PROTOCOLS, SUITES, Generated, Suite, get_suite
 from benchmark.train import (
     RunSpec,
     begin_anew,
     by_other_code,
+    check_size,
     data_source,
     ensure_data,
     execute_all,
+    generated_from,
     is_done,
+    protocol_from,
     run_config,
     run_path,
 )
@@ -64,7 +77,7 @@ REPORT_SEEDS = "0-3"
 DEFAULT_TASK = {"cube": 2, "scene": 2, "puzzle": 4}
 """Number of the task that a domain's name stands for in OGBench, by the first word of the name; 1 of all others."""
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
 
 
 # ----------------------------------------------------------------------------------------------------- settings
@@ -391,10 +404,10 @@ class Sweep:
         return found
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line, as text; `sweep_from` checks it."""
+def parser() -> Parser:
+    """The command line's options."""
     assert __doc__ is not None
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmark.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--agent", help="name of an agent, or the path of a file that defines one")
@@ -420,7 +433,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="print what would run")
     parser.add_argument("--anew", action="store_true", help="begin again; what the runs' folders hold is moved aside")
     parser.add_argument("--report", action="store_true", help="train what was tuned, on the tasks and seeds to report")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line, as text; `sweep_from` checks it."""
+    return parser().parse_args(arguments)
 
 
 def sweep_from(options: argparse.Namespace) -> Sweep:
@@ -429,13 +447,12 @@ def sweep_from(options: argparse.Namespace) -> Sweep:
         raise UserError("--agent is needed; `python run_all.py --list` names them")
     cls, suite = agent_class(options.agent), get_suite(options.suite)
     known = {**DOMAINS, **{task.domain.name: task.domain for task in TOY_TASKS}}
-    names = options.domains.split(",") if options.domains else dict.fromkeys(task.domain.name for task in suite.tasks)
-    domains = tuple(known[check_choice("domain", name, known)] for name in names)
-    protocol = get_protocol(options.protocol or suite.protocol, cls.name)
-    if options.steps:
-        protocol = protocol.scaled_to(whole_number("--steps", options.steps))
-    if options.eval_episodes:
-        protocol = dataclasses.replace(protocol, eval_episodes=whole_number("--eval-episodes", options.eval_episodes))
+    all_names = dict.fromkeys(task.domain.name for task in suite.tasks)
+    asked = names("--domains", options.domains) if options.domains else all_names
+    domains = tuple(known[check_choice("domain", name, known)] for name in asked)
+    protocol = protocol_from(options, suite.protocol, cls.name)
+    if not protocol.steps:
+        raise UserError(f"--protocol: '{options.protocol}' trains nothing, so nothing can be tuned under it")
     seeds, report_seeds = parse_seeds(options.seeds), parse_seeds(options.report_seeds)
     check_seeds(seeds, report_seeds)
     settings = settings_of(cls.name, parse_settings(options.set), [cls.name])
@@ -443,7 +460,14 @@ def sweep_from(options: argparse.Namespace) -> Sweep:
     both = sorted(set(settings) & set(sweeps))
     if both:
         raise UserError(f"{both[0]} is given both with --set and with --sweep; choose one")
-    return Sweep(
+    count = math.prod(len(values) for values in sweeps.values())
+    budget = whole_number("--budget", options.budget) if options.budget else None
+    if budget is not None and budget < count:
+        raise UserError(f"--budget {budget} is below the {count} settings of this sweep")
+    tuned_on = [tuning_task(domain) for domain in domains]
+    if options.data_dir:
+        folder("--data-dir", options.data_dir)
+    sweep = Sweep(
         agent=options.agent,
         cls=cls,
         suite=suite,
@@ -453,12 +477,16 @@ def sweep_from(options: argparse.Namespace) -> Sweep:
         protocol=protocol,
         seeds=seeds,
         report_seeds=report_seeds,
-        folder=Path(options.out),
-        data=Generated(whole_number("--generate", options.generate)) if options.generate else suite.data,
+        folder=folder("--out", options.out),
+        data=generated_from(options.generate, tuned_on) if options.generate else suite.data,
         data_dir=options.data_dir,
-        budget=whole_number("--budget", options.budget) if options.budget else None,
+        budget=budget,
         anew=options.anew,
     )
+    run = sweep.plan(tuned_on[:1], report_seeds if options.report else seeds, options.out, settings)[0]
+    check_size(run)
+    check_memory(cls.name, configure(cls, run.settings), len(run.seeds) * count)
+    return sweep
 
 
 def main(arguments: list[str] | None = None) -> int:

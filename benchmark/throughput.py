@@ -21,6 +21,8 @@ import argparse
 import contextlib
 import dataclasses
 import itertools
+import json
+import math
 import os
 import re
 import shutil
@@ -29,12 +31,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import UserError, nearest, run_main
+from benchmark.errors import UserError, nearest, printable, run_main
+from benchmark.options import MOST_TRANSITIONS, Parser, folder, input_folder, names, output_file, whole_number
 from envs.tasks import Domain, Task, get_domain
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "throughput"
 KEY = ("device", "agent", "domain", "size", "precision", "seeds")
 """What identifies a case; the rest of a row is what was measured."""
+MOST_SECONDS = 86_400
 OTHER_DOMAIN = 0.1  # share by which a rate may differ between domains: under 4% of the arithmetic, and the samplers
 
 # Sizes of observations and actions in OGBench 1.2 (its environments' spaces).
@@ -86,9 +90,38 @@ def rates_path(device: str | None = None) -> Path:
 
 def read_rates(path: Path | None = None) -> list[dict[str, Any]]:
     """Rows recorded in a file (this device's by default), [] where there is none. See `measure` for their fields."""
-    from benchmark.records import read_json
+    return read_rows(path or rates_path(), _is_rate)
 
-    return read_json(path or rates_path(), {"rows": []})["rows"]
+
+def read_rows(path: Path, is_row: Callable[[Mapping[str, Any]], bool]) -> list[dict[str, Any]]:
+    """Rows of a file of measurements, [] where there is none. Raises a UserError where one is not as it was written."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        if all(is_row(row) for row in rows):
+            return list(rows)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    raise UserError(f"{path} does not hold measurements as they were written; measure again into another file")
+
+
+def has(row: Mapping[str, Any], **kinds: Any) -> bool:
+    """Whether a row has fields of these types, and numbers that are positive and finite."""
+    values = [(row[name], kind) for name, kind in kinds.items()]
+    return all(isinstance(v, kind) and (not isinstance(v, int | float) or 0 < v < math.inf) for v, kind in values)
+
+
+def _is_rate(row: Mapping[str, Any]) -> bool:
+    number = int | float
+    texts = dict.fromkeys(("device", "agent", "domain", "size", "precision"), str)
+    measured = row["error"] is not None or (
+        has(row, seed_updates_per_second=number, spread=dict)
+        and has(row["spread"], minimum=number, median=number, maximum=number)
+    )
+    return measured and has(row, **texts, seeds=int, settings=dict)
 
 
 def write_rates(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -265,7 +298,7 @@ def attempt(work: Callable[[], Any], say: Callable[[str], None]) -> Any:
         return work()
     except Exception as error:  # whatever an algorithm, its compilation or the device's memory may meet
         lines = str(error).splitlines() or [""]
-        reason = f"{type(error).__name__}: {lines[0]}"
+        reason = f"{type(error).__name__}: {printable(lines[0])}"
         say(f"failed: {reason}")
         return {"error": reason}
 
@@ -319,10 +352,10 @@ def _text(value: float | None, form: str, unit: float = 1) -> str:
 # ---------------------------------------------------------------------------------------------- the command line
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line, as text; `plan_from` checks it."""
+def parser() -> Parser:
+    """The command line's options."""
     assert __doc__ is not None
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmark.throughput",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -355,33 +388,44 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="a Python with what their code needs: jax, flax, optax, distrax, ml_collections (default: this one)",
     )
     parser.add_argument("--profile", type=Path, metavar="DIR", help="also write traces for ui.perfetto.dev")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line, as text; `plan_from` checks it."""
+    return parser().parse_args(arguments)
 
 
 def plan_from(options: argparse.Namespace) -> Plan:
     """Check what was asked. Raises a UserError before any work."""
-    from benchmark.configure import agent_class, agent_names
+    from benchmark.configure import MOST_SEEDS, agent_class, agent_names, check_memory, configure
     from benchmark.errors import check_choice
-    from benchmark.plan import whole_number
 
     domain = get_domain(options.domain)
-    names = agent_names() if options.agents == "all" else options.agents.split(",")
-    classes = {name: agent_class(name.strip()) for name in names}
-    seeds = tuple(whole_number("--seeds", text) for text in options.seeds.split(","))
+    asked = agent_names() if options.agents == "all" else names("--agents", options.agents)
+    classes = {name: agent_class(name) for name in asked}
+    seeds = tuple(whole_number("--seeds", text, high=MOST_SEEDS) for text in names("--seeds", options.seeds))
     try:
         seconds = float(options.seconds)
     except ValueError:
         seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"--seconds must be a positive number, not '{options.seconds}'")
+    if not 0 < seconds <= MOST_SECONDS:
+        bound = f" of at most {MOST_SECONDS:,}" if seconds > MOST_SECONDS else ""
+        raise UserError(f"--seconds must be a positive number{bound}, not '{options.seconds}'")
+    settings = size_settings(classes, domain, options.size)
+    for name, cls in classes.items():
+        check_memory(cls.name, configure(cls, settings[name]), max(seeds))
+    for what, checked in (("--json", output_file), ("--profile", folder)):
+        if value := getattr(options, what[2:]):
+            checked(what, value)
     return Plan(
-        agents=size_settings(classes, domain, options.size),
+        agents=settings,
         domain=domain,
-        seeds=tuple(dict.fromkeys(seeds)),
+        seeds=seeds,
         size=" ".join(options.size),
         precision=check_choice("precision", options.precision, precisions()),
         seconds=seconds,
-        transitions=whole_number("--transitions", options.transitions, low=1000),
+        transitions=whole_number("--transitions", options.transitions, 1000, MOST_TRANSITIONS),
         compare=options.compare_public_loop,
         profile=options.profile,
         authors=_checkouts([cls.name for cls in classes.values()], options.authors),
@@ -393,9 +437,9 @@ def _checkouts(agents: Sequence[str], folders: Sequence[Path]) -> dict[str, Path
     """Where the authors' code of each agent is, of those that the folders have. Raises a UserError where none is."""
     from benchmark.authors import MODULES, checkout_of
 
-    for folder in folders:
-        if not (folder / "agents").is_dir():
-            raise UserError(f"--authors: {folder} is not a checkout of the authors' code: it has no folder 'agents'")
+    for place in folders:
+        if not (input_folder("--authors", place) / "agents").is_dir():
+            raise UserError(f"--authors: {place} is not a checkout of the authors' code: it has no folder 'agents'")
     found = {agent: checkout_of(agent, folders) for agent in agents}
     if folders and not any(found.values()):
         where, known = ", ".join(map(str, folders)), ", ".join(MODULES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import Stopped, UserError, run_main, summary
+from benchmark.options import MOST_EPISODES, MOST_TRANSITIONS, Parser, folder, whole_number
 from benchmark.reading import LIST, OBJECT, TEXT, Damaged, check_fields, optional, parse_object, read_records
 from benchmark.suites import PROTOCOLS, Generated, Online, Protocol, get_protocol
 from envs.tasks import Task, get_task
@@ -29,6 +31,9 @@ STOP_SIGNAL = signal.SIGUSR2
 """Asks a run to save a checkpoint after its next row and to stop; Slurm sends it before a job's time is up."""
 STOP_SIGNALS = (STOP_SIGNAL, signal.SIGTERM)
 """SIGTERM asks the same: Slurm sends it to what it cancels or preempts."""
+
+MOST_LETTERS = 200
+"""Letters in the name of a run's folder; file systems allow 255."""
 
 stop_asked = threading.Event()
 
@@ -144,14 +149,63 @@ def online_config(online: Online | None) -> dict[str, int]:
 
 def online_from(steps: str | None, start: str | None) -> Online | None:
     """The online phase that --online-steps and --online-start ask for."""
-    from benchmark.plan import whole_number
-
     if steps is None:
         if start is not None:
             raise UserError("--online-start needs --online-steps")
         return None
-    online = Online(whole_number("--online-steps", steps))
-    return online if start is None else Online(online.steps, whole_number("--online-start", start))
+    online = Online(whole_number("--online-steps", steps, high=MOST_TRANSITIONS))
+    if start is not None:
+        online = Online(online.steps, whole_number("--online-start", start))
+    if online.start >= online.steps:
+        raise UserError(
+            f"nothing would be learned online: the first update is after --online-start {online.start:,} of "
+            f"--online-steps {online.steps:,}"
+        )
+    return online
+
+
+def protocol_from(options: argparse.Namespace, name: str, agent: str = "") -> Protocol:
+    """The protocol that --protocol, --steps and --eval-episodes ask for, as the agent has it; by default `name`."""
+    protocol = get_protocol(options.protocol or name, agent)
+    for option in ("steps", "eval_episodes"):
+        if getattr(options, option) is not None and not protocol.steps:
+            raise UserError(f"--{option.replace('_', '-')}: protocol '{options.protocol or name}' trains nothing")
+    if options.steps is not None:
+        protocol = protocol.scaled_to(whole_number("--steps", options.steps))
+    if options.eval_episodes is not None:
+        episodes = whole_number("--eval-episodes", options.eval_episodes, high=MOST_EPISODES)
+        protocol = dataclasses.replace(protocol, eval_episodes=episodes)
+    return protocol
+
+
+def generated_from(text: str, tasks: Sequence[Task]) -> Generated:
+    """The data that --generate asks for. Raises a UserError for a task whose data cannot be generated."""
+    from envs.episodes import find_recipe
+
+    data = Generated(whole_number("--generate", text, high=MOST_TRANSITIONS))
+    for task in tasks:
+        if task.domain.toy or task.domain.d4rl:
+            made = "is made in code" if task.domain.toy else "has a published file"
+            raise UserError(f"--generate: the data of '{task.name}' cannot be generated, it {made}")
+        find_recipe(task.domain.name)
+    return data
+
+
+def check_size(spec: RunSpec, here: bool = True) -> None:
+    """Raise a UserError for a run that cannot be: of more seeds than its folder's name can hold or, where it is to run
+    `here`, than fit into this machine's memory.
+    """
+    from benchmark.configure import agent_class, check_memory, configure
+
+    longest = len(run_path(spec).name)
+    if longest > MOST_LETTERS:
+        raise UserError(
+            f"--seeds: a run's folder would have a name of {longest} letters, at most {MOST_LETTERS} are allowed; give "
+            "seeds in ranges, or fewer that train together"
+        )
+    if here:
+        cls = agent_class(spec.agent)
+        check_memory(cls.name, configure(cls, spec.settings), len(spec.seeds))
 
 
 def is_done(spec: RunSpec) -> bool:
@@ -278,7 +332,9 @@ def execute(spec: RunSpec, quiet: bool = False) -> None:
         except BaseException as error:
             details = "" if isinstance(error, UserError) else "\n" + traceback.format_exc()
             directory.record_end("failed", summary(error) + details)
-            raise
+            if isinstance(error, Exception):
+                raise
+            raise UserError(f"{spec.label} on {spec.task} ended by {summary(error)}") from error
 
 
 def _train(spec: RunSpec, directory, quiet: bool) -> None:
@@ -392,7 +448,7 @@ def serve(arguments: Sequence[str]) -> int:
 
     Ends at once with the launcher, which holds the other end of standard input. Returns the number of runs that failed.
     """
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     parser.add_argument("ends", type=int)
     parser.add_argument("--cores", help="the processor cores to use, separated by commas")
     options = parser.parse_args(arguments)
@@ -454,14 +510,9 @@ def _print_end(spec: RunSpec, state: str, reason: str, details: str) -> None:
         print(f"{details}{line}", file=sys.stderr, flush=True)
 
 
-def parse(arguments: list[str]) -> RunSpec:
-    """Read a RunSpec from the command line."""
-    return parse_command(arguments)[0]
-
-
-def parse_command(arguments: list[str]) -> tuple[RunSpec, bool]:
-    """Read from the command line a RunSpec, and whether it is to begin anew."""
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    """The command line's options."""
+    parser = Parser(
         prog="python -m benchmark.train", description="Train and evaluate one agent on one task, several seeds at once."
     )
     parser.add_argument("--agent", help="name of an agent, or the path of a file that defines one")
@@ -478,41 +529,48 @@ def parse_command(arguments: list[str]) -> tuple[RunSpec, bool]:
     parser.add_argument("--online-steps", metavar="N", help="environment steps of fine-tuning after the offline phase")
     parser.add_argument("--online-start", metavar="N", help="of those, before the first update (default: 5,000)")
     parser.add_argument("--anew", action="store_true", help="begin again; what the run's folder holds is moved aside")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: list[str]) -> RunSpec:
+    """Read a RunSpec from the command line."""
+    return parse_command(arguments)[0]
+
+
+def parse_command(arguments: list[str]) -> tuple[RunSpec, bool]:
+    """Read from the command line a RunSpec, and whether it is to begin anew."""
+    options = parser().parse_args(arguments)
     if not options.agent or not options.task:
         raise UserError("--agent and --task are needed; `python run_all.py --list` names them")
     return _spec_from(options), options.anew
 
 
 def _spec_from(options: argparse.Namespace) -> RunSpec:
-    import dataclasses
-
     from benchmark.configure import agent_class, check_label, parse_seeds, parse_settings, settings_of
-    from benchmark.plan import choose, whole_number
+    from benchmark.plan import choose
 
-    protocol = get_protocol(options.protocol, options.agent)
-    if options.steps:
-        protocol = protocol.scaled_to(whole_number("--steps", options.steps))
-    if options.eval_episodes:
-        episodes = whole_number("--eval-episodes", options.eval_episodes)
-        protocol = dataclasses.replace(protocol, eval_episodes=episodes)
+    folder("--out", options.out)
+    if options.data_dir:
+        folder("--data-dir", options.data_dir)
     task = get_task(options.task)
     cls = agent_class(options.agent)
     settings, origins = choose(cls, task, settings_of(cls.name, parse_settings(options.set), [cls.name]))
-    return RunSpec(
+    spec = RunSpec(
         agent=options.agent,
         task=task.name,
         seeds=parse_seeds(options.seeds),
         settings=settings,
-        protocol=protocol,
+        protocol=protocol_from(options, options.protocol, cls.name),
         out=options.out,
-        data=Generated(whole_number("--generate", options.generate)) if options.generate else None,
+        data=generated_from(options.generate, [task]) if options.generate else None,
         data_dir=options.data_dir,
         online=online_from(options.online_steps, options.online_start),
         origins=origins,
         shown_as=check_label(options.label, [cls.name]) if options.label is not None else None,
         name=cls.name,
     )
+    check_size(spec)
+    return spec
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ on the same host; one left by another host that crashed is in `.locks/` and may 
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import re
@@ -33,6 +32,7 @@ import requests
 from filelock import FileLock, Timeout
 
 from benchmark.errors import UserError, run_main
+from benchmark.options import Parser
 from envs import d4rl
 from envs.files import (
     DATA_DIR_VARIABLE,
@@ -309,9 +309,9 @@ def download(
         raise UserError(f"{len(failed)} of {len(names)} datasets missing (reasons above): {', '.join(failed)}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and fetch what it names."""
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    """The command line's options."""
+    parser = Parser(
         prog="python -m envs.download", description="Fetch datasets; what is there already is left as it is."
     )
     parser.add_argument("--suite", help="every dataset of a suite, e.g. ogbench")
@@ -326,8 +326,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--validation", action="store_true", help="also the held-out -val files")
     parser.add_argument("--dry-run", action="store_true", help="print what is missing and stop")
-    options = parser.parse_args(arguments)
+    return parser
 
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and fetch what it names."""
+    options = parser().parse_args(arguments)
     names = [*options.dataset, *(get_domain(name).dataset for name in options.domain)]
     if options.suite:
         from benchmark.suites import get_suite  # a suite is the benchmark's word; only this option needs it

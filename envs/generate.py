@@ -13,7 +13,6 @@ number of processes does not matter. The numbers depend on MuJoCo's version, whi
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime
 import hashlib
@@ -38,11 +37,14 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmark.errors import UserError, run_main
+from benchmark.options import MOST, MOST_JOBS, MOST_TRANSITIONS, Parser, folder, output_file, whole_number
 from envs.episodes import RECIPES, TRAIN, VALIDATION, Collector, Episode, find_recipe
 from envs.files import is_verified, read_record, record_path
 
 DEFAULT_DIR = Path("runs/data")
 SHARDS_100M = 100
+MOST_SHARDS = 1_000  # their numbers have three digits
+MOST_STEPS = 1_000_000  # of an episode
 SHARDS_NOTE = "shards.json"  # in a folder of generated shards: how many there are to be
 
 
@@ -330,33 +332,42 @@ def shards_made(folder: Path) -> int | None:
         return None
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    """The command line's options."""
+    parser = Parser(
         prog="python -m envs.generate",
         description="Generate a dataset with OGBench's scripted oracles.",
         epilog=f"datasets: {', '.join(RECIPES)}",
     )
     parser.add_argument("--dataset", required=True, help="e.g. cube-single-play")
-    parser.add_argument("--transitions", type=int, help="training transitions (default: as many as published)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--transitions", help="training transitions (default: as many as published)")
+    parser.add_argument("--seed", default="0")
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_DIR, help="folder, or file ending in .npz (default: runs/data)"
     )
-    parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
-    parser.add_argument("--episode-length", type=int, help="rows per episode (default: as published)")
-    parser.add_argument("--shards", type=int, help="number of files, for the form of the 100M datasets")
-    parser.add_argument(
-        "--transitions-per-shard", type=int, help="with --shards (default: 1000 episodes, as published)"
-    )
+    parser.add_argument("--workers", help="processes (default: one for each core)")
+    parser.add_argument("--episode-length", help="rows per episode (default: as published)")
+    parser.add_argument("--shards", help="number of files, for the form of the 100M datasets")
+    parser.add_argument("--transitions-per-shard", help="with --shards (default: 1000 episodes, as published)")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that was made otherwise")
-    args = parser.parse_args(arguments)
+    return parser
 
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    args = parser().parse_args(arguments)
+    bounds = dict(transitions=(1, MOST_TRANSITIONS), seed=(0, MOST), workers=(1, MOST_JOBS))
+    bounds |= dict(episode_length=(2, MOST_STEPS), shards=(1, MOST_SHARDS), transitions_per_shard=(1, MOST_TRANSITIONS))
+    for name, (low, high) in bounds.items():
+        if (text := getattr(args, name)) is not None:
+            setattr(args, name, whole_number(name.replace("_", " "), text, low, high))
     dataset, shards = args.dataset.removesuffix("-v0"), args.shards
     if dataset.endswith("-100m"):
         dataset, shards = dataset.removesuffix("-100m"), shards or SHARDS_100M
     common = dict(workers=args.workers, episode_length=args.episode_length, overwrite=args.overwrite)
+    find_recipe(dataset)
     is_file = args.out.suffix == ".npz"
+    (output_file if is_file else folder)("--out", args.out)
     if shards is not None:
         if args.transitions is not None:
             raise UserError("--transitions is for a single file; with shards pass --transitions-per-shard")

@@ -13,7 +13,8 @@ from benchmark.configure import (
     tuned,
 )
 from benchmark.errors import UserError
-from benchmark.plan import settings_for, whole_number
+from benchmark.options import whole_number
+from benchmark.plan import settings_for
 from benchmark.records import format_seeds
 from benchmark.suites import PAPER_AGENTS
 from envs.tasks import OGBENCH_DOMAINS, TASKS, get_task, tasks_of

@@ -285,7 +285,8 @@ def test_every_domain_has_its_dimensions():
 def row(seeds=1, rate=10.0, agent="rql", domain="cube-double-play", error=None, **more):
     spread = dict(minimum=0.9 * rate, median=rate, maximum=1.2 * rate, repeats=3)
     known = dict(device="cpu: x", agent=agent, domain=domain, size="paper", precision="default", seeds=seeds)
-    return known | dict(updates_per_second=rate, spread=spread, error=error) | more
+    known |= dict(settings={}, updates_per_second=rate, seed_updates_per_second=seeds * rate)
+    return known | dict(spread=spread, error=error) | more
 
 
 def test_a_new_row_replaces_the_old_one_of_its_case_alone(tmp_path):
