@@ -230,7 +230,8 @@ def _train(cls: type[Agent], runs: Sequence[RunSpec], directory: RunDirectory, q
     task, protocol = _task(runs[0].task), runs[0].protocol
     path = ensure_data(runs[0])
     members = len(runs) * len(runs[0].seeds)
-    world = open_world(task, path, environments_for(members, protocol.eval_episodes))
+    longest = max(configure(cls, run.settings).chunk_length for run in runs)
+    world = open_world(task, path, environments_for(members, protocol.eval_episodes), cls.sampler, longest)
     try:
         made = provenance.collect({"source": data_source(runs[0]), **world.source}, runs[0].agent)
         made |= {"sweep": {"settings": len(runs), "members": members}}

@@ -354,7 +354,8 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
     config = configure(cls, spec.settings)
     path = ensure_data(spec)
     with _signals_for_this_process_alone():
-        world = open_world(task, path, environments_for(len(spec.seeds), spec.protocol.eval_episodes))
+        environments = environments_for(len(spec.seeds), spec.protocol.eval_episodes)
+        world = open_world(task, path, environments, cls.sampler, config.chunk_length)
     try:
         made = provenance.collect({"source": data_source(spec), **world.source}, spec.agent)
         directory.add_start({**made, "hyperparameters": spec.origins})

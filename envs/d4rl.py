@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.errors import UserError
+from envs.arrays import check_claim, check_flags, check_lengths, check_numbers, check_within
 from envs.tasks import Task, get_task
 
 if TYPE_CHECKING:
@@ -205,28 +206,44 @@ def _read_file(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"no dataset at {path}")
     try:
         return _arrays(path)
-    except OSError as error:
+    except (OSError, EOFError) as error:
         raise UserError(f"{path} is damaged or no HDF5 file ({error}): delete it and fetch it again") from error
     except ValueError as error:
         raise UserError(f"{path} is not a D4RL dataset: {error}") from error
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays that transitions need, and check that they fit each other.
+    """Read the arrays that transitions need, and check that they fit each other and hold finite numbers.
 
     Raises:
-        OSError: the file cannot be read to its end. ValueError: it can, and is not such a file.
+        OSError, EOFError: the file cannot be read to its end. ValueError: it can, and is not such a file.
     """
     h5py = import_h5py()
     wanted = ("observations", "actions", "rewards", "terminals")
-    with h5py.File(path) as file:
-        absent = [name for name in wanted if name not in file]
-        if absent:
-            raise ValueError(f"no {', '.join(absent)} in it")
-        content = {name: file[name][()] for name in (*wanted, "timeouts") if name in file}
-    lengths = {name: len(values) for name, values in content.items()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f"arrays of different lengths: {lengths}")
+    try:
+        with h5py.File(path) as file:
+            absent = [name for name in wanted if name not in file]
+            if absent:
+                raise ValueError(f"no {', '.join(absent)} in it")
+            found = {name: file[name] for name in (*wanted, "timeouts") if name in file}
+            for name, array in found.items():
+                if not isinstance(array, h5py.Dataset):
+                    raise ValueError(f"{name} is not an array")
+                check_numbers(name, array.dtype, array.shape)
+                columns = 2 if name in ("observations", "actions") else 1
+                if array.ndim != columns and not (columns == 1 and array.shape[1:] == (1,)):
+                    raise ValueError(f"{name} has shape {array.shape}, not (rows{', columns' if columns == 2 else ''})")
+                stored = min(array.id.get_storage_size(), path.stat().st_size)
+                check_claim(name, array.nbytes, array.nbytes if array.chunks else stored, stored)
+            check_lengths({name: array.shape for name, array in found.items()})
+            content = {name: array[()] for name, array in found.items()}
+    except (RuntimeError, KeyError) as error:  # as h5py says it where the structure of a file is damaged
+        raise OSError(str(error)) from error
+    for name in ("terminals", "timeouts"):
+        if name in content:
+            check_flags(name, content[name].reshape(-1))
+    for name in ("observations", "actions", "rewards"):
+        check_within(name, content[name])
     return content
 
 
@@ -242,8 +259,5 @@ def import_h5py() -> Any:
 def check_structure(path: Path) -> dict[str, int]:
     """{"rows", "observation_dim", "action_dim"} of a whole HDF5 file. Raises as `_arrays`."""
     content = _arrays(path)
-    for name in ("observations", "actions"):
-        if content[name].ndim != 2 or not np.isfinite(content[name]).all():
-            raise ValueError(f"{name} have shape {content[name].shape}, not (rows, dimensions), or are not finite")
     dims = {"observation_dim": content["observations"].shape[1], "action_dim": content["actions"].shape[1]}
     return {"rows": len(content["rewards"]), **dims}

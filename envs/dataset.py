@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import threading
 import warnings
 import zipfile
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +25,8 @@ from jax import Array
 from agents.base import Batch
 from benchmark.errors import UserError
 from envs import d4rl
-from envs.files import is_verified, read_record
+from envs.arrays import UNREADABLE, check_flags, check_lengths, check_within, head_in, read_head
+from envs.files import REQUIRED, is_verified, read_record
 from envs.tasks import Task
 
 
@@ -81,8 +80,10 @@ def sample_sequences(data: Dataset, rng: Array, batch_size: int, chunk_length: i
 
     A window may run past the end of its trajectory, k transitions ahead: then `valid` is 0, and rewards, masks and
     the bootstrap row stop at the end; the actions are the raw window. The bootstrap mask is the minimum over the
-    window: any success in it stops the bootstrap.
+    window: any success in it stops the bootstrap. Raises a UserError where a window is longer than the dataset.
     """
+    if chunk_length > data.size:  # the bound of the draw would not be positive, and XLA draws without a word
+        raise UserError(f"chunk_length {chunk_length} is longer than the whole dataset of {data.size} transitions")
     start = jax.random.randint(rng, (batch_size,), 0, data.size - chunk_length + 1)
     trajectory = data.trajectory[start]
     to_end = data.last[trajectory] - start
@@ -104,7 +105,11 @@ def sample_sequences(data: Dataset, rng: Array, batch_size: int, chunk_length: i
 def sample_trajectories(data: Dataset, rng: Array, batch_size: int, chunk_length: int, discount) -> Batch:
     """Draw trajectories first (without replacement where there are more than the batch needs), then a start in each,
     never its last transition; H + 1 rows from there, those beyond the end repeating the last (RQL).
+
+    Raises a UserError where every trajectory has one transition.
     """
+    if not data.candidates.shape[0]:
+        raise UserError("no trajectory of the dataset has more than one transition, and two are needed to draw from it")
     trajectory_rng, start_rng = jax.random.split(rng)
     replace = batch_size >= data.first.shape[0] or batch_size > data.candidates.shape[0]
     trajectory = jax.random.choice(trajectory_rng, data.candidates, (batch_size,), replace=replace)
@@ -176,29 +181,39 @@ def _from_rows(observations, actions, rewards, masks, last) -> Dataset:
     )
 
 
-def load(task: Task, path: Path, env, *, clip_actions: bool = True) -> Dataset:
+def load(
+    task: Task, path: Path, env, *, clip_actions: bool = True, sampler: str = "sequences", chunk_length: int = 1
+) -> Dataset:
     """Load a file for a task: OGBench's relabelled with the task's goal as OGBench does it, D4RL's as it does itself.
 
     Rewards become -1 and 0 where the domain is sparse; actions are clipped to ±(1 - 1e-5) unless `clip_actions` is
-    False (as the authors' code leaves those of the 100M files). Raises a UserError for a file that is missing,
-    damaged, or of another environment. `env` is the task's environment (it knows the goal).
+    False (as the authors' code leaves those of the 100M files, which then must lie in [-1, 1]). Raises a UserError for
+    a file that is missing, damaged, or of another environment, for numbers that cannot be learned from, and where no
+    trajectory is as long as the sampler's chunks. `env` is the task's environment (it knows the goal).
     """
-    rows = d4rl.read_rows(task, path) if task.domain.d4rl else read_rows(path)
-    expected = env.observation_space.shape[-1], env.action_space.shape[-1]
-    found = rows["observations"].shape[-1], rows["actions"].shape[-1]
-    if expected != found:
-        raise UserError(
-            f"{path} has observations and actions of sizes {found}, but {task.name} has {expected}: "
-            "it belongs to another environment"
-        )
-    if task.domain.d4rl:
-        return from_transitions(**rows | {"actions": _clipped(rows["actions"], clip_actions)})
+    needed = () if task.domain.d4rl else goal_arrays(task)
+    rows = d4rl.read_rows(task, path) if task.domain.d4rl else read_rows(path, needed)
+    try:
+        _check_shapes(task, rows, env, needed)
+        if not clip_actions:
+            check_within("actions", rows["actions"], 1 + 1e-5)
+        data = _from_d4rl(rows) if task.domain.d4rl else _relabelled(task, rows, env, clip_actions)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+    check_chunks(data, sampler, chunk_length, str(path))
+    return data
+
+
+def _from_d4rl(rows: dict[str, np.ndarray]) -> Dataset:
+    return from_transitions(**rows | {"actions": _clipped(rows["actions"], True)})
+
+
+def _relabelled(task: Task, rows: dict[str, np.ndarray], env, clip_actions: bool) -> Dataset:
+    """The rows of an OGBench file as a dataset with the task's rewards."""
     from ogbench.relabel_utils import relabel_dataset
 
-    try:
-        transitions, kept, last = split_rows(rows["terminals"])
-    except ValueError as error:
-        raise UserError(f"{path} is damaged or incomplete ({error}): delete it and fetch it again") from error
+    check_flags("terminals", rows["terminals"])
+    transitions, kept, last = split_rows(rows["terminals"])
     relabelled = {name: rows[name][transitions] for name in GOAL_ARRAYS if name in rows}
     relabel_dataset(env_name(task), env, relabelled)
     rewards = relabelled["rewards"]
@@ -206,6 +221,35 @@ def load(task: Task, path: Path, env, *, clip_actions: bool = True) -> Dataset:
         rewards = np.where(rewards != 0, -1.0, 0.0)
     actions = _clipped(rows["actions"][transitions], clip_actions)
     return _from_rows(rows["observations"][kept], actions, rewards, relabelled["masks"], last)
+
+
+def _check_shapes(task: Task, rows: dict[str, np.ndarray], env, needed: Sequence[str]) -> None:
+    """Raise a ValueError that names the arrays which have other columns than the environment's."""
+    columns = {"observations": env.observation_space.shape[-1], "actions": env.action_space.shape[-1]}
+    if needed:
+        env.reset()  # before it the simulator has no model
+        sizes = {"qpos": lambda: env.unwrapped.model.nq, "button_states": lambda: env.unwrapped._num_buttons}
+        columns |= {name: sizes[name]() for name in needed}
+    odd = [name for name, count in columns.items() if rows[name].shape[1:] != (count,)]
+    if odd:
+        raise ValueError(
+            "; ".join(f"{name} has shape {rows[name].shape}, not (rows, {columns[name]})" for name in odd)
+            + f": it belongs to another environment than {task.name}"
+        )
+    if rows["terminals"].ndim != 1:
+        raise ValueError(f"terminals has shape {rows['terminals'].shape}, not (rows,)")
+
+
+def check_chunks(data: Dataset, sampler: str, chunk_length: int, source: str) -> None:
+    """Raise a UserError where no trajectory is as long as a chunk: nothing would be learned, with a loss of 0."""
+    longest = int((data.last - data.first).max()) + 1
+    if chunk_length > longest:
+        raise UserError(
+            f"chunk_length {chunk_length} is longer than every trajectory of {source}: the longest has {longest} "
+            "transitions"
+        )
+    if sampler == "trajectories" and longest == 1:  # it starts at any transition but a trajectory's last
+        raise UserError(f"no trajectory of {source} has more than one transition, and two are needed to draw from it")
 
 
 def _clipped(actions: np.ndarray, clip: bool) -> np.ndarray:
@@ -217,11 +261,14 @@ def split_rows(terminals: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray | 
 
     Returns the rows that are transitions, the rows of trajectories with at least one transition (a slice of all rows
     where there are no others), and the number of each trajectory's last transition. Raises a ValueError where the last
-    row ends no trajectory.
+    row ends no trajectory, or every row ends one.
     """
     ends = np.asarray(terminals) > 0
     if not len(ends) or not ends[-1]:
-        raise ValueError("its last row does not end a trajectory")
+        none = "" if ends.any() else " and no other row does"
+        raise ValueError(f"its last row does not end a trajectory (terminals is 0 in row {len(ends) - 1}{none})")
+    if ends.all():
+        raise ValueError("it has no transition (terminals is 1 in every row)")
     follows = np.append(False, ~ends[:-1])
     kept = slice(None) if follows[ends].all() else ~ends | follows
     return ~ends, kept, np.flatnonzero(np.append(ends[1:], True)[~ends])
@@ -230,48 +277,45 @@ def split_rows(terminals: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray | 
 READ_AT_ONCE = 1 << 22
 """Bytes of an array decompressed at a time."""
 GOAL_ARRAYS = ("qpos", "button_states")
-"""What OGBench judges by whether a row solves a task; a file has the second where there are buttons."""
+"""What OGBench judges by whether a row solves a task."""
 
 
-def read_rows(path: Path) -> dict[str, np.ndarray]:
+def goal_arrays(task: Task) -> tuple[str, ...]:
+    """Those of `GOAL_ARRAYS` that OGBench judges a task's rows by."""
+    family = task.domain.name.split("-")[0]
+    return {"puzzle": ("button_states",), "scene": GOAL_ARRAYS}.get(family, ("qpos",))
+
+
+def read_rows(path: Path, needed: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Read the arrays of an OGBench file that training needs, a row per state, or say in a UserError what is wrong.
 
-    Each array is read by a thread of its own: most of the time is decompression.
+    `needed`: the `GOAL_ARRAYS` that must be there (default: those that are). What the file claims is compared with its
+    size before memory is taken. Each array is read by a thread of its own: most of the time is decompression.
     """
     if not path.is_file():
         raise UserError(f"no dataset at {path}")
-
     try:
-        with np.load(path) as file:
-            there = set(file.files)
-        wanted = ["observations", "actions", "terminals", *(name for name in GOAL_ARRAYS if name in there)]
-        absent = [name for name in wanted if name not in there]
-        if absent:
-            raise UserError(f"{path} is not an OGBench dataset: no {', '.join(absent)} in it")
+        with zipfile.ZipFile(path) as archive:
+            there = {name.removesuffix(".npy") for name in archive.namelist()}
+            goals = [name for name in GOAL_ARRAYS if name in there] if needed is None else needed
+            wanted = [*REQUIRED, *goals]
+            absent = [name for name in wanted if name not in there]
+            if absent:
+                raise UserError(f"{path} is not an OGBench dataset: no {', '.join(absent)} in it")
+            check_lengths({name: head_in(archive, name).shape for name in wanted})
         with ThreadPoolExecutor(len(wanted)) as threads:
-            rows = dict(zip(wanted, threads.map(functools.partial(_read_array, path), wanted), strict=True))
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, IndexError) as error:
+            return dict(zip(wanted, threads.map(functools.partial(_read_array, path), wanted), strict=True))
+    except UNREADABLE as error:
         raise UserError(f"{path} is damaged or incomplete ({error}): delete it and fetch it again") from error
-    lengths = {name: len(values) for name, values in rows.items()}
-    if len(set(lengths.values())) != 1:
-        raise UserError(f"{path} is damaged: its arrays are of different lengths: {lengths}")
-    return rows
-
-
-_one_header_at_a_time = threading.Lock()
-"""Headers are Python literals, and CPython 3.11 raises a SystemError where two threads parse some at once."""
+    except ValueError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
 
 
 def _read_array(path: Path, name: str) -> np.ndarray:
-    """One array of an npz file, read with other threads reading others."""
+    """One array of an npz file, read with other threads reading others, in this machine's order of bytes."""
     with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
-        with _one_header_at_a_time:
-            version = np.lib.format.read_magic(member)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran_order, dtype = header(member)
-        if dtype.hasobject:
-            raise ValueError(f"{name} holds Python objects")
-        array = np.empty(shape, dtype, order="F" if fortran_order else "C")
+        head = read_head(name, member)
+        array = np.empty(head.shape, head.dtype, order="F" if head.fortran_order else "C")
         space = array.reshape(-1, order="A").view(np.uint8)
         for start in range(0, len(space), READ_AT_ONCE):
             wanted = space[start : start + READ_AT_ONCE]
@@ -281,7 +325,8 @@ def _read_array(path: Path, name: str) -> np.ndarray:
             wanted[:] = np.frombuffer(part, np.uint8)
         if member.read(1):
             raise ValueError(f"{name} is longer than its header says")
-    return array
+    check_within(name, array)
+    return array if head.dtype.isnative else array.astype(head.dtype.newbyteorder("="))
 
 
 def env_name(task: Task) -> str:

@@ -8,12 +8,13 @@ through is `<file>.json`: size, SHA-256, source and time.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 import zipfile
-import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +22,9 @@ from typing import IO
 
 import numpy as np
 
-from benchmark.errors import check_choice
+from benchmark.errors import UserError, check_choice
 from envs import d4rl
+from envs.arrays import UNREADABLE, read_head
 from envs.tasks import D4RL_TASKS, DOMAINS, get_domain
 
 D4RL_NAMES = tuple(task.name for task in D4RL_TASKS)
@@ -62,8 +64,22 @@ class Damaged(Exception):
 
 
 def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
-    """Return the dataset folder: the argument, else $RQL_DATA_DIR, else OGBench's own ~/.ogbench/data."""
-    return Path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or DEFAULT_DATA_DIR).expanduser()
+    """Return the dataset folder: the argument, else $RQL_DATA_DIR, else OGBench's own ~/.ogbench/data.
+
+    It need not exist yet; a UserError where none can be there (a loop of links, a file, a name too long).
+    """
+    folder = Path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or DEFAULT_DATA_DIR)
+    try:
+        folder = folder.expanduser()
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except FileNotFoundError:
+        if folder.is_symlink():
+            raise UserError(f"the data folder {folder} is a link to nowhere, {os.readlink(folder)}") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{str(folder)!r} cannot be the data folder: {reason}") from error
+    return folder
 
 
 def files_of(name: str, validation: bool = False) -> list[str]:
@@ -139,7 +155,7 @@ def expected_size(path: Path) -> int | None:
     """Bytes of a file that is not here: exact where a download has begun, else as reported; None where unknown."""
     for begun in path.parent.glob(f"{path.name}.*.part.json"):
         total = (read_json(begun) or {}).get("total")
-        if total:
+        if isinstance(total, int) and total > 0:
             return total
     domain = re.sub(r"-v0(-\d{3})?(-val)?\.npz$", "", path.name)
     megabytes = REPORTED_MEGABYTES.get(domain)
@@ -149,11 +165,12 @@ def expected_size(path: Path) -> int | None:
 
 
 def read_json(path: Path) -> dict | None:
-    """Return what a JSON file holds, None where there is none that can be read."""
+    """Return the object that a JSON file holds, None where there is none that can be read."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        value = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
         return None
+    return value if isinstance(value, dict) else None
 
 
 def write_json(path: Path, value: dict) -> None:
@@ -208,7 +225,7 @@ def check_structure(path: Path) -> dict:
     try:
         with zipfile.ZipFile(path) as archive:
             shapes = {name.removesuffix(".npy"): _read_member(archive, name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except UNREADABLE as error:
         raise Damaged(f"not a whole .npz archive ({error})") from error
     absent = [key for key in REQUIRED if key not in shapes]
     if absent:
@@ -226,7 +243,7 @@ def check_structure(path: Path) -> dict:
 def _check_hdf5(path: Path) -> dict:
     try:
         return d4rl.check_structure(path)
-    except OSError as error:
+    except (OSError, EOFError) as error:
         raise Damaged(f"not a whole HDF5 file ({error})") from error
     except ValueError as error:
         raise Refused(str(error)) from error
@@ -245,17 +262,13 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
 
 
 def _read_array(name: str, member: IO[bytes]) -> tuple[int, ...]:
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
     try:
-        shape, _, dtype = readers[np.lib.format.read_magic(member)](member)
-    except (ValueError, KeyError) as error:
+        head = read_head(name, member)
+    except ValueError as error:
         raise Refused(f"{name} in it is not an array") from error
+    shape, dtype, left = head.shape, head.dtype, head.nbytes
     if dtype.hasobject:
         raise Refused(f"{name} in it holds Python objects, not numbers")
-    left = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     while block := member.read(dtype.itemsize * BLOCK):
         left -= len(block)
         if left < 0 or len(block) % dtype.itemsize:

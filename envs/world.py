@@ -46,16 +46,17 @@ class World(Protocol):
 class OGBenchWorld:
     """A real environment, OGBench's or D4RL's, stepped in worker processes, and one of its datasets."""
 
-    def __init__(self, task: Task, path: Path, environments: int):
+    def __init__(self, task: Task, path: Path, environments: int, sampler: str, chunk_length: int):
         """Load the dataset at `path`, a file or a folder of shards; the workers' environment is made meanwhile."""
-        files = [path]
-        if path.is_dir():
+        files, sharded = [path], bool(task.domain.shards) and path.is_dir()
+        if sharded:
             files = shard_files(path)
             check_shards(files)
         self.pool = EvaluationPool(task.name, environments)
         try:
             env = dataset.make_env(task)
-            rotation = Rotation(files, lambda file: dataset.load(task, file, env, clip_actions=not path.is_dir()))
+            options: dict[str, Any] = dict(clip_actions=not sharded, sampler=sampler, chunk_length=chunk_length)
+            rotation = Rotation(files, lambda file: dataset.load(task, file, env, **options))
         except BaseException:
             self.pool.close()
             raise
@@ -80,12 +81,19 @@ class OGBenchWorld:
         self.rotation.close()
 
 
-def open_world(task: Task, path: Path | None, environments: int) -> World:
-    """Open a task: on the dataset at `path`, stepping so many environments at a time; a toy needs neither."""
+def open_world(
+    task: Task, path: Path | None, environments: int, sampler: str = "sequences", chunk_length: int = 1
+) -> World:
+    """Open a task: on the dataset at `path`, stepping so many environments at a time; a toy needs neither.
+
+    Raises a UserError where the data cannot be learned from, or has no chunk of that length for that sampler.
+    """
     if task.domain.toy:
-        return ToyWorld(task)
+        world = ToyWorld(task)
+        dataset.check_chunks(world.data, sampler, chunk_length, task.dataset)
+        return world
     assert path is not None, f"{task.name} needs a dataset"
-    return OGBenchWorld(task, path, environments)
+    return OGBenchWorld(task, path, environments, sampler, chunk_length)
 
 
 def environments_for(seeds: int, episodes: int) -> int:
