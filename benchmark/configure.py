@@ -15,7 +15,6 @@ import itertools
 import math
 import os
 import pkgutil
-import re
 import signal
 import sys
 import threading
@@ -28,7 +27,7 @@ from typing import Any
 import yaml
 
 import agents
-from agents.base import REGISTRY, Agent, Config
+from agents.base import NAMES, REGISTRY, Agent, Config
 from benchmark.errors import UserError, check_choice, nearest, summary
 from benchmark.options import MOST
 from envs.tasks import DOMAINS
@@ -245,7 +244,7 @@ def check_label(label: str, agents: Sequence[str]) -> str:
     """Return a person's own name for the results of one agent, else raise a UserError that says what is wrong."""
     if len(agents) != 1:
         raise UserError(f"--label names the results of one agent; {len(agents)} are chosen: {', '.join(agents)}")
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", label):
+    if not NAMES.fullmatch(label):
         raise UserError(f"--label must be of letters, digits, _ and -, at most 100, not {label!r}")
     if label in {*agent_names(), *REGISTRY} - {*agents}:
         raise UserError(f"--label {label} is another agent's name; choose one that is not, e.g. {agents[0]}_2")

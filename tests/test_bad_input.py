@@ -22,6 +22,7 @@ ALWAYS_WRONG = ["", "  ", "a\0b", "bc\nrql", "\x1b[31mred", "\x85", "x" * 100_00
 FILES = ["absent", "{folder}", "{text}/x", "x" * 300, "{loop}", ".."]
 WRONG = {
     "name": ["no_such_name", "nan", "..", "-1", "1e30", "rql,,bc", ",", "{folder}", "[bold]", "<b>", "$(x)", "y" * 300],
+    "label": ["-1", "a b", "a/b", "fql", "..", "rql,bc", ",", "{folder}", "[bold]", "<b>", "$(x)", "y" * 300],
     "agents": [
         "bc,bc",
         "absent.py",
@@ -68,6 +69,7 @@ TAKES = {
     **dict.fromkeys(["--archive", "--reversal", "file"], ("data",)),
     **dict.fromkeys(["--runs", "--run", "--authors"], ("runs",)),
     **dict.fromkeys(["--out", "--data-dir", "--profile"], ("written folder",)),
+    "--label": ("label",),
     "--rates": ("measurements",),
     "--slurm-config": ("options",),
     "--json": ("written file",),

@@ -325,11 +325,12 @@ def test_a_single_run_takes_a_label_too(tmp_path):
 @pytest.mark.parametrize(
     "label, message",
     [
-        ("", "letters, digits"),
+        ("", "--label is empty"),
         ("..", "letters, digits"),
         ("a/b", "letters, digits"),
         ("a b", "letters, digits"),
-        ("wide\n", "letters, digits"),
+        ("wide\n", "--label has a line break"),
+        ("-wide", "letters, digits"),
         ("x" * 101, "at most 100"),
         ("fql", "another agent's name"),
     ],
