@@ -69,7 +69,7 @@ def _check_text(named: str, text: str) -> None:
     if len(text) > LONGEST_VALUE:
         raise UserError(f"{named} has {len(text):,} characters; at most {LONGEST_VALUE:,} are allowed")
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
-        raise UserError(f"{named} has a line break or another control character in it: '{text}'")
+        raise UserError(f"{named} has a line break or another control character in it: {text!r}")
 
 
 def whole_number(what: str, text: str, low: int = 1, high: int = MOST) -> int:

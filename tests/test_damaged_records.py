@@ -218,7 +218,7 @@ def test_a_damaged_run_is_left_out_of_the_whole_report_by_name(tmp_path, capsys,
     fields(diverged={"1": "soon"})(path / "status.json")
     monkeypatch.setattr(front_door, "console", Console(width=400, highlight=False))
     front_door.report(tmp_path / "out")
-    assert f"not readable: 1 ({path})" in capsys.readouterr().out
+    assert f"not readable: 1 ({path}: status.json: diverged is" in capsys.readouterr().out
     assert "diverged is {" in (tmp_path / "out" / "report" / "report.html").read_text()
 
 
