@@ -145,9 +145,7 @@ class Checkpoints:
         """`folder` is made if needed, and what is damaged in it is renamed; not where it is only to be read."""
         self.read_only = read_only
         self.folder = folder.absolute()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else 2, enable_async_checkpointing=False, read_only=read_only
-        )
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False, create=not read_only)
         self.manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, update: int, states: State, record: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A finished run whose evaluations were cut or lost, or has rows of others, is named wherever runs are averaged."""
+"""A finished run whose evaluations were cut or lost, or that has rows of others, is named wherever runs are shown."""
 
 from __future__ import annotations
 

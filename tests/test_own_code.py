@@ -8,7 +8,7 @@ import pytest
 
 import run_all
 from analysis.load import comparable, load_runs
-from benchmark import provenance, train
+from benchmark import provenance, sweep, train
 from benchmark.errors import UserError
 from benchmark.provenance import LOOP, ROOT, code_digest, imported_files, own_digests
 from benchmark.records import RunDirectory, read_json, write_json
@@ -100,6 +100,19 @@ def test_anew_belongs_to_the_front_door_too_and_a_plan_alone_moves_nothing(tmp_p
     assert "0 done, 1 to do" in capsys.readouterr().out and not list(tmp_path.glob("bc/*/.*before"))
     assert run_all.main([*arguments, "--anew"]) == 0
     assert len(list(tmp_path.glob("bc/*/.*before"))) == 1 and len(list(tmp_path.glob("bc/*/seeds-*"))) == 1
+
+
+@pytest.mark.slow
+def test_a_sweep_of_a_file_that_changed_is_refused_and_begun_anew_when_asked(spec, edit, tmp_path):
+    arguments = [f"--agent={spec.agent}", "--suite=toy", "--domains=toy-modes", "--steps=20", "--eval-episodes=4"]
+    arguments += ["--set=hidden=8", "--set=batch_size=8", "--sweep=learning_rate=1e-3", f"--out={tmp_path / 'sweep'}"]
+    assert sweep.main(arguments) == 0
+    edit("helper_of_test_own_code.py", "CONSTANT = 2\n")
+    with pytest.raises(UserError, match=r"helper_of_test_own_code.py was sha256 .*--anew"):
+        sweep.main(arguments)
+    assert sweep.main([*arguments, "--anew"]) == 0
+    (run,) = load_runs(tmp_path / "sweep" / "tuning").runs.itertuples()
+    assert run.state == "done" and run.files == own_digests(spec.agent)
 
 
 def test_a_run_that_has_kept_nothing_takes_the_mended_file(spec, edit, monkeypatch):
