@@ -83,9 +83,10 @@ def read_bytes(path: Path) -> bytes | None:
     """Read a file, None where there is none. Raises `Damaged` for whatever else may stand there."""
     try:
         with open(path, "rb", opener=without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
                 raise Damaged(path, "not a file")
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(min(about.st_size, MOST_BYTES) + 1)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -127,15 +128,17 @@ def _unusable(record: dict[str, Any]) -> str:
             return ""
         inner: list[Any] = []
         for value in level:
-            if isinstance(value, dict):
-                inner += (*value, *value.values())
-            elif isinstance(value, list):
+            kind = type(value)
+            if kind is dict:
                 inner += value
-            elif isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+                inner += value.values()
+            elif kind is list:
+                inner += value
+            elif kind is str and not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
                 return f"holds {value!r:.40}, which is no text"
-            elif isinstance(value, float) and not math.isfinite(value):
+            elif kind is float and not math.isfinite(value):
                 return f"holds {value}, which is no number"
-            elif isinstance(value, int) and abs(value) >= 2**63:
+            elif kind is int and abs(value) >= 2**63:
                 return "holds a number of more than 64 bits"
         level = inner
     return f"nested deeper than {MOST_LEVELS} levels"
