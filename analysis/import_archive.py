@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import pickletools
+import stat
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from analysis.load import EVALUATION_COLUMNS, Selection
 from analysis.names import AGENT_LABELS, DOMAINS, TASKS, domain_of
 from analysis.published import QAM_ARCHIVE
 from benchmark.errors import UserError, nearest, run_main
-from benchmark.options import Parser
+from benchmark.options import Parser, output_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,16 +196,26 @@ def _filled(item: Any, state: Any) -> _Array | _Dtype:
     raise UserError("refused: the content of something that is not an array of floats")
 
 
+def _check_file(path: str | Path) -> None:
+    """Raise a UserError unless there is a regular file of at most `LARGEST_FILE` bytes: a device has no end."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"'{path}' is not a regular file")
+    if found.st_size > LARGEST_FILE:
+        raise UserError(f"'{path}' has {found.st_size:,} bytes; an archive has at most {LARGEST_FILE:,}")
+
+
 def read_arrays(path: str | Path) -> dict[tuple[str, str], np.ndarray]:
     """Read a pickled dict of float arrays keyed by pairs of texts, running nothing of it.
 
     Raises:
         UserError: the file cannot be read, is not a whole pickle, or holds anything else.
     """
+    _check_file(path)
     try:
-        size = os.path.getsize(path)
-        if size > LARGEST_FILE:
-            raise UserError(f"'{path}' has {size:,} bytes; an archive has at most {LARGEST_FILE:,}")
         content = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror}") from error
@@ -306,6 +317,7 @@ def read_curves(path: str | Path) -> pd.DataFrame:
 
     if Path(path).suffix != ".csv":
         return read_archive(path).curves
+    _check_file(path)
     try:
         curves = pd.read_csv(path, keep_default_na=False, na_values={"return": "", "length": ""})
     except (OSError, ValueError) as error:
@@ -344,14 +356,27 @@ def beside(selection: Selection, path: str | Path) -> Selection:
 
 def write_csv(curves: pd.DataFrame, path: str | Path) -> None:
     """Write the curves, replacing the file in one step."""
-    folder = Path(path).resolve().parent
+    check_out(path)
+    draft = None
     try:
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False, newline="") as file:
+        with tempfile.NamedTemporaryFile("w", dir=Path(path).parent, suffix=".tmp", delete=False, newline="") as file:
+            draft = Path(file.name)
             curves.drop(columns="run").to_csv(file, index=False)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        draft.chmod(0o644)
+        os.replace(draft, path)
     except OSError as error:
         raise UserError(f"cannot write '{path}': {error.strerror}") from error
+    finally:
+        if draft:
+            draft.unlink(missing_ok=True)
+
+
+def check_out(path: str | Path) -> None:
+    """Raise a UserError where no file of this name can be written."""
+    if not str(path) or os.path.isdir(path):
+        raise UserError(f"cannot write '{path}': not the name of a file")
+    if not os.path.isdir(Path(path).parent):
+        raise UserError(f"cannot write '{path}': there is no folder {Path(path).parent}")
 
 
 def parser() -> Parser:
@@ -366,6 +391,8 @@ def parser() -> Parser:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     options = parser().parse_args(arguments)
+    if options.out is not None:
+        check_out(output_file("--out", options.out))  # before reading
     archive = read_archive(options.file, options.online)
     curves = archive.curves
     print(

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.errors import UserError, run_main
-from benchmark.options import Parser
+from benchmark.options import Parser, whole_number
+
+MOST_TRAJECTORIES = 10_000
 
 
 def trajectories(field, actions, steps: int):
@@ -32,33 +34,50 @@ def trajectories(field, actions, steps: int):
     return np.stack(backward, 1), np.stack(forward, 1)
 
 
-def load_run(path: Path):
-    """Return (agent, state of its first seed, dataset, config) of a run that has a checkpoint."""
+def load_run(path: Path, coordinates: tuple[int, int] = (0, 1)):
+    """Return (agent, state of its first seed, dataset, config) of a run that has a checkpoint and such coordinates.
+
+    Raises a UserError, before the dataset is loaded, where there is no such run.
+    """
+    from benchmark.reading import read_records
+    from benchmark.records import RunDirectory
+
+    records = read_records(path)
+    if records.config is None or not records.starts:
+        raise UserError(f"{path} is not the folder of a run")
+    config, source = records.config, records.starts[-1].get("dataset", {})
+    name, task_name, seeds, settings = (config[key] for key in ("agent", "task", "seeds", "hyperparameters"))
+    if name not in ("rql", "tfql"):
+        raise UserError(f"{path} is a run of {name}; flow reversal belongs to rql and tfql")
+    if "path" not in source:
+        raise UserError(f"{path} was trained on data made in code; choose a run on a dataset file")
+    from envs.shards import shard_files
+    from envs.tasks import get_task
+
+    task, file = get_task(task_name), Path(source["path"])
+    sharded = bool(task.domain.shards) and not file.is_file()
+    file = shard_files(file)[0] if sharded else file
+    if not file.is_file():
+        raise UserError(f"no dataset at {file}, which the run was trained on")
+    if not any(RunDirectory(path).checkpoints.glob("[0-9]*")):
+        raise UserError(f"{path} has no checkpoint")
+
     import jax
     import jax.numpy as jnp
 
     from benchmark.configure import agent_class, configure
-    from benchmark.records import RunDirectory, read_json
     from benchmark.training import Checkpoints, init_states
     from envs import dataset
-    from envs.shards import shard_files
-    from envs.tasks import get_task
 
-    config = read_json(path / "config.json")
-    starts = read_json(path / "provenance.json", {"starts": []})["starts"]
-    if config is None or not starts:
-        raise UserError(f"{path} is not the folder of a run")
-    if config["agent"] not in ("rql", "tfql"):
-        raise UserError(f"{path} is a run of {config['agent']}; flow reversal belongs to rql and tfql")
-    task, cls = get_task(config["task"]), agent_class(config["agent"])
-    file = starts[-1]["dataset"].get("path")
-    if file is None:
-        raise UserError(f"{path} was trained on data made in code; choose a run on a dataset file")
-    file = shard_files(Path(file))[0] if task.domain.shards else Path(file)
-    data = dataset.load(task, file, dataset.make_env(task), clip_actions=not task.domain.shards)
-    agent = cls(configure(cls, config["hyperparameters"]), data.observation_dim, data.action_dim)
+    cls, env = agent_class(name), dataset.make_env(task)
+    hyperparameters = configure(cls, settings)
+    chunk_length, chunk_dim = hyperparameters.chunk_length, hyperparameters.chunk_length * env.action_space.shape[-1]
+    if max(coordinates) >= chunk_dim:
+        raise UserError(f"--coordinates must be two numbers from 0 to {chunk_dim - 1}, e.g. 0,1")
+    data = dataset.load(task, file, env, clip_actions=not sharded, sampler="trajectories", chunk_length=chunk_length)
+    agent = cls(hyperparameters, data.observation_dim, data.action_dim)
     checkpoints = Checkpoints(RunDirectory(path).checkpoints, read_only=True)
-    found = checkpoints.restore(init_states(agent, jnp.asarray(config["seeds"])), print)
+    found = checkpoints.restore(init_states(agent, jnp.asarray(seeds)), print)
     if found is None:
         raise UserError(f"{path} has no checkpoint")
     return agent, jax.tree.map(lambda leaf: leaf[0], found[1]), data, config
@@ -69,42 +88,54 @@ def parser() -> Parser:
     parser = Parser(prog="python -m benchmark.reversal", description=__doc__.split(":")[0])
     parser.add_argument("--run", required=True, help="folder of a run of rql or tfql")
     parser.add_argument("--out", help="file to write (default: reversal.npz in the run's folder)")
-    parser.add_argument("--count", type=int, default=40, help="trajectories (default: 40)")
+    parser.add_argument("--count", default="40", help="trajectories (default: 40)")
     parser.add_argument("--coordinates", default="0,1", help="the two action coordinates to draw (default: 0,1)")
     return parser
 
 
+def _parse(arguments: list[str] | None) -> tuple[Path, Path, int, tuple[int, int]]:
+    """The run's folder, the file to write, the count and the coordinates that the command line asks for."""
+    options = parser().parse_args(arguments)
+    count = whole_number("--count", options.count, high=MOST_TRAJECTORIES)
+    parts = [part.strip() for part in options.coordinates.split(",")]
+    if len(set(parts)) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise UserError(f"--coordinates must be two different whole numbers, such as 0,1, not '{options.coordinates}'")
+    path = Path(options.run)
+    out = path / "reversal.npz" if options.out is None else Path(options.out)
+    if out.suffix != ".npz" or out.is_dir():
+        raise UserError(f"--out must be the name of a file ending in .npz, not '{options.out}'")
+    if options.out and not out.parent.is_dir():
+        raise UserError(f"cannot write '{out}': there is no folder {out.parent}")
+    return path, out, count, (int(parts[0]), int(parts[1]))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    options = parser().parse_args(arguments)
-    path = Path(options.run)
-    agent, state, data, config = load_run(path)
-    coordinates = [int(part) for part in options.coordinates.split(",")]
-    if len(coordinates) != 2 or not all(0 <= c < agent.chunk_dim for c in coordinates):
-        raise UserError(f"--coordinates must be two numbers from 0 to {agent.chunk_dim - 1}, e.g. 0,1")
+    path, out, count, coordinates = _parse(arguments)
+    agent, state, data, config = load_run(path, coordinates)
 
     import jax
 
     from envs.dataset import sample_trajectories
 
-    batch = sample_trajectories(
-        data, jax.random.PRNGKey(0), options.count, agent.config.chunk_length, agent.config.discount
-    )
+    batch = sample_trajectories(data, jax.random.PRNGKey(0), count, agent.config.chunk_length, agent.config.discount)
     flow = agent.bind(state.params).actor
     backward, forward = trajectories(
         lambda x, f: flow(batch.observations, x, f), batch.actions, agent.config.flow_steps
     )
-    out = Path(options.out or path / "reversal.npz")
-    np.savez(
-        out,
-        reversed=backward[..., coordinates],
-        forward=forward[..., coordinates],
-        coordinates=np.asarray(coordinates),
-        agent=config["agent"],
-        task=config["task"],
-    )
+    try:
+        np.savez(
+            out,
+            reversed=backward[..., coordinates],
+            forward=forward[..., coordinates],
+            coordinates=np.asarray(coordinates),
+            agent=config["agent"],
+            task=config["task"],
+        )
+    except OSError as error:
+        raise UserError(f"cannot write '{out}': {error.strerror or error}") from error
     gap = np.abs(forward[:, -1] - backward[:, 0]).mean()
-    print(f"{out}: {options.count} trajectories; mean distance of the returned action per coordinate {gap:.3f}")
+    print(f"{out}: {count} trajectories; mean distance of the returned action per coordinate {gap:.3f}")
     return 0
 
 

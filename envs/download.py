@@ -45,6 +45,7 @@ from envs.files import (
     expected_size,
     files_of,
     is_verified,
+    make_folder,
     missing,
     write_record,
 )
@@ -70,10 +71,21 @@ def base_addresses(bases: Sequence[str] | None = None) -> tuple[str, ...]:
     """Return the sources in order: the argument, else $RQL_DATA_BASES (spaces between), else the known two."""
     found = tuple(bases or os.environ.get(BASES_VARIABLE, "").split() or DEFAULT_BASES)
     for base in found:
-        parts = urlsplit(base)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise UserError(f"base address '{base}' is not an http(s) address, such as {DEFAULT_BASES[0]}")
+        if not _is_address(base):
+            raise UserError(f"base address {base!r} is not an http(s) address, such as {DEFAULT_BASES[0]}")
     return tuple(base.rstrip("/") for base in found)
+
+
+def _is_address(base: str) -> bool:
+    """Whether requests can be sent there, by the judgement of those who send them."""
+    try:
+        parts = urlsplit(base)
+        requests.Request("GET", base).prepare()
+        _ = parts.port, (parts.hostname or "").encode("idna")  # each raises a ValueError where it is none
+    except (requests.RequestException, ValueError):
+        return False
+    readable = base.isprintable() and not any(map(str.isspace, base))
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and readable
 
 
 def addresses(file: str, bases: Sequence[str]) -> list[str]:
@@ -121,18 +133,26 @@ def _locked(folder: Path, file: str, display: Display, patience: Patience) -> It
 def _ensure_file(file: str, folder: Path, bases: Sequence[str], display: Display, patience: Patience) -> None:
     """Return when `folder / file` is whole and checked; fetch it unless it is."""
     path = folder / file
-    if is_verified(path):
-        return
+    try:
+        if not is_verified(path):
+            _bring_file(file, path, folder, bases, display, patience)
+    except BrokenPipeError:  # of standard error, not of the file
+        raise
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _bring_file(
+    file: str, path: Path, folder: Path, bases: Sequence[str], display: Display, patience: Patience
+) -> None:
+    """Check the file that is there, or fetch one, under its lock."""
     if file.startswith(f"{d4rl.FOLDER}/"):
         d4rl.import_h5py()  # before the transfer: the check after it needs it
     display.begin(file)
     if path.is_file() and not os.access(path.parent, os.W_OK):
         _check_unrecorded(path)
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the data folder {path.parent}: {error.strerror}") from error
+    make_folder(path.parent)
     with _locked(folder, file, display, patience):
         if is_verified(path):
             return
@@ -286,9 +306,11 @@ def download(
     names = list(dict.fromkeys(names))
     wanted = [file for name in names for file in files_of(name, validation)]
     todo = [file for file in wanted if not is_verified(folder / file)]
-    sizes = remote_sizes([file for file in todo if not (folder / file).is_file()], bases, patience)
+    absent = [file for file in todo if not (folder / file).is_file()]
+    if absent:  # a folder that has all may be read-only
+        make_folder(folder)
+    sizes = remote_sizes(absent, bases, patience)
     total = sum(sizes.values())
-    folder.mkdir(parents=True, exist_ok=True)
     begun = sum(p.stat().st_size for file in sizes for p in folder.glob(f"{file}.*.part"))
     check_space(folder, total - begun)
     failed = {}
@@ -342,6 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names += [task.dataset for task in suite.tasks]
     if not names:
         raise UserError("nothing to fetch: give --suite, --domain or --dataset")
+    base_addresses(options.base)
     if options.dry_run:
         for file, size in missing(names, options.data_dir, options.validation):
             print(f"{file}  {'size unknown' if size is None else f'about {size / 1e6:.0f} MB'}")

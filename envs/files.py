@@ -14,6 +14,7 @@ import json
 import os
 import re
 import stat
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -80,6 +81,16 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{str(folder)!r} cannot be the data folder: {reason}") from error
     return folder
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for datasets; a UserError where that fails or nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None
 
 
 def files_of(name: str, validation: bool = False) -> list[str]:

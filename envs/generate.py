@@ -39,11 +39,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmark.errors import UserError, run_main
 from benchmark.options import MOST, MOST_JOBS, MOST_TRANSITIONS, Parser, folder, output_file, whole_number
 from envs.episodes import RECIPES, TRAIN, VALIDATION, Collector, Episode, find_recipe
-from envs.files import is_verified, read_record, record_path
+from envs.files import is_verified, make_folder, read_json, read_record, record_path
 
 DEFAULT_DIR = Path("runs/data")
 SHARDS_100M = 100
-MOST_SHARDS = 1_000  # their numbers have three digits
+MOST_SHARDS = 1_000  # their names have three digits
 MOST_STEPS = 1_000_000  # of an episode
 SHARDS_NOTE = "shards.json"  # in a folder of generated shards: how many there are to be
 
@@ -173,15 +173,6 @@ def _already_made(path: Path, asked: dict[str, Any]) -> bool:
     return is_verified(validation_path(path))
 
 
-def _check_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
-
-
 def _check_least(what: str, value: int, least: int) -> None:
     if not isinstance(value, int) or value < least:
         raise UserError(f"{what} must be a whole number of at least {least}, got {value!r}")
@@ -246,7 +237,7 @@ def generate(
     }
     if not overwrite and _already_made(path, asked):
         return path
-    _check_folder(path.parent)
+    make_folder(path.parent)
 
     train_episodes = -(-transitions // (length - 1))
     counts = (train_episodes, max(1, train_episodes // 10))
@@ -307,11 +298,13 @@ def generate_shards(
     """
     find_recipe(dataset)
     _check_least("shards", shards, 1)
+    if shards > MOST_SHARDS:
+        raise UserError(f"there can be at most {MOST_SHARDS:,} shards, got {shards:,}")
     name = dataset.removesuffix("-v0")
     length = RECIPES[name].episode_length if episode_length is None else episode_length
     transitions = 1000 * (length - 1) if transitions_per_shard is None else transitions_per_shard
     target = Path(folder) / f"{name}-100m-v0"
-    _check_folder(target)
+    make_folder(target)
     _note_shards(target, shards)
     for shard in range(shards):
         path = target / f"{name}-v0-{shard:03d}.npz"
@@ -326,10 +319,8 @@ def _note_shards(folder: Path, shards: int) -> None:
 
 def shards_made(folder: Path) -> int | None:
     """Return how many files were to be generated into a folder of shards; None where none were."""
-    try:
-        return int(json.loads((folder / SHARDS_NOTE).read_text())["shards"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    count = (read_json(folder / SHARDS_NOTE) or {}).get("shards")
+    return count if type(count) is int and 1 <= count <= MOST_SHARDS else None
 
 
 def parser() -> Parser:

@@ -121,10 +121,6 @@ POSSIBLE = {
     ("--json", "absent"),
 }
 """What is right after all."""
-LEFT = {("envs.download", "--base"), ("envs.download", "--data-dir")} | {
-    (command, None) for command in ("benchmark.reversal", "analysis.import_archive")
-}
-"""(command, option) of which mistakes are not told in a line yet, None for all options of a command."""
 
 
 def options_of(command: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -138,7 +134,7 @@ def options_of(command: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 def tried(command: str) -> Iterator[tuple[str, str, list[str]]]:
     """(option, value, command line) of every mistake."""
     for option, kinds in options_of(command):
-        if {(command, option), (command, None)} & LEFT or option not in ONLY.get(command, [option]):
+        if option not in ONLY.get(command, [option]):
             continue
         for value in dict.fromkeys([*ALWAYS_WRONG, *(wrong for kind in kinds for wrong in WRONG[kind])]):
             if (option, value) in POSSIBLE:
