@@ -14,7 +14,7 @@ import itertools
 import re
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -173,48 +173,56 @@ def check_options(subject: Subject) -> str:
     Those of `agents.base.Config`, which all agents have, may go unused. What is learned must depend on numeric ones;
     other values of the others must give another program, pattern of updates, set of draws or networks.
     """
-    agent = subject.agent
     common = {field.name for field in dataclasses.fields(Config)}
-    own = [field.name for field in dataclasses.fields(agent.config) if field.name not in common]
-    programs = dict(programs_of(agent, subject.data, 8))
-    silent = {name for name in own if name in numeric_fields(agent.config)} - reached(agent, programs)
-    known = [*plans(agent), *(as_text(program.jaxpr) for program in programs.values())]
-    for name in (name for name in own if name not in numeric_fields(agent.config)):
-        others = list(variants(subject, name))
-        if others and not any(differs(subject, known, other) for other in others):
-            silent.add(name)
-        for other in others if silent else ():
-            silent -= reached(other, dict(programs_of(other, subject.data, 8)))
+    own = [field for field in dataclasses.fields(subject.agent.config) if field.name not in common]
+    others = {field.name: other_values(field, getattr(subject.agent.config, field.name)) for field in own}
+    found = effective(subject, {}, others)
+    silent = [name for name in others if name not in found]
+    switches = [
+        (name, value) for name, values in others.items() for value in values if value == values[0] or type(value) is str
+    ]
+    for name, value in sorted(switches, key=lambda switch: not isinstance(switch[1], bool | str)) if silent else ():
+        with contextlib.suppress(Exception):  # not allowed, or not to be traced: nothing is known
+            found = effective(subject, {name: value}, {quiet: others[quiet] for quiet in silent if quiet != name})
+            silent = [quiet for quiet in silent if quiet not in found]
+        if not silent:
+            break
     if silent:
-        name = next(name for name in own if name in silent)
         raise Fault(
-            f"the hyperparameter {name} changes nothing that is learned or done, with none of the values tried of the "
-            f"others: use self.config.{name} where it belongs, or leave it out of {type(agent.config).__name__} "
-            "(a use in a metric, or in a term without gradient, changes nothing)"
+            f"the hyperparameter {silent[0]} changes nothing that is learned or done, with none of the values tried of "
+            f"the others: use self.config.{silent[0]} where it belongs, or leave it out of "
+            f"{type(subject.agent.config).__name__} (a use in a metric, or in a term without gradient, changes nothing)"
         )
-    return f"each has an effect: {', '.join(own)}" if own else "it has none of its own"
+    return f"each has an effect: {', '.join(others)}" if own else "it has none of its own"
 
 
-def reached(agent: Agent, programs: dict[str, Program]) -> Marks:
-    """Numeric hyperparameters that some program's results depend on."""
-    return union([reach(agent, program, {}) for program in programs.values()])
-
-
-def variants(subject: Subject, name: str) -> Iterator[Agent]:
-    """The agent with other values of one hyperparameter that is not numeric."""
-    value = getattr(subject.agent.config, name)
-    choices = next(f for f in dataclasses.fields(subject.agent.config) if f.name == name).metadata.get("choices")
+def other_values(field: dataclasses.Field, value: Any) -> list[Any]:
+    """Values that a hyperparameter might have instead, some perhaps not allowed; none of a numeric one."""
     if isinstance(value, bool):
-        others: list[Any] = [not value]
-    elif isinstance(value, int):
-        others = [value + 1, 2 * value, value - 1]  # an odd number may be rounded to an even one
-    elif isinstance(value, tuple):
-        others = [(*value, 8)]
-    else:
-        others = [choice for choice in choices or () if choice != value]
-    for other in others:
-        with contextlib.suppress(UserError):  # not allowed
-            yield subject.small(subject.domain, **{name: other})
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, 2 * value, value - 1]  # an odd number may be rounded to an even one
+    if isinstance(value, tuple):
+        return [(*value, 8)]
+    return [choice for choice in field.metadata.get("choices") or () if choice != value]
+
+
+def effective(subject: Subject, switch: Mapping[str, Any], others: Mapping[str, list[Any]]) -> set[str]:
+    """Those of some hyperparameters that have an effect where `switch` is set; `others` has values to try of each."""
+    agent = subject.small(subject.domain, **switch)
+    programs = dict(programs_of(agent, subject.data, 8))
+    found = set(union([reach(agent, program, {}) for program in programs.values()]))
+    known = [*plans(agent), *(as_text(program.jaxpr) for program in programs.values())]
+    for name in set(others) - set(numeric_fields(agent.config)):
+        changes = []
+        for value in others[name]:
+            with contextlib.suppress(UserError):  # not allowed
+                changes.append(differs(subject, known, subject.small(subject.domain, **{**switch, name: value})))
+                if changes[-1]:
+                    break
+        if any(changes) or not changes:
+            found.add(name)
+    return found
 
 
 def differs(subject: Subject, known: list[str], other: Agent) -> bool:

@@ -1,24 +1,22 @@
-"""FQL with a temperature that is logged, and used in a term without gradient, but changes nothing."""
+"""BC with a temperature that is logged, and used in a term without gradient, but changes nothing."""
 
 from dataclasses import dataclass
 
-import jax
-
 from agents.base import option
-from agents.fql import FQL, FQLConfig
+from agents.bc import BC, BCConfig
 
 
 @dataclass(frozen=True)
-class IdleOptionConfig(FQLConfig):
+class IdleOptionConfig(BCConfig):
     temperature: float = option(1.0, "softness", low=0)
 
 
-class IdleOption(FQL):
+class IdleOption(BC):
     name = "idle_option"
     Config = IdleOptionConfig
 
     def loss(self, train, fixed, target, batch, noise):
         loss, metrics = super().loss(train, fixed, target, batch, noise)
-        entropy = jax.lax.stop_gradient(fixed.one_step(batch.observations, noise["latent"])).std()
-        term = self.config.temperature * entropy
-        return loss + term, {**metrics, "entropy_term": term}
+        spread = fixed.flow(batch.observations, noise["x0"], noise["t"]).std()
+        term = self.config.temperature * spread
+        return loss + term, {**metrics, "spread_term": term}

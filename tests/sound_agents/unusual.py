@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from agents.base import normal, option
+from agents.base import option
 from agents.fql import FQL, FQLConfig
 from agents.losses import td_loss
 from agents.networks import Value, VectorField
@@ -13,13 +13,11 @@ from agents.networks import Value, VectorField
 
 @dataclass(frozen=True)
 class UnusualConfig(FQLConfig):
-    use_spread: bool = option(False, "whether actions of different samples repel each other")
-    spread: float = option(0.1, "how much, where they do", low=0)
     conservatism: float = option(0.1, "weight of the values of the policy's actions", low=0)
 
 
 class Unusual(FQL):
-    """A critic of an encoding that both are trained for, models of rewards and states, and pairs that are meant."""
+    """A critic of an encoding that both are trained for, and models of rewards and states."""
 
     name = "unusual"
     Config = UnusualConfig
@@ -33,9 +31,6 @@ class Unusual(FQL):
             "next_actor": (VectorField(self.config.hidden, self.chunk_dim), "observation"),
         }
 
-    def draws(self, batch_size):
-        return super().draws(batch_size) | {"direction": normal(self.chunk_dim)}
-
     def loss(self, train, fixed, target, batch, noise):
         total, metrics = super().loss(train, fixed, target, batch, noise)
         s, s_next = batch.observations, batch.next_observations
@@ -44,9 +39,6 @@ class Unusual(FQL):
         reconstruction = ((train.decoder(train.encoder(s)) - s) ** 2).mean(axis=-1)
         improvement = -batch.masks * fixed.critic(s_next, train.next_actor(s_next)).mean(axis=0)
         total = total + (reward_model + dynamics + reconstruction).mean() + improvement.mean()
-        if self.config.use_spread:
-            action = train.one_step(s, noise["latent"]) @ noise["direction"]
-            total = total - self.config.spread * jnp.tanh(action[:, None] - action[None, :]).mean()
         return total, metrics
 
     def critic_loss(self, train, fixed, target, batch, noise):
