@@ -7,6 +7,8 @@ import pytest
 
 from benchmark import check
 from benchmark.check import CHECKS, examine
+from benchmark.checking.checks import TRACKING, missed
+from benchmark.checking.subject import Subject
 from benchmark.errors import UserError
 
 BROKEN = Path(__file__).parent / "broken_agents"
@@ -31,6 +33,32 @@ CASES = [
     ("idle_network", "gradients", "the network 'flow' gets no gradient"),
     ("trained_target", "gradients", "update trains the target of 'critic'"),
     ("still_target", "gradients", "the target of 'critic' never moves"),
+    ("misnamed_draw", "shapes", "noise has no 'x_0' (did you mean 'x0'?); there is: x0, t (as draws() names them)"),
+    ("misnamed_network", "shapes", "has no 'critics' (did you mean 'critic'?); there is: critic, flow, one_step"),
+    ("mixed_samples", "pairs", "arrays of shapes (B,) and (B, 1) are broadcast to all pairs of a batch's B samples"),
+    ("mixed_samples", "pairs", "write out both axes, x[:, None] - y[None] (line 12, in critic_loss: y = batch.rewards"),
+    ("mixed_choice", "pairs", "x[:, None] - y[None] (line 12, in td_target: kept = jnp.where("),
+    ("constant_key", "randomness", "update draws from a constant key, not from state.rng: the same numbers each time"),
+    ("constant_key", "randomness", "(line 12, in loss: latent = jax.random.normal("),
+    ("constant_act", "randomness", "act draws from a constant key, not from act's rng"),
+    ("idle_option", "options", "the hyperparameter temperature changes nothing that is learned or done"),
+    ("idle_count", "options", "use self.config.candidates where it belongs, or leave it out of IdleCountConfig"),
+    (
+        "trained_bootstrap",
+        "losses",
+        "the TD target is trained: gradient flows into 'critic' through what it says at batch",
+    ),
+    ("trained_bootstrap", "losses", "write target.critic or fixed.critic there, or put jax.lax.stop_gradient round"),
+    ("trained_bootstrap_in_turn", "losses", "(line 15, in critic_loss: y = batch.rewards"),
+    ("trained_next_action", "losses", "gradient flows into 'one_step' through what it says at batch.next_observations"),
+    ("critic_climbs", "losses", "the loss that trains 'flow' trains 'critic' too, which learns from rewards elsewhere"),
+    (
+        "critic_follows",
+        "losses",
+        "write fixed.critic (or target.critic) there instead of train.critic (line 12, in value",
+    ),
+    ("one_step_discount", "losses", "discounts the next value by γ^1, but it is a chunk of 5 actions away"),
+    ("one_step_discount", "losses", "write self.td_target(batch, next_value), or self.config.discount ** self.config."),
     ("unrolled", "speed", "a Python loop is unrolled somewhere, use jax.lax.scan"),
 ]
 
@@ -54,7 +82,7 @@ def test_every_broken_agent_is_tried():
 
 @pytest.mark.parametrize("name, uses", [("bc", False), ("fql", True), ("tfql", True)])
 def test_whether_rewards_are_used_is_found_also_where_an_update_draws_what_it_teaches(name, uses):
-    assert check.Subject(name).uses_rewards == uses
+    assert Subject(name).uses_rewards == uses
 
 
 @pytest.mark.slow
@@ -88,8 +116,8 @@ def test_a_mistake_of_the_caller_is_said_before_any_work(arguments, words):
 def test_a_step_along_the_line_to_the_network_is_tracking_and_one_off_it_is_not():
     old, online = {"w": jax.numpy.zeros(3)}, {"w": jax.numpy.array([1.0, 2.0, 2.0])}
     on, off = ({"w": jax.numpy.array([0.1, 0.2, last])} for last in (0.2, 0.3))
-    assert check.missed(old, on, online) < 1e-6 < check.TRACKING < check.missed(old, off, online)
-    assert check.missed(old, {"w": -0.1 * online["w"]}, online) > check.TRACKING
+    assert missed(old, on, online) < 1e-6 < TRACKING < missed(old, off, online)
+    assert missed(old, {"w": -0.1 * online["w"]}, online) > TRACKING
 
 
 @pytest.mark.slow
