@@ -318,6 +318,7 @@ def execute(spec: RunSpec, quiet: bool = False) -> None:
     from benchmark.records import RunDirectory
 
     config = run_config(spec)
+    data_path(spec)  # where data cannot be is said before a folder is made for the run
     with RunDirectory(run_path(spec)) as directory:
         directory.check_config(config, own_files(spec.agent))
         if directory.status.get("state") == "done":

@@ -355,7 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and fetch what it names."""
     options = parser().parse_args(arguments)
     names = [*options.dataset, *(get_domain(name).dataset for name in options.domain)]
-    if options.suite:
+    if options.suite is not None:
         from benchmark.suites import get_suite  # a suite is the benchmark's word; only this option needs it
 
         suite = get_suite(options.suite)

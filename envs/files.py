@@ -69,7 +69,11 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
 
     It need not exist yet; a UserError where none can be there (a loop of links, a file, a name too long).
     """
-    folder = Path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or DEFAULT_DATA_DIR)
+    if data_dir is None:
+        data_dir = os.environ.get(DATA_DIR_VARIABLE) or DEFAULT_DATA_DIR
+    elif not str(data_dir):
+        raise UserError("the data folder has an empty name; leave it out for the default")
+    folder = Path(data_dir)
     try:
         folder = folder.expanduser()
         if not stat.S_ISDIR(folder.stat().st_mode):

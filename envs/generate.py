@@ -160,8 +160,12 @@ def _write(path: Path, splits: tuple[Episode, Episode], record: dict[str, Any]) 
 
 def _already_made(path: Path, asked: dict[str, Any]) -> bool:
     """Whether `path` holds just what was asked; a UserError if it holds anything else."""
-    if not path.exists():
+    try:
+        path.stat()
+    except FileNotFoundError:
         return False
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
     hint = "move it away, choose another --out, or pass --overwrite"
     record = read_record(path) if is_verified(path) else None
     if record is None or record.get("source") != "generated":

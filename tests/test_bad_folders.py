@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.import_archive import LARGEST_FILE, main, read_arrays, read_curves
-from benchmark import reversal
+from benchmark import reversal, train
 from benchmark.errors import UserError
 from envs import download, files, generate
 
@@ -41,12 +41,13 @@ def bad_folders(tmp_path: Path) -> dict[str, str]:
         "a name too long": "n" * 5000,
         "the home of nobody": "~no-such-person/data",
         "a null character": "a\0b",
+        "no name": "",
     }
 
 
 FOLDERS = [
     *("a link to itself", "two links in a circle", "below a loop", "a link to nowhere"),
-    *("a file", "below a file", "a name too long", "the home of nobody", "a null character"),
+    *("a file", "below a file", "a name too long", "the home of nobody", "a null character", "no name"),
 ]
 
 
@@ -56,6 +57,22 @@ def test_a_folder_that_cannot_hold_data_is_named(case, tmp_path):
     for options in ([], ["--dry-run"]):
         refused("data folder", download.main, ["--dataset", NAME, "--base", NOBODY, "--data-dir", folder, *options])
     refused("data folder", files.missing, [NAME], folder)
+    task = "--task=cube-single-play-singletask-task1-v0"
+    run = train.parse(["--agent=bc", task, f"--data-dir={folder}", f"--out={tmp_path / 'runs'}"])
+    refused("data folder", train.execute, run)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("case", [case for case in FOLDERS if case not in ("the home of nobody", "no name")])
+def test_where_generated_data_cannot_be_written_is_said_before_it_is_made(case, tmp_path):
+    folder = bad_folders(tmp_path)[case]
+    arguments = ["--dataset=cube-single-play", "--transitions=100"]
+    for out in (folder, f"{folder}/x.npz", str(tmp_path / ("n" * 300)) + ".npz"):
+        refused("cannot write", generate.main, [*arguments, f"--out={out}"])
+
+
+def test_an_empty_suite_is_not_no_suite(tmp_path):
+    refused("unknown suite ''", download.main, ["--dataset", NAME, "--suite=", f"--data-dir={tmp_path}"])
 
 
 @pytest.mark.parametrize("folder", ["/proc/data", "/proc/self/fdinfo"])
