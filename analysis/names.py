@@ -49,6 +49,9 @@ DOMAINS: tuple[str, ...] = (
 TASKS: tuple[str, ...] = tuple(f"{d}-singletask-task{n}-v0" for d in DOMAINS for n in range(1, 6))
 """The fifty tasks of the published tables, in their order."""
 
+GENERATED = " (generated data)"
+"""Ends the names of tasks whose data were generated here: they are other tasks than those on the published files."""
+
 
 def label(agent: str) -> str:
     """Return the agent's label in print; an agent that is not listed is its own label."""
