@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 WIDTH = 3.35
 """Inches: one column of a two-column paper."""
+TEXT_WIDTH = 6.9
+"""Inches: both columns."""
 IMPORTED = QAM_ARCHIVE
 """The source of imported curves, in the names of their agents: "fql (QAM archive)"."""
 QUIET = "#A9AEB4"
@@ -131,13 +133,15 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
-    """A new figure of column width with a grid of axes, (rows, columns); nothing global is touched."""
+def new_figure(
+    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """A new figure with a grid of axes, (rows, columns); nothing global is touched."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03, wspace=0.03, hspace=0.03)
-    figure = Figure(figsize=(WIDTH, height), layout=layout)
+    figure = Figure(figsize=(width, height), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
 

@@ -49,6 +49,16 @@ def over(frame: pd.DataFrame, tasks: Collection[str]) -> pd.DataFrame:
     return frame[frame["agent"].isin(whole) & frame["task"].isin(tasks)]
 
 
+def shared(frame: pd.DataFrame, by: str = "") -> pd.DataFrame:
+    """The rows over the one set of tasks that has most figures, or over that of each group of a column `by`."""
+    import pandas as pd
+
+    if by and len(frame):
+        return pd.concat([shared(rows) for _, rows in frame.groupby(by)])
+    sets = shared_sets(tasks_of(frame).values())
+    return over(frame, sets[0]) if sets else frame
+
+
 def table_columns(scores: pd.DataFrame | None, with_published: bool) -> list[TaskSet]:
     """The columns of a table of averages: sets within each domain, then sets over several domains, three of each.
 

@@ -80,5 +80,7 @@ def test_published_means_are_over_exactly_the_tasks() -> None:
     assert published.means(TASKS)["rql"] == pytest.approx(0.556) and len(published.means(TASKS)) == 19
     for without in ({*TASKS[:5], CUBE}, {TASKS[0] + GENERATED}, set()):
         assert published.means(without) == {}
+    by_domain = published.by_domain().set_index(["agent", "domain"])["success"]
+    assert published.means(TASKS[:5])["tfql"] == by_domain["tfql", domain_of(TASKS[0])]
     both = (tasks["fql", TASKS[0]] + tasks["fql", TASKS[7]]) / 2
     assert math.isclose(published.means({TASKS[0], TASKS[7]})["fql"], both)
