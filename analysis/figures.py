@@ -315,12 +315,14 @@ def draw_bars(
     # The published mean orders all agents where it is shown: an agent run on few tasks would else be misplaced.
     shown = overall["mean"].fillna(overall["published"])
     agents = list(shown.sort_values(ascending=False, kind="stable").index)
-    agents += [agent for agent in agents_in_order(scores["agent"]) if agent not in agents]
+    others = {*scores["agent"], *(agent for table in bars for agent in table.index)} - set(agents)
+    agents += agents_in_order(others)
     columns = min(6, len(panels))
     rows = math.ceil(len(panels) / columns)
     width = WIDTH if columns <= 2 else TEXT_WIDTH
     with styled():
-        height = rows * (0.35 + 0.125 * max(len(agents), 3)) + 0.2
+        height = rows * (0.4 + 0.125 * max(len(agents), 3)) + (0.25 if published else 0.1)
+        height += 0.15 * any("\n" in title for title, _ in panels)
         figure, axes = new_figure(height, rows, columns, width, sharey=True)
         for axis, (title, _), table in zip(axes.flat, panels, bars, strict=False):
             _bars(axis, table.reindex(agents), [look[a].colour for a in agents], agents.index(highlight), most)
@@ -335,9 +337,9 @@ def draw_bars(
         if published:
             imported = scores["agent"].str.endswith(f"({IMPORTED})")
             ours = "ours" if not imported.any() else ("imported" if imported.all() else "ours, † imported")
-            drawn = [table[["mean", "published"]].notna() for table in bars]
-            beside = any(table.all(axis=1).any() for table in drawn)
-            _published_legend(figure, ours if len(scores) else "", beside, any((~t["mean"]).any() for t in drawn))
+            ran = [table["mean"][table["published"].notna()].notna() for table in bars]
+            beside, alone = any(has.any() for has in ran), not all(has.all() for has in ran)
+            _published_legend(figure, ours if len(scores) else "", beside, alone)
     return Drawing("bars", figure, _bars_caption(scores, published, last))
 
 

@@ -51,7 +51,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from analysis.names import GENERATED, domain_of
+from analysis.names import GENERATED, domain_of, setting_text
 from analysis.progress import bar
 from benchmark.errors import UserError
 
@@ -580,17 +580,7 @@ def _telling(differing: list[str], mixed: Iterable[list[list[Any]]]) -> list[str
 def _told_apart(row: Any, names: Iterable[str]) -> str:
     """Some settings of a run as text, "alpha=3 hidden=64x64": without commas, which separate agents in options."""
     settings = _settings(row)
-    return " ".join(f"{name}={_short_value(settings.get(name))}" for name in names)
-
-
-def _short_value(value: Any) -> str:
-    """A setting's value in a name: numbers at full precision, lists as 64x64, eight digits of a fingerprint."""
-    if isinstance(value, list):
-        return "x".join(map(_short_value, value))
-    if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    text = str(value)
-    return text.removeprefix("sha256:")[:8] if text.startswith("sha256:") else text.replace(",", "")
+    return " ".join(setting_text(name, settings.get(name)) for name in names)
 
 
 def _versions(usable: pd.DataFrame) -> list[str]:
