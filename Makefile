@@ -37,7 +37,7 @@ test-d4rl: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps d4rl==1.1
 	$(BIN)/python -m pytest tests/test_d4rl.py tests/test_d4rl_source.py -m "slow or not slow"
 
-# What is to be measured on a GPU, where requirements-gpu.txt is installed in .venv: rates beside the authors' code,
+# What is to be measured on a GPU, where requirements-gpu.lock is installed in .venv: rates beside the authors' code,
 # evaluation, and what the precision of matrix products does to returns. AUTHORS are checkouts of github.com/aoberai/rql
 # and github.com/ColinQiyangLi/qam, AUTHORS_PYTHON a Python that has what they import.
 AUTHORS := ../rql ../qam
@@ -46,7 +46,7 @@ RATES = $(BIN)/python -m benchmark.throughput --agents=rql,fql,ifql,qam,dac --se
 	--authors-python $(AUTHORS_PYTHON)
 gpu: install
 	@$(BIN)/python -c "import jax; exit(jax.default_backend() == 'cpu')" || \
-	  { echo "error: JAX sees no GPU here; $(BIN)/pip install -r requirements-gpu.txt"; exit 1; }
+	  { echo "error: JAX sees no GPU here; $(BIN)/pip install -r requirements-gpu.lock"; exit 1; }
 	$(RATES) --profile=traces
 	$(RATES) --precision=float32
 	$(BIN)/python -m benchmark.evaluation_speed --domains=scene-play --seeds=1,12
@@ -58,12 +58,18 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# New exact versions from the ranges: resolve in an empty environment, then write them down.
+# New exact versions from the ranges: resolve in an empty environment, then write them down. What a GPU needs besides is
+# resolved from the packages' metadata alone: the CUDA libraries are gigabytes.
 lock:
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/python -m pip install --quiet --upgrade -r requirements-dev.txt
 	{ echo "# Exact versions, written by \`make lock\` from requirements-dev.txt"; \
 	  .lock-venv/bin/python -m pip freeze; } > requirements.lock
+	.lock-venv/bin/python -m pip install --quiet --dry-run --only-binary :all: --report .lock-venv/gpu.json \
+	  -c requirements.lock -r requirements-gpu.txt
+	{ echo "# Exact versions, written by \`make lock\` from requirements-gpu.txt"; echo "-r requirements.lock"; \
+	  .lock-venv/bin/python -c "import json; print(*sorted('{name}=={version}'.format(**wanted['metadata']) \
+	    for wanted in json.load(open('.lock-venv/gpu.json'))['install']), sep='\n')"; } > requirements-gpu.lock
 	rm -rf .lock-venv
 
 clean:

@@ -5,8 +5,10 @@ python -m analysis.figures --runs runs/ogbench runs/mine --published --highlight
 python -m analysis.figures --runs runs/mine --archive qam_curves.csv --agents "my_agent,fql (QAM archive)" --out figures
 python -m analysis.figures --reversal reversal.npz --out figures
 
-Every agent has one colour and one dash pattern in all figures. Up to `CROWD` agents are told apart by these; where
-there are more, one of them is highlighted and the others are named in place and drawn in grey.
+Success is in percent. Every agent has one colour and one dash pattern in all figures. Up to `CROWD` agents are told
+apart by these; where there are more, one of them is highlighted and the others are named in place and drawn in grey.
+What is averaged over tasks is over the same tasks for every agent of a panel (`analysis.task_sets`); who has not all of
+them is not in it, and the caption says so.
 
 **The reversal file** (`--reversal`), a numpy `.npz` made from a trained flow policy at one observation, with F flow
 steps and n trajectories, all of them in two chosen coordinates of the action chunk:
@@ -26,7 +28,7 @@ import itertools
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +39,7 @@ import numpy as np
 from analysis import published as published_figures
 from analysis import statistics
 from analysis.escape import markdown
-from analysis.names import DOMAINS, TASKS, agents_in_order, domain_of, in_order, label
+from analysis.names import DOMAINS, GENERATED, TASKS, agents_in_order, domain_of, in_order, label
 from analysis.progress import bar
 from analysis.style import (
     BLACK,
@@ -45,7 +47,9 @@ from analysis.style import (
     IMPORTED,
     INK,
     QUIET,
+    TEXT_WIDTH,
     VERMILLION,
+    WIDTH,
     Drawing,
     Look,
     agent_text,
@@ -55,16 +59,22 @@ from analysis.style import (
     short_name,
     styled,
 )
+from analysis.task_sets import over, set_name, shared, shared_sets, spelled, tasks_of
 from benchmark.errors import UserError, check_choice, printable, run_main
 from benchmark.options import Parser, folder, input_file, input_folder, names, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
+Looks = Mapping[str, Look]
+"""How each agent is drawn, the same in all figures of a folder."""
 CROWD = 6
 """More agents than this are not told apart by colour."""
+CAPS: dict[str, Any] = {"capsize": 1.8, "capthick": 0.8}
+"""Ends of intervals, in points."""
 
 
 def choose_highlight(agents: Sequence[str], highlight: str | None) -> str:
@@ -78,54 +88,60 @@ def choose_highlight(agents: Sequence[str], highlight: str | None) -> str:
     return next((agent for agent in agents if agent.partition(" (")[0] == "rql"), agents[0])
 
 
-def _steps_axis(axis: Axes, named: bool = True) -> None:
+def _steps_axis(axis: Axes, steps: pd.Series, ticks: int = 4, named: bool = True) -> None:
     """Write steps as 500k or 1M."""
-    from matplotlib.ticker import EngFormatter, MaxNLocator
+    from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator
 
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axis.xaxis.set_major_locator(MaxNLocator(4))
+    few = steps.nunique() <= ticks
+    axis.xaxis.set_major_locator(FixedLocator(sorted(steps.unique())) if few else MaxNLocator(ticks))
     if named:
         axis.set_xlabel("gradient steps")
 
 
+def _in_percent(*axes: XAxis | YAxis) -> None:
+    """Write fractions as percent; the label says so."""
+    from matplotlib.ticker import FuncFormatter
+
+    for axis in axes:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
+
+
 def _success_limits(axis: Axes, highest: float) -> None:
-    """Let success begin at 0 and leave out the empty upper part."""
-    axis.set_ylim(0, min(1.02, max(0.1, 1.15 * highest if np.isfinite(highest) else 1.0)))
+    """Let success begin a marker's radius below 0, and leave out the empty upper part."""
+    top = min(1.05, max(0.1, 1.15 * highest if np.isfinite(highest) else 1.0))
+    axis.set_ylim(-0.04 * top, top)
+    _in_percent(axis.yaxis)
+
+
+MOST_MARKERS = 30
+"""A curve of more points than this has no markers: they would hide it."""
 
 
 def _curve(axis: Axes, rows: pd.DataFrame, look: Look, band: bool = True, **line: Any) -> None:
-    """Draw one mean curve, with its interval where it has one and `band` is true."""
-    single: dict[str, Any] = {"marker": "o", "markersize": 3} if len(rows) == 1 else {}
-    axis.plot(rows["step"], rows["mean"], color=look.colour, linestyle=look.dash, **single, **line)
-    if band:
+    """Draw one mean curve with a marker at each evaluation, and its interval where it has one and `band` is true."""
+    line = {"marker": "o" if len(rows) <= MOST_MARKERS else "", "markersize": 2.5} | line
+    axis.plot(rows["step"], rows["mean"], color=look.colour, linestyle=look.dash, **line)
+    if band and len(rows) == 1:
+        axis.vlines(rows["step"], rows["low"], rows["high"], color=look.colour, linewidth=0.8)
+    elif band:
         axis.fill_between(rows["step"], rows["low"], rows["high"], color=look.colour, alpha=0.18, linewidth=0)
 
 
 def _seed_curves(axis: Axes, rows: pd.DataFrame, look: Look) -> None:
     """Draw every seed as a thin line."""
-    import seaborn
-
-    seaborn.lineplot(
-        rows,
-        x="step",
-        y="success",
-        units="seed",
-        estimator=None,
-        ax=axis,
-        color=look.colour,
-        linewidth=0.5,
-        alpha=0.7,
-        legend=False,
-    )
+    for _, own in rows.sort_values("step").groupby("seed"):
+        axis.plot(own["step"], own["success"], color=look.colour, linewidth=0.4, alpha=0.7, marker=".", markersize=1.5)
 
 
-def draw_learning_curves(evaluations: pd.DataFrame) -> Drawing:
+def draw_learning_curves(evaluations: pd.DataFrame, look: Looks) -> Drawing:
     """Success against gradient steps for a few agents: one panel per task, or per domain where tasks are many.
 
     Up to five seeds of one task are thin lines; otherwise a band is the 95% interval of the mean.
     """
-    agents, look = agents_in_order(evaluations["agent"]), looks(evaluations["agent"])
     by: Any = "task" if evaluations["task"].nunique() <= 6 else "domain"
+    everybody, evaluations = agents_in_order(evaluations["agent"]), shared(evaluations, by)
+    agents = agents_in_order(evaluations["agent"])
     groups = list(dict.fromkeys(evaluations.sort_values("task")[by]))
     groups = in_order(groups, DOMAINS) if by == "domain" else groups
     curves = statistics.learning_curves(evaluations, by)
@@ -143,35 +159,38 @@ def draw_learning_curves(evaluations: pd.DataFrame) -> Drawing:
                 if each_seed and len(mine):
                     _seed_curves(axis, mine, look[agent])
                     highest = max(highest, mine["success"].max())
-                _curve(axis, of_group[of_group["agent"] == agent], look[agent], band=not each_seed, linewidth=1.8)
-            axis.set_title(short_name(group))
-            axis.set_ylabel("success" if axis in axes[:, 0] else "")
+                _curve(axis, of_group[of_group["agent"] == agent], look[agent], band=not each_seed, linewidth=1.0)
+            title = _panel_title(set(evaluations["task"][evaluations[by] == group]), group)
+            axis.set_title(title, fontsize=fitting_size(max(title.split("\n"), key=len), 28 if columns > 1 else 60))
+            axis.set_ylabel("success, %" if axis in axes[:, 0] else "")
             _success_limits(axis, highest)
-            _steps_axis(axis, named=axis in axes[-1])
+            _steps_axis(axis, evaluations["step"], named=axis in axes[-1])
         for axis in axes.flat[len(groups) :]:
             axis.set_visible(False)
         _legend(figure, agents, look)
     seeds = "thin lines: single seeds" if each_seed else "band: 95% interval"
-    return Drawing("learning_curves", figure, f"Success while training, mean over seeds; {seeds}.")
+    whose = "" if by == "task" else " of the agents that have all of a panel's tasks"
+    text = f"Success in percent while training, mean over seeds{whose}; {seeds}."
+    return _with(_left_out(everybody, agents), Drawing("learning_curves", figure, text))
 
 
-def _legend(figure: Figure, agents: Sequence[str], look: dict[str, Look]) -> None:
+def _legend(figure: Figure, agents: Sequence[str], look: Looks) -> None:
     """Name the agents below the panels."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=look[a].colour, linestyle=look[a].dash, linewidth=1.6) for a in agents]
+    handles = [Line2D([], [], color=look[a].colour, linestyle=look[a].dash, linewidth=1.2) for a in agents]
     names = [agent_text(agent) for agent in agents]
-    columns = 3 if max(map(len, names)) <= 14 else 2
+    columns = next(columns for columns, most in ((3, 14), (2, 24), (1, math.inf)) if max(map(len, names)) <= most)
     figure.legend(handles, names, loc="outside lower center", ncols=min(columns, len(agents)), handlelength=2.2)
 
 
-def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str) -> Drawing:
+def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str, look: Looks) -> Drawing:
     """Many agents' curves over all tasks: a panel per agent, the highlighted one for comparison in each."""
     agents = agents_in_order(evaluations["agent"])
     curves = {agent: rows for agent, rows in statistics.learning_curves(evaluations, "overall").groupby("agent")}
     left_out = [label(agent) for agent in agents if agent not in curves]
     agents = [agent for agent in agents if agent in curves]
-    reference, look = curves.get(highlight), looks([highlight])[highlight]
+    reference = curves.get(highlight)
     columns = 4
     rows = max(1, math.ceil(len(agents) / columns))
     with styled():
@@ -181,39 +200,38 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str) -> 
             for other in agents:
                 axis.plot(curves[other]["step"], curves[other]["mean"], color="#DDDDDD", linewidth=0.5, zorder=1)
             if reference is not None:
-                axis.plot(reference["step"], reference["mean"], color=look.colour, linewidth=0.9, zorder=2)
-            own = look if agent == highlight else Look(INK, "-")
-            _curve(axis, curves[agent], own, linewidth=1.3, zorder=3)
+                axis.plot(reference["step"], reference["mean"], color=look[highlight].colour, linewidth=0.9, zorder=2)
+            own = look[highlight] if agent == highlight else Look(INK, "-")
+            _curve(axis, curves[agent], own, markersize=1.5, linewidth=0.9, zorder=3)
             weight = "bold" if agent == highlight else "normal"
             axis.set_title(
                 agent_text(agent), color=own.colour, fontweight=weight, fontsize=fitting_size(agent_text(agent), 13)
             )
             _success_limits(axis, highest)
-            _steps_axis(axis, named=False)
-            axis.xaxis.set_major_locator(_few_ticks())
+            _steps_axis(axis, evaluations["step"], ticks=2, named=False)
         for axis in axes.flat[len(agents) :]:
             axis.set_visible(False)
         figure.supxlabel("gradient steps", fontsize=7)
-        figure.supylabel("success, mean over tasks", fontsize=7)
-    text = f"Success while training, mean over all tasks of each agent; in every panel {label(highlight)} is coloured "
+        figure.supylabel("success, %, mean over tasks", fontsize=7)
+    text = f"Success in percent while training, mean over tasks; in every panel {label(highlight)} is coloured "
     text += "and the other agents are grey. Band: 95% interval."
     if left_out:
         text += f" Left out, as their tasks have no evaluation step in common: {', '.join(left_out)}."
     return Drawing("learning_curves_by_agent", figure, text)
 
 
-def _few_ticks() -> Any:
+def _few_ticks(most: int = 2) -> Any:
     """Tick positions for a panel of less than an inch."""
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(2)
+    return MaxNLocator(most)
 
 
-def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str) -> Drawing:
+def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str, look: Looks) -> Drawing:
     """Many agents' curves in every domain: the highlighted one and the best of the others stand out."""
+    evaluations = shared(evaluations, "domain")
     curves = statistics.learning_curves(evaluations, "domain")
     domains = in_order(curves["domain"], DOMAINS)
-    look = looks([highlight])[highlight]
     rows = math.ceil(len(domains) / 2)
     with styled():
         figure, axes = new_figure(0.3 + 1.15 * rows, rows, 2, sharex=True)
@@ -223,18 +241,20 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str) ->
             for agent in others:
                 axis.plot(of_domain[agent]["step"], of_domain[agent]["mean"], color="#D5D8DB", linewidth=0.6)
             best = sorted(others, key=lambda agent: -of_domain[agent]["mean"].iloc[-1])[:1]
-            for agent, drawn in [*((agent, Look(INK, "-")) for agent in best), (highlight, look)]:
+            for agent, drawn in [*((agent, Look(INK, "-")) for agent in best), (highlight, look[highlight])]:
                 if agent in of_domain:
-                    _curve(axis, of_domain[agent], drawn, linewidth=1.2)
+                    _curve(axis, of_domain[agent], drawn, markersize=1.8, linewidth=1.0)
+            title = _panel_title(set(evaluations["task"][evaluations["domain"] == domain]), domain)
             other = f"best other: {agent_text(best[0])}" if best else ""
-            axis.set_title(f"{short_name(domain)}\n{other}".strip(), fontsize=fitting_size(other, 28, 6.5))
-            axis.set_ylabel("success" if axis in axes[:, 0] else "")
+            axis.set_title(f"{title}\n{other}".strip(), fontsize=fitting_size(max(title, other, key=len), 32, 6.5))
+            axis.set_ylabel("success, %" if axis in axes[:, 0] else "")
             _success_limits(axis, max(c["high"].fillna(c["mean"]).max() for c in of_domain.values()))
-            _steps_axis(axis, named=axis in axes[-1])
+            _steps_axis(axis, evaluations["step"], named=axis in axes[-1])
         for axis in axes.flat[len(domains) :]:
             axis.set_visible(False)
-    text = f"Success while training by domain: {label(highlight)} in colour, the agent that ends best among the "
-    return Drawing("learning_curves_by_domain", figure, text + "others in black, the rest grey. Band: 95% interval.")
+    text = "Success in percent while training, by domain, of the agents that have all of a panel's tasks: "
+    text += f"{label(highlight)} in colour, the one that ends best among the others in black, the rest grey. "
+    return Drawing("learning_curves_by_domain", figure, f"{text}Band: 95% interval.")
 
 
 def task_group(domain: str) -> str:
@@ -242,133 +262,103 @@ def task_group(domain: str) -> str:
     return domain.partition("-")[0]
 
 
-def _bar_table(scores: pd.DataFrame, published: bool) -> pd.DataFrame:
-    """Means per agent and group of tasks: agent, group, mean, low, high, published (NaN where there is none)."""
-    import pandas as pd
+def _bar_panels(scores: pd.DataFrame) -> list[tuple[str, frozenset[str]]]:
+    """Title and tasks of each panel: the sets of all tasks that most agents share, then the first one's groups.
 
-    parts = [_all_tasks(scores), *_by_group(scores)]
-    own = pd.concat([part for part in parts if len(part)], ignore_index=True) if len(scores) else parts[0]
-    if not published:
-        return own.assign(published=np.nan)
-    theirs: Any = [_published_means(own_tasks, group) for group, own_tasks in _tasks_of_groups(scores).items()]
-    theirs = pd.concat(theirs, ignore_index=True)
-    # An agent whose published curves were imported has its bar already, with an interval.
-    run = set(own["agent"])
-    again = [f"{agent} ({IMPORTED})" in run and agent not in run for agent in theirs["agent"]]
-    return own.merge(theirs[np.logical_not(again)], on=["agent", "group"], how="outer")
-
-
-def _all_tasks(scores: pd.DataFrame) -> pd.DataFrame:
-    """The group of all tasks: agent, group, mean, low, high, tasks."""
-    means = statistics.overall_means(scores)
-    return means.assign(group=ALL_TASKS)[["agent", "group", "mean", "low", "high", "tasks"]]
-
-
-ALL_TASKS = "all tasks"
-
-
-def _by_group(scores: pd.DataFrame) -> list[pd.DataFrame]:
-    """The groups of tasks, if there are at least two."""
-    groups = scores["domain"].map(task_group)
-    if groups.nunique() < 2:
-        return []
-    return [_all_tasks(rows).assign(group=group) for group, rows in scores.groupby(groups)]
-
-
-def _tasks_of_groups(scores: pd.DataFrame) -> dict[str, set[str]]:
-    """The tasks that each group compares: those of the scores, or all published ones where there are no scores."""
-    tasks = set(scores["task"]) or set(TASKS)
-    groups: dict[str, set[str]] = {}
-    for task in tasks:
-        groups.setdefault(task_group(domain_of(task)), set()).add(task)
-    return {ALL_TASKS: tasks} | (groups if len(groups) > 1 else {})
-
-
-def _published_means(tasks: set[str], group: str) -> pd.DataFrame:
-    """Published means over exactly these tasks: agent, group, published.
-
-    The domain table has the most agents and serves where the tasks are whole domains of five; otherwise the
-    figures by task do. An agent without a figure for every one of the tasks is left out.
+    Without scores these are the published tasks.
     """
-    by_task = published_figures.by_task()
-    by_domain = published_figures.by_domain()
-    domains = {domain: set(rows["task"]) & tasks for domain, rows in by_task.groupby("domain")}
-    domains = {domain: found for domain, found in domains.items() if found}
-    whole = all(len(found) == 5 for found in domains.values()) and set().union(*domains.values(), set()) == tasks
-    if whole:
-        table, wanted = by_domain[by_domain["domain"].isin(domains)], len(domains)
-    else:
-        table, wanted = by_task[by_task["task"].isin(tasks)], len(tasks)
-    means = table.groupby("agent")["success"].agg(["mean", "size"]).reset_index()
-    means = means[means["size"] == wanted]
-    return means.rename(columns={"mean": "published"}).assign(group=group)[["agent", "group", "published"]]
+    sets = shared_sets(tasks_of(scores).values())[:2] or [frozenset(TASKS)]
+    groups: dict[str, set[str]] = {}
+    for task in in_order(sets[0], TASKS):
+        groups.setdefault(task_group(domain_of(task)), set()).add(task)
+    panels = [(_panel_title(tasks), tasks) for tasks in sets]
+    return panels + [(_panel_title(t, group), frozenset(t)) for group, t in groups.items() if len(groups) > 1]
 
 
-def draw_bars(evaluations: pd.DataFrame, highlight: str, published: bool = False, last: int = 1) -> Drawing:
+def _panel_title(tasks: Collection[str], group: str = "") -> str:
+    """Return a panel's title: a single task is named; otherwise how many there are, of which group, on which data."""
+    if len(tasks) == 1:
+        return short_name(next(iter(tasks))).replace(GENERATED, f"\n{GENERATED.strip()}")
+    generated = sum(task.endswith(GENERATED) for task in tasks)
+    data = {0: "", len(tasks): f"\n{GENERATED.strip()}"}.get(generated, "\n(some on generated data)")
+    parts = spelled(tasks)
+    if len(parts) == 1 and not group:
+        return parts[0].replace("-navigate", "").replace("-play", "").replace(GENERATED, data)
+    return f"{short_name(group)} ({len(tasks)}){data}" if group else f"{len(tasks)} tasks{data}"
+
+
+def _bars_of(scores: pd.DataFrame, tasks: frozenset[str], published: bool) -> pd.DataFrame:
+    """Means over a panel's tasks: mean, low, high, published (NaN where there is none), by agent."""
+    own = statistics.overall_means(over(scores, tasks)).set_index("agent")[["mean", "low", "high"]].astype(float)
+    # An agent whose published curves were imported has its bar already, with an interval.
+    run = set(scores["agent"])
+    theirs = {
+        agent: mean
+        for agent, mean in (published_figures.means(tasks) if published else {}).items()
+        if agent in run or f"{agent} ({IMPORTED})" not in run
+    }
+    return own.reindex([*own.index, *(agent for agent in theirs if agent not in own.index)]).assign(
+        published=lambda table: [theirs.get(agent, np.nan) for agent in table.index]
+    )
+
+
+def draw_bars(
+    evaluations: pd.DataFrame, highlight: str, look: Looks, published: bool = False, last: int = 1
+) -> Drawing:
     """Success by agent, over all tasks and by group of tasks, with 95% intervals; agents ordered by their mean.
 
     Published means are diamonds beside one's own bars, and hollow bars where there is nothing of one's own.
     """
     scores = statistics.final_scores(evaluations, last)
-    table = _bar_table(scores, published)
-    overall = table[table["group"] == ALL_TASKS].set_index("agent")
+    panels = _bar_panels(scores)
+    bars = [_bars_of(scores, tasks, published) for _, tasks in panels]
+    overall = bars[0]
+    most = float(np.nanmax([0.05, *(table[["mean", "high", "published"]].max().max() for table in bars)]))
     # The published mean orders all agents where it is shown: an agent run on few tasks would else be misplaced.
     shown = overall["mean"].fillna(overall["published"])
     agents = list(shown.sort_values(ascending=False, kind="stable").index)
-    agents += [agent for agent in agents_in_order(table["agent"]) if agent not in agents]
-    groups = in_order(table["group"], [ALL_TASKS, *dict.fromkeys(map(task_group, DOMAINS))])
-    look = looks(agents)
-    columns = 1 if len(groups) == 1 else 2
-    rows = math.ceil(len(groups) / columns)
-    most = int(overall["tasks"].max()) if overall["tasks"].notna().any() else 0
+    others = {*scores["agent"], *(agent for table in bars for agent in table.index)} - set(agents)
+    agents += agents_in_order(others)
+    columns = min(6, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    width = WIDTH if columns <= 2 else TEXT_WIDTH
     with styled():
-        figure, axes = new_figure(rows * (0.35 + 0.125 * max(len(agents), 3)) + 0.2, rows, columns, sharey=True)
-        for axis, group in zip(axes.flat, groups, strict=False):
-            bars = table[table["group"] == group].set_index("agent").reindex(agents)
-            _bars(axis, bars, [look[a].colour for a in agents], agents.index(highlight), len(agents) > CROWD)
-            axis.set_title(_group_title(group, scores))
-            axis.set_xlabel("success" if axis in axes[-1] else "")
+        height = rows * (0.4 + 0.125 * max(len(agents), 3)) + (0.25 if published else 0.1)
+        height += 0.15 * any("\n" in title for title, _ in panels)
+        figure, axes = new_figure(height, rows, columns, width, sharey=True)
+        for axis, (title, _), table in zip(axes.flat, panels, bars, strict=False):
+            _bars(axis, table.reindex(agents), [look[a].colour for a in agents], agents.index(highlight), most)
+            axis.set_title(title, fontsize=fitting_size(max(title.split("\n"), key=len), 28 if columns <= 2 else 20))
+            axis.set_xlabel("success, %" if axis in axes[-1] else "")
         for axis in axes[:, 0]:
-            axis.set_yticks(range(len(agents)), [_agent_tick(a, overall, most) for a in agents])
+            axis.set_yticks(range(len(agents)), [agent_text(agent) for agent in agents])
             axis.set_ylim(len(agents) - 0.4, -0.6)
             axis.get_yticklabels()[agents.index(highlight)].set_fontweight("bold")
-        for axis in axes.flat[len(groups) :]:
+        for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
         if published:
             imported = scores["agent"].str.endswith(f"({IMPORTED})")
             ours = "ours" if not imported.any() else ("imported" if imported.all() else "ours, † imported")
-            beside = bool((table["mean"].notna() & table["published"].notna()).any())
-            _published_legend(figure, ours if len(scores) else "", beside, bool(table["mean"].isna().any()))
+            ran = [table["mean"][table["published"].notna()].notna() for table in bars]
+            beside, alone = any(has.any() for has in ran), not all(has.all() for has in ran)
+            _published_legend(figure, ours if len(scores) else "", beside, alone)
     return Drawing("bars", figure, _bars_caption(scores, published, last))
 
 
 def _bars_caption(scores: pd.DataFrame, published: bool, last: int) -> str:
     """Say what the bars are."""
-    own = statistics.caption(last, scores) if len(scores) else ""
+    own = f"In percent. {statistics.caption(last, scores)}" if len(scores) else "Success in percent."
     theirs = "Published: means that the methods' authors reported, see results/published/README.md."
     return f"{own} {theirs if published else ''}".strip()
 
 
-def _group_title(group: str, scores: pd.DataFrame) -> str:
-    """Return the panel's title; a single task is named."""
-    tasks = scores["task"].unique()
-    if len(tasks) == 1:
-        return short_name(tasks[0])
-    count = len(tasks) if group == ALL_TASKS else scores[scores["domain"].map(task_group) == group]["task"].nunique()
-    return f"{group} ({count})" if count and group != ALL_TASKS else (f"all {count} tasks" if count else group)
+def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, highest: float) -> None:
+    """Draw one panel of horizontal bars; rows of `bars` in order from the top, a dash where there is no figure.
 
-
-def _agent_tick(agent: str, overall: pd.DataFrame, most: int) -> str:
-    """Return the agent's label; one with fewer tasks than others says so."""
-    tasks = overall["tasks"].get(agent)
-    fewer = tasks is not None and np.isfinite(tasks) and tasks < most
-    return f"{agent_text(agent)} [{int(tasks)}/{most}]" if fewer else agent_text(agent)
-
-
-def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, crowd: bool) -> None:
-    """Draw one panel of horizontal bars; rows of `bars` in order from the top."""
+    The scale goes up to the highest figure of all panels.
+    """
     places = np.arange(len(bars))
-    if crowd:
+    if len(bars) > CROWD:
         colours = [colours[i] if i == highlight else QUIET for i in places]
     theirs = bars["mean"].isna() & bars["published"].notna()
     axis.barh(places, bars["mean"], height=0.72, color=colours, linewidth=0)
@@ -381,20 +371,26 @@ def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, cr
         hatch="//////",
         linewidth=0.7,
     )
-    errors = [(bars["mean"] - bars["low"]).to_numpy(), (bars["high"] - bars["mean"]).to_numpy()]
-    axis.errorbar(bars["mean"], places, xerr=np.nan_to_num(errors), fmt="none", ecolor=INK, elinewidth=0.8)
+    sure = bars["low"].notna()
+    errors = [(bars["mean"] - bars["low"])[sure], (bars["high"] - bars["mean"])[sure]]
+    axis.errorbar(bars["mean"][sure], places[sure], xerr=errors, fmt="none", ecolor=INK, elinewidth=0.8, **CAPS)
     both = ~theirs & bars["published"].notna()
     diamond: dict[str, Any] = {"markersize": 3, "markerfacecolor": "white", "markeredgecolor": INK, "mew": 0.7}
     if both.any():  # An unclipped line without points has no extent, and upsets the layout.
         axis.plot(bars["published"][both], places[both], "D", clip_on=False, zorder=3, **diamond)
-    highest = np.nanmax([0.05, *bars["high"].fillna(bars["mean"]), *bars["published"]])
     for place, (mean, high, other) in enumerate(zip(bars["mean"], bars["high"], bars["published"], strict=True)):
         value = mean if np.isfinite(mean) else other
         if np.isfinite(value):
             end = np.nanmax([value, high])
             if np.isfinite(mean) and np.isfinite(other) and -0.03 < (other - end) / highest < 0.3:
                 end = other + 0.03 * highest  # Past the diamond, and not touching it.
-            axis.text(end + 0.035 * highest, place, f"{value:.2f}", va="center", fontsize=5.5, color=INK)
+            axis.text(end + 0.035 * highest, place, f"{100 * value:.0f}", va="center", fontsize=5.5, color=INK)
+        else:
+            axis.text(0.035 * highest, place, "–", va="center", fontsize=5.5, color=QUIET)
+    _in_percent(axis.xaxis)
+    steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5]
+    step = next(step for step in steps if highest / step <= 4)
+    axis.set_xticks(np.arange(0, min(1, 1.26 * highest) + 1e-9, step))
     axis.set_xlim(0, 1.26 * highest)
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", length=0)
@@ -422,11 +418,10 @@ def _published_legend(figure: Figure, ours: str, beside: bool, alone: bool) -> N
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.4)
 
 
-def draw_profiles(scores: pd.DataFrame, highlight: str, last: int = 1) -> Drawing:
+def draw_profiles(scores: pd.DataFrame, highlight: str, look: Looks, last: int = 1) -> Drawing:
     """Performance profiles: the share of (task, seed) scores above each threshold."""
     profiles = {agent: rows for agent, rows in statistics.performance_profiles(scores).groupby("agent")}
     agents = agents_in_order(profiles)
-    look = looks(agents)
     named = agents if len(agents) <= CROWD else _best(scores, agents, highlight)
     with styled():
         figure, axes = new_figure(2.2 + 0.15 * math.ceil(len(named) / 3))
@@ -435,11 +430,12 @@ def draw_profiles(scores: pd.DataFrame, highlight: str, last: int = 1) -> Drawin
             rows = profiles[agent]
             if agent in named:
                 line = {"color": look[agent].colour, "linestyle": look[agent].dash, "zorder": 3}
-                axis.plot(rows["threshold"], rows["fraction"], **line, linewidth=1.8 if agent == highlight else 1.1)
+                axis.plot(rows["threshold"], rows["fraction"], **line, linewidth=1.3 if agent == highlight else 0.9)
                 axis.fill_between(rows["threshold"], rows["low"], rows["high"], color=line["color"], alpha=0.15, lw=0)
             else:
                 axis.plot(rows["threshold"], rows["fraction"], color="#D5D8DB", linewidth=0.6, zorder=1)
-        axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="success $\\tau$", ylabel="share of runs above $\\tau$")
+        axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="success $\\tau$, %", ylabel="share of runs above $\\tau$, %")
+        _in_percent(axis.xaxis, axis.yaxis)
         _legend(figure, named, look)
     rest = "" if len(named) == len(agents) else " The best agents are named, the others grey."
     text = f"Performance profiles. {statistics.caption(last, scores)}{rest}"
@@ -452,13 +448,12 @@ def _best(scores: pd.DataFrame, agents: Sequence[str], highlight: str) -> list[s
     return agents_in_order([highlight, *means.index[: CROWD - 2]])
 
 
-def draw_aggregates(scores: pd.DataFrame, highlight: str, last: int = 1) -> Drawing:
+def draw_aggregates(scores: pd.DataFrame, highlight: str, look: Looks, last: int = 1) -> Drawing:
     """Interquartile mean, mean and optimality gap with 95% intervals, agents ordered by the first."""
     table = statistics.aggregate(scores, ["iqm", "mean", "optimality_gap"])
     iqm = table[table["statistic"] == "iqm"].set_index("agent")
     agents = list(iqm["value"].sort_values(ascending=False, kind="stable").index)
-    look, most = looks(agents), int(iqm["tasks"].max())
-    titles = {"iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap\n(less is better)"}
+    titles = {"iqm": "IQM, %", "mean": "mean, %", "optimality_gap": "optimality\ngap, % (↓)"}
     with styled():
         figure, axes = new_figure(0.55 + 0.13 * max(len(agents), 3), 1, 3, sharey=True)
         for axis, (statistic, title) in zip(axes[0], titles.items(), strict=True):
@@ -472,19 +467,20 @@ def draw_aggregates(scores: pd.DataFrame, highlight: str, last: int = 1) -> Draw
                 axis.plot([value], [place], "|", color=colour, markersize=6, markeredgewidth=1.6)
             axis.set_title(title, fontsize=6.5)
             axis.xaxis.set_major_locator(_few_ticks())
+            _in_percent(axis.xaxis)
             axis.grid(axis="y", visible=False)
-        axes[0, 0].set_yticks(range(len(agents)), [_agent_tick(agent, iqm, most) for agent in agents])
+        axes[0, 0].set_yticks(range(len(agents)), [agent_text(agent) for agent in agents])
         axes[0, 0].set_ylim(len(agents) - 0.4, -0.6)
         axes[0, 0].get_yticklabels()[agents.index(highlight)].set_fontweight("bold")
-    return Drawing("aggregates", figure, f"Aggregates over all tasks. {statistics.caption(last, scores)}")
+    return Drawing("aggregates", figure, f"Aggregates over tasks. {statistics.caption(last, scores)}")
 
 
-def draw_improvement(scores: pd.DataFrame, highlight: str, last: int = 1) -> Drawing:
+def draw_improvement(scores: pd.DataFrame, highlight: str, look: Looks, last: int = 1) -> Drawing:
     """Chance that the highlighted agent scores above each other one on a task drawn at random, with intervals."""
     others = [agent for agent in agents_in_order(scores["agent"]) if agent != highlight]
     table = statistics.probability_of_improvement(scores, [(highlight, other) for other in others])
     table = table.sort_values("value", ascending=False, kind="stable").reset_index(drop=True)
-    colour = looks(scores["agent"])[highlight].colour
+    colour = look[highlight].colour
     with styled():
         figure, axes = new_figure(0.5 + 0.14 * max(len(table), 2))
         axis = axes[0, 0]
@@ -493,7 +489,8 @@ def draw_improvement(scores: pd.DataFrame, highlight: str, last: int = 1) -> Dra
         axis.plot(table["value"], table.index, "|", color=colour, markersize=6, markeredgewidth=1.6)
         axis.set_yticks(table.index, [agent_text(y) for y in table["y"]])
         axis.set(xlim=(0, 1), ylim=(len(table) - 0.4, -0.6))
-        axis.set_xlabel(f"P({agent_text(highlight)} > agent at the left)")
+        axis.set_xlabel(f"P({agent_text(highlight)} > agent at the left), %")
+        _in_percent(axis.xaxis)
         axis.grid(axis="y", visible=False)
     text = f"Probability that {label(highlight)} scores above each other agent on a random task, ties counting half."
     return Drawing("improvement", figure, f"{text} {statistics.caption(last, scores)}")
@@ -512,21 +509,21 @@ def draw_improvement_matrix(scores: pd.DataFrame, last: int = 1) -> Drawing:
     with styled():
         figure, axes = new_figure(2.95 if len(agents) > 4 else 2.4)
         seaborn.heatmap(
-            matrix,
+            100 * matrix,
             ax=axes[0, 0],
             vmin=0,
-            vmax=1,
-            cmap="PuOr_r",
+            vmax=100,
+            cmap="vlag",  # Even steps of lightness on both sides of 50.
             square=True,
             annot=few,
-            fmt=".2f",
+            fmt=".0f",
             annot_kws={"fontsize": 6},
             linewidths=0.4,
             xticklabels=names,
             yticklabels=names,
-            cbar_kws={"shrink": 0.7, "label": "P(row > column)"},
+            cbar_kws={"shrink": 0.7, "label": "P(row > column), %"},
         )
-        axes[0, 0].set(xlabel="", ylabel="")
+        axes[0, 0].set(xlabel="", ylabel="", title="Probability of improvement")
         axes[0, 0].grid(False)
         axes[0, 0].tick_params(length=0, labelsize=6.5 if few else 5.5)
         axes[0, 0].tick_params(axis="x", rotation=90)
@@ -555,11 +552,13 @@ def costs(evaluations: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return per_task.groupby("agent", as_index=False)["hours"].mean().assign(device=kind)
 
 
-def draw_cost(scores: pd.DataFrame, hours: pd.DataFrame, highlight: str, last: int = 1) -> Drawing:
+def draw_cost(scores: pd.DataFrame, hours: pd.DataFrame, highlight: str, look: Looks, last: int = 1) -> Drawing:
     """Mean success against the hours that a seed took; `hours` as `costs` gives them."""
     table = statistics.overall_means(scores).merge(hours, on="agent").sort_values("mean", ascending=False)
-    look = looks(table["agent"])
     device = table["device"].iloc[0]
+    units = {"hours": 1, "minutes": 60, "seconds": 3600}
+    unit = next((unit for unit, many in units.items() if table["hours"].median() * many >= 1), "seconds")
+    table["time"] = table["hours"] * units[unit]
     with styled():
         figure, axes = new_figure(max(2.3, 0.4 + 0.115 * len(table)))
         axis = axes[0, 0]
@@ -567,10 +566,10 @@ def draw_cost(scores: pd.DataFrame, hours: pd.DataFrame, highlight: str, last: i
         for row in table.itertuples():
             quiet = len(table) > CROWD and row.agent != highlight
             colour = "#6F767D" if quiet else look[row.agent].colour
-            errors = np.nan_to_num([[row.mean - row.low], [row.high - row.mean]])
-            axis.errorbar(row.hours, row.mean, yerr=errors, fmt="o", color=colour, markersize=3.5, elinewidth=0.8)
-        _hours_axis(axis, table["hours"])
-        axis.set(xlabel=f"{device} hours per seed and task", ylabel="success, mean over tasks")
+            errors = [[row.mean - row.low], [row.high - row.mean]] if np.isfinite(row.low) else None
+            axis.errorbar(row.time, row.mean, errors, fmt="o", color=colour, markersize=3.5, elinewidth=0.8, **CAPS)
+        _time_axis(axis, table["time"])
+        axis.set(xlabel=f"{device} {unit} per seed and task", ylabel="success, %, mean over tasks")
         highest = table["high"].fillna(table["mean"]).max()
         _success_limits(axis, highest)
         _names_at_the_right(axis, table, {a: look[a].colour if a == highlight else INK for a in table["agent"]})
@@ -578,16 +577,19 @@ def draw_cost(scores: pd.DataFrame, hours: pd.DataFrame, highlight: str, last: i
     return Drawing("cost", figure, f"{text} {statistics.caption(last, scores)}")
 
 
-def _hours_axis(axis: Axes, hours: pd.Series) -> None:
-    """Plain numbers at 1, 2 and 5 of each power of ten, and at least a factor of four wide."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _time_axis(axis: Axes, times: pd.Series) -> None:
+    """Plain numbers at 1, 2 and 5 of each power of ten (or at these powers alone), at least a factor of six wide."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = times.min(), times.max()
+    widen = max(1.3, 2.5 / math.sqrt(high / low))
+    low, high = low / widen, high * widen
+    powers = 10.0 ** np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = np.outer(powers, [1, 2, 5] if high / low < 1000 else [1]).ravel()
+    axis.xaxis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)].tolist()))
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    low, high = hours.min(), hours.max()
-    widen = max(1.25, 2 / math.sqrt(high / low))
-    axis.set_xlim(low / widen, high * widen)
+    axis.set_xlim(low, high)
 
 
 def _names_at_the_right(axis: Axes, table: pd.DataFrame, colours: dict[str, str]) -> None:
@@ -599,7 +601,7 @@ def _names_at_the_right(axis: Axes, table: pd.DataFrame, colours: dict[str, str]
         colour = colours[row.agent]
         axis.annotate(
             agent_text(row.agent),
-            xy=(row.hours, row.mean),
+            xy=(row.time, row.mean),
             xytext=(1.06, place),
             textcoords="axes fraction",
             fontsize=6,
@@ -712,7 +714,18 @@ def drawings(
     imported = evaluations["agent"].str.endswith(f"({IMPORTED})").any()
     for draw in bar(_plan(evaluations, runs, published, highlight, last), "figures", fewest=2):
         drawing = draw()
-        yield replace(drawing, caption=f"{drawing.caption} †: {IMPORTED}, imported.") if imported else drawing
+        yield _with(f"†: {IMPORTED}, imported.", drawing) if imported else drawing
+
+
+def _with(text: str, drawing: Drawing) -> Drawing:
+    """The drawing with more in its caption."""
+    return replace(drawing, caption=f"{drawing.caption} {text}".rstrip())
+
+
+def _left_out(everybody: Sequence[str], there: Sequence[str]) -> str:
+    """Say who is not in a figure, as it was run on other tasks."""
+    names = ", ".join(label(agent) for agent in everybody if agent not in there)
+    return f"Left out, as not run on all of these tasks: {names}." if names else ""
 
 
 def everybody(evaluations: pd.DataFrame, published: bool) -> list[str]:
@@ -729,27 +742,35 @@ def _plan(
     known = everybody(evaluations, published)
     if not known:
         return []
-    chosen = choose_highlight(known, highlight)
-    plan: list[Callable[[], Drawing]] = [partial(draw_bars, evaluations, chosen, published, last)]
+    chosen, look = choose_highlight(known, highlight), looks(known)
+    plan: list[Callable[[], Drawing]] = [partial(draw_bars, evaluations, chosen, look, published, last)]
     if not own:
         return plan
     chosen = chosen if chosen in own else choose_highlight(own, None)
+    common = shared(evaluations)
+    there = agents_in_order(common["agent"])
+    text = f"Over {set_name(set(common['task']))}. {_left_out(own, there)}"
+
+    def averaged(draw: Callable[..., Drawing], *arguments: Any) -> None:
+        plan.append(lambda: _with(text, draw(*arguments)))
+
     if len(own) <= CROWD:
-        plan.append(partial(draw_learning_curves, evaluations))
+        plan.append(partial(draw_learning_curves, evaluations, look))
     else:
-        plan.append(partial(draw_learning_curves_by_agent, evaluations, chosen))
-        plan.append(partial(draw_learning_curves_by_domain, evaluations, chosen))
-    scores = statistics.final_scores(evaluations, last)
+        chosen = chosen if chosen in there else choose_highlight(there, None)
+        averaged(draw_learning_curves_by_agent, common, chosen, look)
+        plan.append(partial(draw_learning_curves_by_domain, evaluations, chosen, look))
+    scores = statistics.final_scores(common, last)
+    chosen = chosen if chosen in there else choose_highlight(there, None)
     # On a single task these would say again, of a handful of scores, what the bars say.
-    if len(own) > 1 and scores["task"].nunique() > 1:
-        plan.append(partial(draw_aggregates, scores, chosen, last))
-        plan.append(partial(draw_profiles, scores, chosen, last))
-        if len(statistics.probability_of_improvement(scores, [(chosen, y) for y in own if y != chosen], 2)):
-            plan.append(partial(draw_improvement, scores, chosen, last))
-            plan.append(partial(draw_improvement_matrix, scores, last))
-    hours = costs(evaluations, runs) if runs is not None else None
+    if len(there) > 1 and scores["task"].nunique() > 1:
+        averaged(draw_aggregates, scores, chosen, look, last)
+        averaged(draw_profiles, scores, chosen, look, last)
+        averaged(draw_improvement, scores, chosen, look, last)
+        averaged(draw_improvement_matrix, scores, last)
+    hours = costs(common, runs) if runs is not None else None
     if hours is not None and (hours["hours"] > 0).any():
-        plan.append(partial(draw_cost, scores, hours[hours["hours"] > 0], chosen, last))
+        averaged(draw_cost, scores, hours[hours["hours"] > 0], chosen, look, last)
     return plan
 
 

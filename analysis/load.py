@@ -37,7 +37,7 @@ went on with them), files (digests of an agent's own files, {} of a built-in one
 (dict), device, host, command, dataset, fingerprint, source (of the dataset), transitions, environment (where a
 benchmark has several, such as D4RL's original or its stand-in), reference_scores (D4RL's two, or None),
 hyperparameters (dict), origin (theirs: "published", "derived" from published ones, "ours" or "default"; "" if not
-recorded), protocol (dict).
+recorded), protocol (dict), label (what the person called the run; "" without).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from analysis.names import ORIGINS, agents_in_order, domain_of
+from analysis.names import GENERATED, ORIGINS, agents_in_order, domain_of, setting_text
 from analysis.progress import bar
 from benchmark.errors import UserError
 from benchmark.reading import Damaged, read_records
@@ -97,7 +97,7 @@ RUN_COLUMNS = (
         "python",
     ),
     *("mujoco", "jax", "versions", "device", "host", "command", "dataset", "fingerprint", "source"),
-    *("transitions", "environment", "reference_scores", "hyperparameters", "origin", "protocol"),
+    *("transitions", "environment", "reference_scores", "hyperparameters", "origin", "protocol", "label"),
 )
 
 
@@ -243,7 +243,7 @@ def _read_run(path: str) -> tuple[dict[str, Any], np.ndarray]:
     """
     row: dict[str, Any] = dict.fromkeys(RUN_COLUMNS)
     row.update(agent="", task="", domain="", suite="", seeds=[], diverged={}, error=None, versions={}, clean=False)
-    row["origin"] = ""
+    row.update(origin="", label="")
     row.update(
         hyperparameters={}, protocol={}, commit="", mujoco="", jax="", python="", device="", host="", environment=""
     )
@@ -271,7 +271,7 @@ def _read_run(path: str) -> tuple[dict[str, Any], np.ndarray]:
 def _config_fields(config: dict[str, Any]) -> dict[str, Any]:
     """Return what the runs frame takes from config.json."""
     return {
-        "agent": str(config.get("label") or config["agent"]),
+        "agent": str(config["agent"]),
         "task": str(config["task"]),
         "domain": str(config.get("domain") or domain_of(config["task"])),
         "suite": str(config.get("suite") or ""),
@@ -279,6 +279,7 @@ def _config_fields(config: dict[str, Any]) -> dict[str, Any]:
         "hyperparameters": dict(config.get("hyperparameters") or {}),
         "protocol": dict(config.get("protocol") or {}),
         "files": dict(config.get("code") or {}),
+        "label": str(config.get("label") or ""),
     }
 
 
@@ -443,14 +444,19 @@ def comparable(
             leaves the whole seed out.
         mixed: runs of one agent on one task that are not the same experiment (other hyperparameters, protocol,
             dataset or MuJoCo). "separate" gives each its own agent name, "rql (quickstart)" where the suites
-            tell them apart, else "rql (1)", "rql (2)"; "pool" averages them. Runs that differ in commit or in
-            other packages only are averaged, with a note.
+            tell them apart, else by what differs, "rql (alpha=3)"; "pool" averages them. Runs that differ in commit
+            or in other packages only are averaged, with a note. A run with a label is "rql (its label)" in any case.
 
     Returns:
-        The selection; its notes say everything that was done.
+        The selection; its notes say everything that was done. A task learned from data that were generated here has
+        a name of its own, "<task> (generated data)": its figures do not compare with those from the published files.
     """
     notes: list[str] = []
     table = runs.runs
+    generated = table["source"] == "generated"
+    table = table.assign(
+        task=[f"{task}{GENERATED * made}" for task, made in zip(table["task"], generated, strict=True)]
+    )
     unreadable = table["state"] == "unreadable"
     if unreadable.any():
         told = _listed(f"{row.run}: {row.error}" for row in table[unreadable].itertuples())
@@ -460,7 +466,9 @@ def comparable(
         what = "Included though" if incomplete == "include" else "Left out because"
         notes.append(f"{what} not finished: {_listed(table['run'][unfinished])}.")
     usable = table[~unreadable & (~unfinished if incomplete == "exclude" else True)]
-    data = runs.evaluations[runs.evaluations["run"].isin(usable["run"])].assign(imputed=False)
+    data = runs.evaluations[runs.evaluations["run"].isin(usable["run"])]
+    tasks = dict(zip(table["run"], table["task"], strict=True))
+    data = data.assign(task=data["run"].map(tasks).astype(object), imputed=False)
     usable, data = _without_duplicates(usable, data, notes)
     data = _diverged(usable, data, diverged, notes)
     data = data.assign(origin=data["run"].map(dict(zip(runs.runs["run"], runs.runs["origin"], strict=True))))
@@ -478,8 +486,15 @@ def _listed(names: Iterable[Any], most: int = 3) -> str:
 
 def _experiment(row: Any) -> str:
     """What makes two runs of one agent on one task the same experiment, as text."""
-    what = [row.hyperparameters, row.protocol, row.fingerprint, row.mujoco, row.environment, row.files]
-    return json.dumps(what, sort_keys=True)
+    kind = [row.hyperparameters, row.protocol, row.fingerprint, row.mujoco, row.environment, row.label, row.files]
+    return json.dumps(kind, sort_keys=True)
+
+
+def _settings(row: Any) -> dict[str, Any]:
+    """Everything in which experiments of one agent on one task may differ, by name."""
+    world = {"dataset": row.fingerprint, "MuJoCo": row.mujoco, "environment": row.environment}
+    files = {f"the file {name}": digest for name, digest in row.files.items()}
+    return {**row.hyperparameters, **row.protocol, **files, **world}
 
 
 def _without_duplicates(
@@ -545,47 +560,40 @@ def _evaluation_steps(row: Any, own: pd.DataFrame) -> list[int]:
 
 def _experiments(usable: pd.DataFrame, data: pd.DataFrame, policy: str, notes: list[str]) -> pd.DataFrame:
     """Give each of several experiments of an agent on a task its own name, or say that they are pooled."""
-    variants: dict[str, dict[str, dict[str, list[Any]]]] = {}
+    variants: dict[tuple[str, str], dict[str, dict[str, list[Any]]]] = {}
     for row in usable.itertuples():
-        variants.setdefault(row.agent, {}).setdefault(row.task, {}).setdefault(_experiment(row), []).append(row)
+        kinds = variants.setdefault((row.agent, row.label), {}).setdefault(row.task, {})
+        kinds.setdefault(_experiment(row), []).append(row)
     names: dict[str, str] = {}
-    for agent, tasks in variants.items():
+    for (agent, label), tasks in variants.items():
+        named = f"{agent} ({label})" if label else agent
+        names |= {row.run: named for kinds in tasks.values() for rows in kinds.values() for row in rows}
         mixed = {task: list(kinds.values()) for task, kinds in tasks.items() if len(kinds) > 1}
         if not mixed:
             continue
-        what = ", ".join(dict.fromkeys(name for kinds in mixed.values() for name in _differing(kinds)))
-        where = _listed(mixed)
+        differing = list(dict.fromkeys(name for kinds in mixed.values() for name in _differing(kinds)))
+        what, where = ", ".join(differing), _listed(mixed)
         if policy == "pool":
-            notes.append(f"{agent}: different experiments (they differ in {what}) are averaged, tasks: {where}.")
+            notes.append(f"{named}: different experiments (they differ in {what}) are averaged, tasks: {where}.")
             continue
         by_suite = all(
             len({row.suite for row in rows}) == 1 for kinds in tasks.values() for rows in kinds.values()
         ) and all(len({rows[0].suite for rows in kinds}) == len(kinds) for kinds in mixed.values())
+        shown = _telling(differing, mixed.values())
+        told = {_told_apart(rows[0], shown) for kinds in mixed.values() for rows in kinds}
         for task, kinds in tasks.items():
-            for number, rows in enumerate(kinds.values(), 1):
-                for row in rows:
-                    if by_suite:
-                        names[row.run] = f"{agent} ({row.suite or 'single run'})"
-                    elif task in mixed:
-                        names[row.run] = f"{agent} ({number})"
-        notes.append(f"{agent}: different experiments (they differ in {what}) are kept apart, tasks: {where}.")
-    if not names:
-        return data
-    renamed = data["run"].map(names)
-    return data.assign(agent=renamed.where(renamed.notna(), data["agent"]))
+            for row in (row for rows in kinds.values() for row in rows):
+                by = (row.suite or "single run") if by_suite else _told_apart(row, shown)
+                # Where a task has one experiment only, it has that name of another task's that it shares.
+                if by_suite or task in mixed or by in told:
+                    names[row.run] = f"{agent} ({f'{label} {by}'.strip()})"
+        notes.append(f"{named}: different experiments (they differ in {what}) are kept apart, tasks: {where}.")
+    return data.assign(agent=data["run"].map(names).astype(object))
 
 
 def _differing(kinds: list[list[Any]]) -> list[str]:
     """Names of the settings in which experiments differ."""
-    flat = [
-        {
-            **rows[0].hyperparameters,
-            **rows[0].protocol,
-            **{f"the file {name}": digest for name, digest in rows[0].files.items()},
-            **{"dataset": rows[0].fingerprint, "MuJoCo": rows[0].mujoco, "environment": rows[0].environment},
-        }
-        for rows in kinds
-    ]
+    flat = [_settings(rows[0]) for rows in kinds]
     every = dict.fromkeys(name for settings in flat for name in settings)
     return [name for name in every if any(s.get(name) != flat[0].get(name) for s in flat)]
 
@@ -599,6 +607,26 @@ def _origins(data: pd.DataFrame) -> list[str]:
     }
     found = {kind: ", ".join(agents_in_order(data["agent"][data["origin"] == kind])) for kind in what}
     return [f"{ORIGINS[kind]} Hyperparameters {what[kind]}: {names}." for kind, names in found.items() if names]
+
+
+def _telling(differing: list[str], mixed: Iterable[list[list[Any]]]) -> list[str]:
+    """Which of the names in which experiments differ stand in their names: two at most, or as few as tell them apart.
+
+    Hyperparameters come first in the list and go last: a protocol's intervals follow its length.
+    """
+    groups = [[rows[0] for rows in kinds] for kinds in mixed]
+    shown = list(differing)
+    for name in reversed(differing):
+        fewer = [one for one in shown if one != name]
+        if len(shown) > 2 and all(len({_told_apart(row, fewer) for row in rows}) == len(rows) for rows in groups):
+            shown = fewer
+    return shown
+
+
+def _told_apart(row: Any, names: Iterable[str]) -> str:
+    """Some settings of a run as text, "alpha=3 hidden=64x64": without commas, which separate agents in options."""
+    settings = _settings(row)
+    return " ".join(setting_text(name, settings.get(name)) for name in names)
 
 
 def _versions(usable: pd.DataFrame) -> list[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 AGENT_LABELS: dict[str, str] = {
     "rql": "RQL",
@@ -52,6 +53,16 @@ DOMAINS: tuple[str, ...] = (
 TASKS: tuple[str, ...] = tuple(f"{d}-singletask-task{n}-v0" for d in DOMAINS for n in range(1, 6))
 """The fifty tasks of the published tables, in their order."""
 
+GENERATED = " (generated data)"
+"""Ends the names of tasks whose data were generated here: they are other tasks than those on the published files."""
+
+
+SHARED: tuple[str, ...] = (
+    *("learning_rate", "discount", "target_rate", "pessimism", "chunk_length", "batch_size", "hidden", "ensemble"),
+    "matmul_precision",
+)
+"""Hyperparameters that every agent has; an agent's own come before them."""
+
 
 def label(agent: str) -> str:
     """Return the agent's label in print; an agent that is not listed is its own label."""
@@ -68,6 +79,21 @@ def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:
     """Return the distinct names, those of `known` first and in its order, the others after them, sorted."""
     names, known = set(names), list(known)
     return [name for name in known if name in names] + sorted(names - set(known))
+
+
+def own_first(names: Iterable[str]) -> list[str]:
+    """Return the distinct agents, those that are not of the tables (one's own) first, then in the tables' order."""
+    return sorted(agents_in_order(names), key=lambda name: name.partition(" (")[0] in AGENT_LABELS)
+
+
+def setting_text(name: str, value: Any) -> str:
+    """Write a setting, "alpha=3", "hidden=64x64": no commas, numbers at full precision, a digest's first digits."""
+    if isinstance(value, list):
+        return f"{name}={'x'.join(setting_text('', item)[1:] for item in value)}"
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{name}={value:g}"
+    text = str(value)
+    return f"{name}={text.removeprefix('sha256:')[:8] if text.startswith('sha256:') else text.replace(',', '')}"
 
 
 def agents_in_order(names: Iterable[str]) -> list[str]:

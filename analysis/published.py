@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,3 +52,20 @@ def by_task() -> pd.DataFrame:
     table = pd.concat([rql.assign(source=RQL_PAPER), qam.assign(source=QAM_ARCHIVE)], ignore_index=True)
     table["domain"] = table["task"].map(domain_of)
     return table[["agent", "task", "domain", "success", "low", "high", "seeds", "step", "source"]]
+
+
+def means(tasks: Collection[str]) -> dict[str, float]:
+    """Published means over exactly these tasks, by agent.
+
+    The domain table has the most agents and serves where the tasks are whole domains of five; otherwise the
+    figures by task do. An agent without a figure for every one of the tasks is left out.
+    """
+    per_task, per_domain = by_task(), by_domain()
+    chosen = per_task[per_task["task"].isin(tasks)]
+    whole = chosen.groupby("domain")["task"].nunique()
+    if len(tasks) and whole.sum() == len(tasks) and (whole == 5).all():
+        table, wanted = per_domain[per_domain["domain"].isin(whole.index)], len(whole)
+    else:
+        table, wanted = chosen, len(tasks)
+    found = table.groupby("agent")["success"].agg(["mean", "size"])
+    return found["mean"][found["size"] == wanted].to_dict()

@@ -27,9 +27,11 @@ import numpy as np
 from analysis import figures, published, statistics
 from analysis.import_archive import beside
 from analysis.load import Runs, Selection, comparable, load_runs, read_training
-from analysis.names import DOMAINS, TASKS, agents_in_order, in_order, label
+from analysis.names import SHARED, TASKS, agents_in_order, in_order, label, own_first, setting_text
 from analysis.progress import bar
+from analysis.style import WIDTH
 from analysis.tables import d4rl_table, save_tables, sources_of, write_tables
+from analysis.task_sets import TaskSet, over, spelled, table_columns
 from benchmark.errors import UserError, run_main
 from benchmark.options import Parser, input_file, input_folder, output_file, whole_number
 
@@ -85,6 +87,8 @@ def write_report(
         figures.choose_highlight(figures.everybody(selection.evaluations, with_published), highlight)
     notes = list(selection.notes)
     scores, caption = _scores(selection, last, notes)
+    if with_published:
+        caption += f" Published: {published.RQL_PAPER}; single tasks of all but RQL: {published.QAM_ARCHIVE}."
     if drawn is None:
         shown = selection.evaluations if len(scores) else selection.evaluations[:0]
         drawn = list(figures.drawings(shown, runs.runs, with_published, highlight, last))
@@ -96,7 +100,7 @@ def write_report(
         caption=html.escape(caption),
         summary=_summary(runs, notes),
         figures=_gallery(drawn),
-        data=to_script(_data(runs, scores, with_published)),
+        data=to_script(_data(runs, selection, scores, with_published)),
     )
     path = Path(out)
     try:
@@ -144,7 +148,8 @@ def _scores(selection: Selection, last: int, notes: list[str]) -> tuple[pd.DataF
         scores = statistics.final_scores(selection.evaluations[:0])
     if not len(scores):
         return scores, "No finished run to average yet."
-    return scores, f"{statistics.caption(last, scores)} Bold: at least 95% of the best of the runs here."
+    text = "In percent; a column is over the tasks that it names, and a row has a figure where it has all of them."
+    return scores, f"{statistics.caption(last, scores)} {text} Bold: at least 95% of the best of the runs here."
 
 
 def to_script(value: Any) -> str:
@@ -235,18 +240,19 @@ def _gallery(drawn: Sequence[figures.Drawing]) -> str:
     parts = []
     for drawing in drawn:
         width, height = (round(size * 96) for size in drawing.figure.get_size_inches())
+        wide = ' class="wide"' if width > 96 * WIDTH + 1 else ""
         image = base64.b64encode(drawing.png()).decode()
         caption = html.escape(drawing.caption)
         size = f'width="{width}" height="{height}"'
         source = f"data:image/png;base64,{image}"
         parts.append(
-            f'<figure><img alt="{html.escape(drawing.name.replace("_", " "))}" {size} src="{source}">'
+            f'<figure{wide}><img alt="{html.escape(drawing.name.replace("_", " "))}" {size} src="{source}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
     return f'<div class="gallery">{"".join(parts)}</div>'
 
 
-def _data(runs: Runs, scores: pd.DataFrame, with_published: bool) -> dict[str, Any]:
+def _data(runs: Runs, selection: Selection, scores: pd.DataFrame, with_published: bool) -> dict[str, Any]:
     """Everything that the page's script shows."""
     pools: dict[str, dict[str, tuple[int, Any]]] = {name: {} for name in POOLED}
     steps, curves = _curves(runs)
@@ -260,17 +266,18 @@ def _data(runs: Runs, scores: pd.DataFrame, with_published: bool) -> dict[str, A
         rows.append([fields[name] for name in FIELDS])
     return {
         "fields": FIELDS,
+        "shared": SHARED,
         "pools": {name: [value for _, value in pool.values()] for name, pool in pools.items()},
         "steps": steps,
         "runs": rows,
-        "groups": _groups(scores, with_published),
+        "groups": _groups(runs, selection, scores, with_published),
         "tasks": _tasks(scores),
     }
 
 
 def _place(table: pd.DataFrame) -> Callable[[Any], Any]:
     """Return the key that puts runs in the tables' order of agents and tasks, then by seed."""
-    agents = {name: i for i, name in enumerate(agents_in_order(table["agent"]))}
+    agents = {name: i for i, name in enumerate(own_first(table["agent"]))}
     tasks = {name: i for i, name in enumerate(in_order(table["task"], TASKS))}
     return lambda row: (agents[row.agent], tasks[row.task], row.seeds, row.run)
 
@@ -299,7 +306,7 @@ def _run_fields(row: Any, curves: list[Any], with_training: bool) -> dict[str, A
         "started": row.started,
         "updated": row.updated,
         "command": row.command if _known(row.command) else "",
-        "hyperparameters": row.hyperparameters,
+        "hyperparameters": dict(sorted(row.hyperparameters.items(), key=lambda item: item[0] in SHARED)),
         "protocol": row.protocol,
         "made": made | {"versions": row.versions},
         "success": sum(ends) / len(ends) / 1000 if ends else None,
@@ -368,53 +375,45 @@ def _training(run: str) -> dict[str, list[Any]] | None:
     return result
 
 
-def _groups(scores: pd.DataFrame, with_published: bool) -> dict[str, Any]:
-    """The table of agents and domains: columns, and rows of cells {mean, low, high, best, fewer} or None."""
-    if len(scores):
-        by_domain, overall = statistics.domain_means(scores), statistics.overall_means(scores)
-    else:
-        by_domain = overall = scores.assign(mean=[], low=[], high=[])
-    cells = {(r.agent, r.domain): r for r in by_domain.itertuples()} | {(r.agent, ""): r for r in overall.itertuples()}
-    sources = sources_of(scores)
-    theirs = _published_cells() if with_published else {}
-    domains = in_order([domain for _, domain in [*cells, *theirs] if domain], DOMAINS)
-    columns = ["", *domains] if len(domains) > 1 else domains
-    most = {column: max([r.tasks for (_, at), r in cells.items() if at == column], default=0) for column in columns}
-    marked: dict[tuple[str, str], bool] = {}
-    for column in columns:
-        # A mean over some of the tasks that others have is not compared with theirs.
-        keys = [key for key, r in cells.items() if key[1] == column and r.tasks == most[column]]
-        flags = statistics.near_best([cells[key].mean for key in keys]).tolist()
-        marked |= dict(zip(keys, flags, strict=True))
+def _groups(runs: Runs, selection: Selection, scores: pd.DataFrame, with_published: bool) -> dict[str, Any]:
+    """The table of averages: columns {name, tasks}, and rows of cells {mean, low, high, best} or None.
 
-    def cell(agent: str, column: str) -> dict[str, Any] | None:
-        row = cells.get((agent, column))
-        if row is None:
-            return None
-        fewer = f"{row.tasks} of {most[column]} tasks" if row.tasks < most[column] else None
-        best = marked.get((agent, column), False)
-        return {"mean": row.mean, "low": row.low, "high": row.high, "best": best, "fewer": fewer}
-
-    rows = [
-        {"agent": label(agent), "source": sources[agent], "cells": [cell(agent, column) for column in columns]}
-        for agent in agents_in_order(agent for agent, _ in cells)
-    ]
-    rows += [
-        {
-            "agent": label(agent),
-            "source": published.RQL_PAPER,
-            "cells": [{"mean": theirs[agent, c]} if (agent, c) in theirs else None for c in columns],
-        }
-        for agent in agents_in_order(agent for agent, _ in theirs)
-    ]
-    return {"columns": [column or "all tasks" for column in columns], "rows": rows}
+    One's own rows come first, and the columns in which they have figures.
+    """
+    sources, settings = sources_of(scores), _settings(runs, selection)
+    own: dict[str, dict[str, Any]] = {agent: {} for agent in own_first(sources)}
+    theirs: dict[str, dict[str, Any]] = {}
+    found: list[tuple[bool, bool, TaskSet]] = []
+    for column in table_columns(scores, with_published):
+        means = statistics.overall_means(over(scores, column.tasks)) if len(scores) else scores
+        found.append((not len(means), bool(column.domain), column))
+        for row in means.assign(best=statistics.near_best(means["mean"])).itertuples() if len(means) else ():
+            own[row.agent][column.name] = {"mean": row.mean, "low": row.low, "high": row.high, "best": bool(row.best)}
+        for agent, mean in published.means(column.tasks).items() if with_published else ():
+            theirs.setdefault(agent, {})[column.name] = {"mean": mean}
+    columns = [column for *_, column in sorted(found, key=lambda entry: entry[:2])]
+    rows = [(agent, sources[agent], settings.get(agent, ""), own[agent]) for agent in own if sources[agent] == "own"]
+    rows += [(agent, sources[agent], "", own[agent]) for agent in own if sources[agent] != "own"]
+    rows += [(agent, "published", "", theirs[agent]) for agent in agents_in_order(theirs)]
+    return {
+        "columns": [{"name": column.name, "tasks": "; ".join(spelled(column.tasks))} for column in columns],
+        "rows": [
+            {"agent": label(a), "source": source, "settings": text, "cells": [cells.get(c.name) for c in columns]}
+            for a, source, text, cells in rows
+        ],
+    }
 
 
-def _published_cells() -> dict[tuple[str, str], float]:
-    """Published means by (agent, domain); domain "" is the mean over all."""
-    table = published.by_domain()
-    cells = {(r.agent, r.domain): float(r.success) for r in table.itertuples()}
-    return cells | {(str(agent), ""): float(mean) for agent, mean in table.groupby("agent")["success"].mean().items()}
+def _settings(runs: Runs, selection: Selection) -> dict[str, str]:
+    """Each agent's own hyperparameters, "alpha=3 flow_steps=10"; one that is not the same on all tasks says so."""
+    made = dict(zip(runs.runs["run"], runs.runs["hyperparameters"], strict=True))
+    result = {}
+    for agent, rows in selection.evaluations.groupby("agent"):
+        each = [made[run] for run in rows["run"].unique() if run in made]
+        names = [name for name in dict.fromkeys(name for one in each for name in one) if name not in SHARED]
+        texts = {name: {setting_text(name, one.get(name)) for one in each} for name in names}
+        result[str(agent)] = ", ".join(min(t) if len(t) == 1 else f"{name} by task" for name, t in texts.items())
+    return result
 
 
 def _tasks(scores: pd.DataFrame) -> list[dict[str, Any]]:
@@ -424,7 +423,7 @@ def _tasks(scores: pd.DataFrame) -> list[dict[str, Any]]:
     table = statistics.task_means(scores)
     theirs = {(r.agent, r.task): r.success for r in published.by_task().itertuples()}
     place = {name: i for i, name in enumerate(in_order(table["task"], TASKS))}
-    order = {name: i for i, name in enumerate(agents_in_order(table["agent"]))}
+    order = {name: i for i, name in enumerate(own_first(table["agent"]))}
     rows = []
     for task, group in sorted(table.groupby("task"), key=lambda item: place[item[0]]):
         best = statistics.near_best(group["mean"])

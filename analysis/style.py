@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.names import agents_in_order, label
+from analysis.names import GENERATED, agents_in_order, label
 from analysis.published import QAM_ARCHIVE
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 WIDTH = 3.35
 """Inches: one column of a two-column paper."""
+TEXT_WIDTH = 6.9
+"""Inches: both columns."""
 IMPORTED = QAM_ARCHIVE
 """The source of imported curves, in the names of their agents: "fql (QAM archive)"."""
 QUIET = "#A9AEB4"
@@ -89,7 +92,7 @@ class Drawing:
 def looks(agents: Iterable[str]) -> dict[str, Look]:
     """Return how each agent is drawn: known agents always alike, the others with colours that are still free.
 
-    A variant such as "rql (2)" has the colour of "rql" and another dash pattern.
+    A variant such as "rql (alpha=3)" has the colour of "rql" and another dash pattern.
     """
     result: dict[str, Look] = {}
     taken: set[tuple[str, int]] = set()
@@ -130,13 +133,15 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
-    """A new figure of column width with a grid of axes, (rows, columns); nothing global is touched."""
+def new_figure(
+    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """A new figure with a grid of axes, (rows, columns); nothing global is touched."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03, wspace=0.03, hspace=0.03)
-    figure = Figure(figsize=(WIDTH, height), layout=layout)
+    figure = Figure(figsize=(width, height), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
 
@@ -144,10 +149,13 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -
 def agent_text(name: str) -> str:
     """Return an agent's name as matplotlib should print it.
 
-    A dollar sign is no formula, a long name is cut, and what was imported has a dagger, which captions explain.
+    A dollar sign is no formula, and what was imported has a dagger, which captions explain. In a long name settings
+    become initials (learning_rate is lr); where that is not enough the middle is cut, as values stand at the end.
     """
     text = label(name).replace(f" ({IMPORTED})", "†")
-    return (text if len(text) <= 24 else f"{text[:23]}…").replace("$", r"\$")
+    if len(text) > 24:
+        text = re.sub(r"\w+_\w+(?==)", lambda setting: "".join(word[:1] for word in setting[0].split("_")), text)
+    return (text if len(text) <= 28 else f"{text[:12]}…{text[-15:]}").replace("$", r"\$")
 
 
 def fitting_size(text: str, fits: int, largest: float = 7) -> float:
@@ -157,8 +165,9 @@ def fitting_size(text: str, fits: int, largest: float = 7) -> float:
 
 def short_name(task: str) -> str:
     """Return a task's or domain's name as a panel's title: 'cube-single task 1'."""
-    domain, separator, rest = task.partition("-singletask")
+    domain, separator, rest = task.removesuffix(GENERATED).partition("-singletask")
     for ending in ("-navigate", "-play"):
         domain = domain.removesuffix(ending)
     number = rest.removeprefix("-").removesuffix("-v0").replace("task", "task ")
-    return f"{domain} {number}".strip().replace("$", r"\$") if separator else domain.replace("$", r"\$")
+    name = f"{domain} {number}".strip() if separator else domain
+    return f"{name}{GENERATED * task.endswith(GENERATED)}".replace("$", r"\$")

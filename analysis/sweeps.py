@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.load import comparable, load_runs
 from analysis.names import label
-from analysis.style import WIDTH, Drawing, styled
+from analysis.style import WIDTH, Drawing, agent_text, short_name, styled
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -106,18 +106,18 @@ def draw_heat_map(found: pd.DataFrame, names: Sequence[str], stem: str) -> Drawi
         from matplotlib.figure import Figure
         from matplotlib.patches import Rectangle
 
-        figure = Figure(figsize=(size[0], rows * (0.9 + 0.42 * heights)), layout="constrained")
+        figure = Figure(figsize=(size[0], 0.3 + rows * (0.9 + 0.42 * heights)), layout="constrained")
         axes = figure.subplots(rows, min(3, len(panels)), squeeze=False)
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
         for axis, (key, part) in zip(axes.flat, panels, strict=False):
             values = _grid(part, down, across)
-            image = axis.imshow(100 * values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+            image = axis.imshow(100 * values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
             ys = sorted(part[down].unique()) if down else [None]
             xs = sorted(part[across].unique())
             for (i, j), value in np.ndenumerate(values):
                 if np.isfinite(value):
-                    ink = "black" if value > 0.6 else "white"
+                    ink = "black" if value > 0.5 else "white"
                     axis.text(j, i, f"{100 * value:.0f}", ha="center", va="center", color=ink, fontsize=7)
             others = dict(zip(rest, key, strict=True))
             if all(np.isclose(winner[name], value) for name, value in others.items()):
@@ -135,6 +135,9 @@ def draw_heat_map(found: pd.DataFrame, names: Sequence[str], stem: str) -> Drawi
             if others:
                 axis.set_title(", ".join(f"{name} {value:g}" for name, value in others.items()))
         figure.colorbar(image, ax=axes, label="success, %", shrink=0.9)
+        first = found.iloc[0]
+        said = f"success after {first['updates']:,} updates, {first['seeds']} tuning seeds"
+        figure.suptitle(f"{agent_text(first['agent'])} on {short_name(first['task'])}\n{said}", fontsize=7)
     return Drawing(stem, figure, f"{_title(found)}; the chosen setting has a frame.")
 
 

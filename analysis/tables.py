@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import published as published_figures
 from analysis.escape import markdown, spreadsheet
 from analysis.names import DOMAINS, ORIGINS, TASKS, agents_in_order, in_order, label
+from analysis.task_sets import over, table_columns
 from benchmark.errors import UserError, check_choice, printable, run_main
 from benchmark.options import Parser, input_file, input_folder, whole_number
 from benchmark.options import names as names_in
@@ -58,20 +59,18 @@ class Cell:
     high: float = math.nan
     digits: int = 0
     signed: bool = False
-    coverage: str = ""
-    """"2/5": over how many of the tasks, where not over all."""
     bold: bool = False
 
     @property
     def text(self) -> str:
-        """As printed: "45", "45.3 [40.1, 50.2]", "+3.0 [-1.0, 7.0] (2/5)"; a dash where there is no figure."""
+        """As printed: "45", "45.3 [40.1, 50.2]", "+3.0 [-1.0, 7.0]"; a dash where there is no figure."""
         if math.isnan(self.value):
             return "–"
         sign = "+" if self.signed else ""
         text = f"{100 * self.value:{sign}.{self.digits}f}"
         if not math.isnan(self.low):
             text += f" [{100 * self.low:.{self.digits}f}, {100 * self.high:.{self.digits}f}]"
-        return f"{text} ({self.coverage})" if self.coverage else text
+        return text
 
 
 @dataclass
@@ -111,23 +110,29 @@ def domain_table(
         scores: one's own (`analysis.statistics.final_scores`), or None.
         published: whether to take the published figures in.
         agents: only these.
-        bold: percent of the best from which a figure is bold, per column. A mean over some of a domain's tasks
-            only is marked, and neither is bold nor counts as the best.
+        bold: percent of the best from which a figure is bold, per column.
         caption: how the own figures were made (`analysis.statistics.caption`).
         notes: what the selection of runs has to say.
+
+    A column is a set of tasks (`analysis.task_sets`): a domain without more words its five tasks, "average" the fifty.
+    A row has a figure where it has all of a column's tasks.
     """
-    lines: Lines = {}
-    if published:
-        figures = published_figures.by_domain()
-        for agent, group in figures.groupby("agent"):
-            cells = {row.domain: Cell(row.success) for row in group.itertuples()}
-            lines[agent, "published"] = cells | {"average": Cell(float(group["success"].mean()))}
-    if scores is not None:
-        sources = sources_of(scores)
-        for agent, cells in _own_domains(scores).items():
-            lines[agent, sources[agent]] = cells
-    columns = [*in_order({c for cells in lines.values() for c in cells} - {"average"}, DOMAINS), "average"]
-    table = _lines_table("domain", lines, columns, agents, bold, _caption(published, caption, "domain"), notes)
+    from analysis.statistics import overall_means
+
+    columns: list[str] = []
+    sources = sources_of(scores) if scores is not None else {}
+    lines: Lines = {key: {} for key in sources.items()}
+    for found in table_columns(scores, published):
+        name = found.name if found.domain else f"average of {found.name}"
+        columns.append("average" if found.tasks == frozenset(TASKS) else name)
+        for agent, mean in published_figures.means(found.tasks).items() if published else ():
+            lines.setdefault((agent, "published"), {})[columns[-1]] = Cell(mean)
+        for row in overall_means(over(scores, found.tasks)).itertuples() if scores is not None else ():
+            lines.setdefault((row.agent, sources[row.agent]), {})[columns[-1]] = Cell(row.mean, row.low, row.high)
+    text = _caption(published, caption, "domain")
+    if published and any(" task" in column for column in columns):
+        text += " Published figures of single tasks: RQL's from there, others from the archive of arXiv 2601.14234."
+    table = _lines_table("domain", lines, columns, agents, bold, text, notes)
     table.marks = {} if scores is None else marks_of(scores, "*")
     return table
 
@@ -166,23 +171,6 @@ def sources_of(scores: pd.DataFrame) -> dict[str, str]:
     return dict(zip(scores["agent"], scores["source"], strict=True))
 
 
-def _own_domains(scores: pd.DataFrame) -> dict[str, dict[str, Cell]]:
-    """Means of scores per domain and over the fifty tasks, with what they cover."""
-    from analysis.statistics import domain_means, overall_means
-
-    lines: dict[str, dict[str, Cell]] = {}
-    for row in domain_means(scores).itertuples():
-        lines.setdefault(row.agent, {})[row.domain] = _covering(row, TASKS_PER_DOMAIN)
-    for row in overall_means(scores[scores["task"].isin(TASKS)]).itertuples():
-        lines[row.agent]["average"] = _covering(row, len(TASKS))
-    return lines
-
-
-def _covering(row: Any, tasks: int) -> Cell:
-    """A mean, marked where it covers some of the tasks only."""
-    return Cell(row.mean, row.low, row.high, coverage="" if row.tasks == tasks else f"{row.tasks}/{tasks}")
-
-
 def _caption(published: bool, own: str, level: str) -> str:
     """Say where each row is from."""
     source = {
@@ -216,7 +204,7 @@ def _lines_table(
     for column in columns:
         cells = [lines[key].get(column, Cell()) for key in keys]
         # As printed, so that two figures that read the same are treated the same.
-        shown = [math.nan if c.coverage else round(100 * c.value, c.digits) for c in cells]
+        shown = [round(100 * c.value, c.digits) for c in cells]
         for row, cell, best in zip(rows, cells, near_best(shown, bold), strict=True):
             row.append(dataclasses.replace(cell, bold=bool(best)))
     caption += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}."
@@ -249,7 +237,7 @@ def reproduction_table(
     tasks, domains = published_figures.by_task(), published_figures.by_domain()
     known = {(r.agent, r.task): (r.success, r.low, r.high) for r in tasks.itertuples()}
     known |= {(r.agent, r.domain): (r.success, math.nan, math.nan) for r in domains.itertuples()}
-    whole = domain_means(scores)
+    whole = domain_means(scores[scores["task"].isin(TASKS)])
     own = [(r.agent, r.domain, r) for r in whole[whole["tasks"] == TASKS_PER_DOMAIN].itertuples()]
     own += [(r.agent, r.task, r) for r in task_means(scores).itertuples()]
     steps = scores.groupby(["agent", "task"])["step"].min().to_dict()
@@ -410,8 +398,6 @@ def to_csv(table: Table) -> str:
         cells = [row[i] for row in table.rows]
         if any(isinstance(c, Cell) and not math.isnan(c.low) for c in cells):
             columns += [(i, "low", f"{head}_low"), (i, "high", f"{head}_high")]
-        if any(isinstance(c, Cell) and c.coverage for c in cells):
-            columns.append((i, "coverage", f"{head}_tasks"))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([spreadsheet(name) for _, _, name in columns])
@@ -425,8 +411,6 @@ def _bare(item: str | Cell, part: str) -> str:
     if isinstance(item, str):
         return spreadsheet(item)
     value = getattr(item, part)
-    if isinstance(value, str):
-        return value
     return "" if math.isnan(value) else f"{100 * value:.4f}".rstrip("0").rstrip(".")
 
 

@@ -163,12 +163,13 @@ def test_a_diverged_run_beside_one_that_cannot_be_read(tmp_path: Path) -> None:
     assert any("not readable: 1" in note for note in selection.notes), selection.notes
 
 
-def test_different_experiments_are_kept_apart_by_suite_or_number(tmp_path: Path) -> None:
+def test_different_experiments_are_kept_apart_by_suite_or_by_what_differs(tmp_path: Path) -> None:
     write_run(tmp_path / "a", "rql", success=0.2, hyperparameters={"alpha": 3})
     write_run(tmp_path / "b", "rql", success=0.4, hyperparameters={"alpha": 10})
-    numbered = comparable(load_runs(tmp_path))
-    assert numbered.evaluations.groupby("agent")["success"].mean().to_dict() == {"rql (1)": 0.2, "rql (2)": 0.4}
-    assert "they differ in alpha" in numbered.notes[0]
+    named = comparable(load_runs(tmp_path))
+    means = named.evaluations.groupby("agent")["success"].mean().to_dict()
+    assert means == {"rql (alpha=3)": 0.2, "rql (alpha=10)": 0.4}
+    assert "they differ in alpha" in named.notes[0]
     pooled = comparable(load_runs(tmp_path / "a"), mixed="pool")
     assert pooled.notes == []
     write_run(tmp_path / "b", "rql", success=0.4, suite="ogbench", hyperparameters={"alpha": 10})
@@ -177,14 +178,17 @@ def test_different_experiments_are_kept_apart_by_suite_or_number(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "start",
-    [{"versions": {"mujoco": "3.5.0"}}, {"dataset": {"fingerprint": "sha256:2"}}],
+    ("start", "names"),
+    [
+        ({"versions": {"mujoco": "3.5.0"}}, {"rql (MuJoCo=3.4.0)", "rql (MuJoCo=3.5.0)"}),
+        ({"dataset": {"fingerprint": "sha256:2"}}, {"rql (dataset=1)", "rql (dataset=2)"}),
+    ],
 )
-def test_other_physics_or_data_is_another_experiment(start: dict, tmp_path: Path) -> None:
+def test_other_physics_or_data_is_another_experiment(start: dict, names: set[str], tmp_path: Path) -> None:
     write_run(tmp_path, "rql", seeds=(0, 1))
     write_run(tmp_path, "rql", seeds=(2, 3), start=start)
     runs = load_runs(tmp_path)
-    assert set(comparable(runs).evaluations["agent"]) == {"rql (1)", "rql (2)"}
+    assert set(comparable(runs).evaluations["agent"]) == names
     pooled = comparable(runs, mixed="pool")
     assert set(pooled.evaluations["agent"]) == {"rql"} and "are averaged" in pooled.notes[0]
 

@@ -309,7 +309,8 @@ def test_a_label_is_the_name_of_results_everywhere(capsys, tmp_path):
     path = next(tmp_path.glob("rql_wide/toy-modes/*/config.json"))
     config = json.loads(path.read_text())
     assert (config["agent"], config["label"], config["hyperparameters"]["hidden"]) == ("rql", "rql_wide", [8])
-    assert sorted(load_runs(tmp_path).runs["agent"]) == ["rql", "rql_wide"]
+    loaded = load_runs(tmp_path).runs
+    assert sorted(zip(loaded["agent"], loaded["label"], strict=True)) == [("rql", ""), ("rql", "rql_wide")]
     assert "│ rql_wide │" in text_of(capsys, *asked, "--label=rql_wide", "--set=hidden=8", "--dry-run")
     assert "1 of 1 runs are finished already" in text_of(
         capsys, *asked, "--launcher=debug", "--label=rql_wide", "--set=hidden=8"

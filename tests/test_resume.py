@@ -28,14 +28,16 @@ def spec(tmp_path_factory):
 
 
 def start(spec):
-    """Start a run in a process group of its own."""
-    path = Path(spec.out) / "specs.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(spec.to_json() + "\n")
-    return subprocess.Popen(
-        [sys.executable, "-m", "benchmark.train", "--specs", str(path), str(path.with_name("ends.jsonl"))],
-        **dict(cwd=ROOT, start_new_session=True, stdin=subprocess.PIPE),  # a run ends with who holds the other end
-    )
+    """Start a run in a process group of its own, as a launcher does: it ends with who holds its standard input."""
+    Path(spec.out).mkdir(parents=True, exist_ok=True)
+    with (Path(spec.out) / "ends.jsonl").open("a") as ends:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmark.train", "--specs", str(ends.fileno())],
+            **dict(cwd=ROOT, start_new_session=True, stdin=subprocess.PIPE, text=True, pass_fds=(ends.fileno(),)),
+        )
+    process.stdin.write(spec.to_json() + "\n\n")
+    process.stdin.flush()
+    return process
 
 
 def wait_for(spec, process, ready):

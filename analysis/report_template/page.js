@@ -22,6 +22,7 @@ const known = (value) => value !== null && value !== undefined && value !== "";
 const fixed = (digits) => (value) => (known(value) ? value.toFixed(digits) : "–");
 const count = (value) => (known(value) ? value.toLocaleString("en") : "–");
 const short = (value) => (known(value) ? Number(value.toPrecision(4)).toString() : "–");
+const percent = (value) => (known(value) ? (100 * value).toFixed(1) : "–");
 const hours = (seconds) => (known(seconds) ? (seconds / 3600).toFixed(2) : "–");
 
 // One table: a filter box, a choice for each column that says so, headers that sort, pages of 50 rows.
@@ -40,7 +41,7 @@ class Table {
     this.back = h("button", { type: "button", onclick: () => this.turn(-1) }, "Previous");
     this.next = h("button", { type: "button", onclick: () => this.turn(1) }, "Next");
     this.heads = columns.map((column, index) => {
-      const button = h("button", { type: "button", onclick: () => this.sort(index) }, column.name);
+      const button = h("button", { type: "button", title: column.title || null, onclick: () => this.sort(index) }, column.name);
       return h("th", { scope: "col", class: this.classes(column, index) }, button);
     });
     const table = h("table", {}, h("thead", {}, h("tr", {}, ...this.heads)), this.body);
@@ -145,18 +146,20 @@ const stateText = (run) => (run.state === "done" && run.diverged.length ? "diver
 function withInterval(cell) {
   if (!cell || !known(cell.mean)) return "–";
   const small = (text) => h("span", { class: "interval" }, text);
-  const interval = known(cell.low) ? small(`${cell.low.toFixed(2)}–${cell.high.toFixed(2)}`) : null;
-  return h("span", {}, cell.mean.toFixed(3), interval, cell.fewer ? small(cell.fewer) : null);
+  const interval = known(cell.low) ? small(`${percent(cell.low)}–${percent(cell.high)}`) : null;
+  return h("span", {}, percent(cell.mean), interval);
 }
 
 function groupsTable(place) {
   const columns = [
     { name: "agent", text: (row) => row.agent, cell: (row) => row.source === "own" ? row.agent : h("span", { class: "theirs" }, row.agent) },
     { name: "source", text: (row) => row.source, choose: true, minor: true },
-    ...data.groups.columns.map((name, index) => ({
+    { name: "hyperparameters", text: (row) => row.settings, minor: true, wide: true },
+    ...data.groups.columns.map(({ name, tasks }, index) => ({
       name,
+      title: tasks,
       number: true,
-      text: (row) => fixed(3)(row.cells[index] && row.cells[index].mean),
+      text: (row) => percent(row.cells[index] && row.cells[index].mean),
       value: (row) => row.cells[index] && row.cells[index].mean,
       cell: (row) => withInterval(row.cells[index]),
       mark: (row) => (row.cells[index] && row.cells[index].best ? "best" : ""),
@@ -166,11 +169,11 @@ function groupsTable(place) {
 }
 
 function tasksTable(place) {
-  const number = (name, field, minor) => ({ name, number: true, minor, text: (row) => fixed(3)(row[field]), value: (row) => row[field] });
+  const number = (name, field, minor) => ({ name, number: true, minor, text: (row) => percent(row[field]), value: (row) => row[field] });
   new Table(place, "results by task", data.tasks, [
     { name: "agent", text: (row) => row.agent, choose: true },
     { name: "task", text: (row) => row.task, choose: true, wide: true },
-    { ...number("success", "mean"), mark: (row) => (row.best ? "best" : "") },
+    { ...number("success, %", "mean"), mark: (row) => (row.best ? "best" : "") },
     number("low", "low", true),
     number("high", "high", true),
     { name: "seeds", number: true, minor: true, text: (row) => String(row.seeds), value: (row) => row.seeds },
@@ -179,13 +182,20 @@ function tasksTable(place) {
   ]);
 }
 
+// What only this run's algorithm has; its page has all.
+function ownSettings(run) {
+  const own = Object.entries(run.hyperparameters).filter(([name]) => !data.shared.includes(name));
+  return own.map(([name, value]) => `${name}=${Array.isArray(value) ? value.join("x") : value}`).join(", ");
+}
+
 function runsTable(place) {
   new Table(place, "runs", runs, [
     { name: "agent", text: (run) => run.agent, choose: true, cell: link },
     { name: "task", text: (run) => run.task, choose: true, wide: true },
     { name: "seeds", text: (run) => run.seeds, value: (run) => run.firstSeed },
     { name: "state", text: stateText, choose: true, mark: stateMark },
-    { name: "success", number: true, text: (run) => fixed(3)(run.success), value: (run) => run.success },
+    { name: "success, %", number: true, text: (run) => percent(run.success), value: (run) => run.success },
+    { name: "hyperparameters", text: ownSettings, minor: true, wide: true },
     { name: "steps", number: true, minor: true, text: (run) => count(run.step), value: (run) => run.step },
     { name: "updates/s", number: true, minor: true, text: (run) => fixed(1)(run.rate), value: (run) => run.rate },
     { name: "hours", number: true, minor: true, text: (run) => hours(run.seconds), value: (run) => run.seconds },
@@ -258,7 +268,8 @@ function chart(title, series, zero) {
   const line = (one, attributes) => {
     let piece = [];
     const flush = () => {
-      if (piece.length === 1) svg.append(s("circle", { cx: piece[0][0], cy: piece[0][1], r: 2.5, fill: attributes.stroke || "#1f2328" }));
+      // Many markers would hide their line.
+      for (const [cx, cy] of piece.length <= 30 ? piece : []) svg.append(s("circle", { cx, cy, r: 2, fill: attributes.stroke || "#1f2328" }));
       if (piece.length > 1) svg.append(s("polyline", { ...attributes, points: piece.map((p) => p.map((c) => c.toFixed(1)).join(",")).join(" ") }, s("title", {}, one.name)));
       piece = [];
     };
@@ -281,7 +292,7 @@ function mean(series) {
 }
 
 function seriesOf(run, measure) {
-  const scale = measure === "success" ? 1000 : 1;
+  const scale = measure === "success" ? 10 : 1; // thousandths, shown in percent
   const place = ["success", "return", "length"].indexOf(measure);
   return run.curves.map(([seed, at, ...measures]) => ({
     name: `seed ${seed}`,
@@ -313,10 +324,10 @@ function numbers(run) {
     const rows = success.flatMap((one, k) => one.steps.map((step, i) => ({
       seed: run.curves[k][0], step, success: one.values[i], return: returns[k].values[i], length: length[k].values[i],
     })));
-    const column = (name, write) => ({ name, number: true, text: (row) => write(row[name]), value: (row) => row[name] });
+    const column = (name, write) => ({ name: name === "success" ? "success, %" : name, number: true, text: (row) => write(row[name]), value: (row) => row[name] });
     const place = h("div");
     details.append(place);
-    new Table(place, "evaluations", rows, [column("step", count), column("seed", String), column("success", fixed(3)), column("return", short), column("length", short)]);
+    new Table(place, "evaluations", rows, [column("step", count), column("seed", String), column("success", fixed(1)), column("return", short), column("length", short)]);
   });
   return details;
 }
@@ -327,7 +338,7 @@ function showRun(run) {
   const evaluated = seriesOf(run, "success");
   const training = Object.entries(run.training || {}).map(([metric, series]) => chart(metric, series.map(([seed, at, values]) => ({ name: `seed ${seed}`, steps: at, values })), false));
   const charts = [
-    chart("success", evaluated, true),
+    chart("success, %", evaluated, true),
     chart("return", seriesOf(run, "return"), false),
     chart("episode length", seriesOf(run, "length"), false),
   ].filter((one) => one !== null);
@@ -340,8 +351,8 @@ function showRun(run) {
     charts.length ? h("div", {}, h("h3", {}, "Curves"), key(evaluated), h("div", { class: "charts" }, ...charts), numbers(run)) : h("p", {}, "Not evaluated yet."),
     training.length ? h("details", {}, h("summary", {}, "Training metrics"), h("div", { class: "charts" }, ...training.filter((one) => one !== null))) : null,
     h("div", { class: "details" },
-      list("State", [["state", run.state], ["seeds", run.seeds], ["steps", `${count(run.step)} of ${count(run.steps)}`], ["updates per second", run.rate], ["hours", run.seconds === null ? null : hours(run.seconds)], ["started", run.started], ["updated", run.updated]]),
       list("Hyperparameters", Object.entries(run.hyperparameters)),
+      list("State", [["state", run.state], ["seeds", run.seeds], ["steps", `${count(run.step)} of ${count(run.steps)}`], ["updates per second", run.rate], ["hours", run.seconds === null ? null : hours(run.seconds)], ["started", run.started], ["updated", run.updated]]),
       list("Protocol", Object.entries(run.protocol)),
       list("Provenance", Object.entries(made).filter(([name]) => name !== "versions")),
       list("Versions", Object.entries(made.versions)),
