@@ -24,6 +24,14 @@ def settings_for(cls: type[Agent], task: Task, *layers: Mapping[str, Any]) -> di
     return settings
 
 
+def with_run_length(
+    cls: type[Agent], settings: Mapping[str, Any], protocol: Protocol, online: Online | None
+) -> dict[str, Any]:
+    """Settings with, unless they set it, what is as long as the run: its updates after pretraining, both phases'."""
+    updates = protocol.steps + (max(0, online.steps - online.start) if online else 0)
+    return {**dict.fromkeys(cls.run_length_options, updates), **settings}
+
+
 def whole_number(what: str, text: str, low: int = 1) -> int:
     """Parse a whole number of at least `low`; 1_000_000 and 1e6 are numbers too."""
     try:
@@ -60,6 +68,7 @@ def plan(
             cls = agent_class(agent)
             own = suite.agent_settings.get(cls.name) or cls.suite_settings.get(suite.name, {})
             chosen = settings_for(cls, task, known_settings(cls, suite.settings), own, settings or {})
+            chosen = with_run_length(cls, chosen, protocol, online)
             configure(cls, chosen)
             size = seeds_per_process(cls, chosen, task) if callable(seeds_per_process) else seeds_per_process
             for group in grouped(seeds, size or len(seeds)):

@@ -401,7 +401,7 @@ def _spec_from(options: argparse.Namespace) -> RunSpec:
     import dataclasses
 
     from benchmark.configure import agent_class, configure, parse_seeds, parse_settings
-    from benchmark.plan import settings_for, whole_number
+    from benchmark.plan import settings_for, whole_number, with_run_length
 
     protocol = get_protocol(options.protocol)
     if options.steps:
@@ -411,7 +411,8 @@ def _spec_from(options: argparse.Namespace) -> RunSpec:
         protocol = dataclasses.replace(protocol, eval_episodes=episodes)
     task = get_task(options.task)
     cls = agent_class(options.agent)
-    settings = settings_for(cls, task, parse_settings(options.set))
+    online = online_from(options.online_steps, options.online_start)
+    settings = with_run_length(cls, settings_for(cls, task, parse_settings(options.set)), protocol, online)
     configure(cls, settings)
     return RunSpec(
         agent=options.agent,
@@ -422,7 +423,7 @@ def _spec_from(options: argparse.Namespace) -> RunSpec:
         out=options.out,
         data=Generated(whole_number("--generate", options.generate)) if options.generate else None,
         data_dir=options.data_dir,
-        online=online_from(options.online_steps, options.online_start),
+        online=online,
     )
 
 
