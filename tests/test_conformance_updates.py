@@ -32,7 +32,7 @@ from envs.dataset import trajectory_batch
 from tests import conformance as c
 
 UPDATES = 6
-B, O, D, H = 4, 5, 3, 2  # noqa: E741
+B, O, D, H = 4, 5, 3, 2
 COMMON = dict(
     **dict(learning_rate=3e-3, discount=0.97, target_rate=0.05, pessimism=0.5),
     **dict(chunk_length=H, batch_size=B, hidden=(8, 8), ensemble=3),
