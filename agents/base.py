@@ -165,6 +165,8 @@ class Agent:
     composed: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Updates that are another update and then a further method on the same batch, which finds the update counted:
     {"update": ("update_critics", "update_actors")}. In a cycle what such updates share is compiled once."""
+    run_length_options: ClassVar[tuple[str, ...]] = ()
+    """Hyperparameters that are the run's number of updates where nobody sets them, such as a schedule's length."""
     suite_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Hyperparameters for suites other than the benchmark's own, e.g. {"toy": {"alpha": 0.3}}, of an agent in a file
     outside the repository; those of the agents here stand with the suites."""

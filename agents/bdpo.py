@@ -7,12 +7,14 @@ trained through one step into V, never through the chain, slowly and every fifth
 Paper: Gao et al., arXiv 2502.04778; constants and order of updates as in its authors' code. Tuned: eta, pessimism.
 No values on OGBench are published (RQL, arXiv 2606.17551, reports BDPO without them), so these choices are ours:
 * OGBench's batches: y = R + γ^H m (...) on chunks flattened to one action, the validity v weighting each loss's terms.
-* Defaults as in the paper's AntMaze (maximum over next actions, LayerNorm on Q), but rewards unscaled and the behaviour
-  policy's learning rate 3e-4; 1M pretraining updates, as RQL reports, instead of 2M.
+* Defaults as in the authors' AntMaze runs (maximum over next actions, LayerNorm on Q), and in mazes their pessimism and
+  the behaviour policy's learning rate too; 1M pretraining updates, as RQL reports, instead of 2M. Rewards as they are,
+  where AntMaze's are multiplied by 100 there: the loss, and η against Q, depend on that scale.
 * Critics and initialisation of this repository (GELU, LayerNorm after it, Glorot, 4 x 512), where the paper has
   mish, LayerNorm before it, orthogonal, 3 x 256. The noise network keeps mish and the sinusoidal step embedding.
-* The full update is the last of each five, the paper's the first. Constant learning rates; `decay_steps`
-  gives the paper's cosine to 0 (there over 2M of each network's updates).
+* The full update is the last of each five, the authors' the first.
+The learning rates of critics and actor fall by a cosine to 0 over as many of each network's own updates as the run has,
+as in their script: the critics' to 0 at its end, the actor's, of every fifth update only, to about 0.91 of its start.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class BDPOConfig(Config):
     actor_every: int = option(5, "updates of the critics per update of the actor", low=1)
     critic_warmup: int = option(50_000, "updates before the actor's first", low=0)
     pretraining_steps: int = option(1_000_000, "updates of the behaviour policy alone, before all others", low=1)
-    decay_steps: int = option(0, "steps of a network until its cosine-decayed learning rate is 0; 0: constant", low=0)
+    decay_steps: int = option(
+        0, "a network's steps until its learning rate has fallen to 0; 0: constant; unset: the run's updates", low=0
+    )
 
 
 class StepValue(nn.Module):
@@ -79,6 +83,7 @@ class BDPO(AlternatingAgent):
     targets = ("critic", "value", "behaviour", "actor")
     max_gradient_norm = 1.0
     composed: ClassVar = {"update": ("update_critics", "update_actors")}
+    run_length_options = ("decay_steps",)
 
     def networks(self):
         embedding = StepEmbedding(64, (64, 64), activate_final=True)

@@ -8,6 +8,11 @@ No values on OGBench are published, so these choices are ours:
   no LayerNorm, PyTorch's initialisation, 3 x 256. The noise network keeps mish and the sinusoidal step embedding.
 * One norm for gradient clipping, 2, where the paper tunes 1 to 10 per task; the learning rate is constant, as it is in
   effect in the authors' code; results are not taken from the best of many evaluations.
+* Rewards as they are, where the paper's AntMaze runs learn from 4 (r - 0.5). The cloning and Q terms do not see a
+  reward's scale, which |Q| divides out, but the softmax over candidates at acting does, its temperature being 1: with
+  rewards four times as large it is four times as greedy.
+* Where Q is 0 everywhere (a hidden layer of one unit, critics that have not learned yet), it is divided by 1; the
+  authors divide by 0, which makes all parameters NaN.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ import jax.numpy as jnp
 from agents.alternating import AlternatingAgent
 from agents.base import Config, integers, normal, option, uniform
 from agents.diffusion import NoiseNetwork, Schedule, StepEmbedding, denoise, matching_loss
-from agents.losses import td_loss
+from agents.losses import magnitude, td_loss
 
 
 @dataclass(frozen=True)
@@ -126,4 +131,4 @@ class DiffusionQL(AlternatingAgent):
 def normalized_q_loss(values, coin):
     """L_Q = -mean Q_i / sg[mean |Q_j|] from values (2, B); a fair coin in [0, 1) says which of the two is i."""
     first, second = jnp.where(coin < 0.5, values, values[::-1])
-    return -first.mean() / jax.lax.stop_gradient(jnp.abs(second).mean())
+    return -first.mean() / magnitude(second)

@@ -3,7 +3,8 @@
 Paper: Tarasov et al., "Revisiting the Minimalist Approach to Offline RL", arXiv 2305.09836. Tuned: alpha, actor_noise.
 Differs from the paper, as the QAM paper's baseline does (arXiv 2601.14234): action chunks, ten critics with pessimism
 ρ instead of two, no cloning penalty in the critic's target; the delay applies to the targets alone (the actor is
-trained at every update), and the noise stays on at evaluation.
+trained at every update), and the noise stays on at evaluation. Where Q is 0 everywhere, as with a hidden layer of one
+unit before the critics have learned, λ is 1; in the authors' code it is infinite and all parameters become NaN.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from agents.base import Agent, Config, normal, option
-from agents.losses import td_loss
+from agents.losses import magnitude, td_loss
 from agents.networks import MLP, glorot, pessimistic
 
 
@@ -81,7 +82,7 @@ class ReBRAC(Agent):
         """-mean λ P_ρ[Q(s, π(s))] with λ = sg[1 / mean |P_ρ[Q]|], and mean v |π(s) - a|², summed over dimensions."""
         action = train.actor(batch.observations)
         q = pessimistic(fixed.critic(batch.observations, action), self.config.pessimism)
-        scale = jax.lax.stop_gradient(1 / jnp.abs(q).mean())
+        scale = 1 / magnitude(q)
         cloning = batch.valid * ((action - batch.actions) ** 2).sum(axis=-1)
         return -(scale * q).mean(), cloning.mean()
 

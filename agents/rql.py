@@ -6,7 +6,10 @@ environment's return, and each flow step is trained by the value's gradient besi
 backpropagation through time, no distillation, no longer TD horizon.
 
 Paper: Oberai, Park, Levine, "Reversal Q-Learning", arXiv 2606.17551. Tuned: alpha, expectile.
-Differs from the paper: nothing known; where the text leaves a choice, the authors' code was followed.
+Where text and code may differ, this is the authors' code. One transcription of the paper takes the improvement term at
+points that the flow was reversed to, (x^f, f), as the value is trained at; their code, and so this, takes it at the
+interpolated points (x_t, t) of the cloning term, with the velocity predicted there, and reversed points train the value
+alone. Otherwise nothing is known to differ.
 """
 
 from __future__ import annotations

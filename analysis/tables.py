@@ -41,6 +41,8 @@ DISAGREEMENTS = (
     "Published sources disagree on QSM (cube-double: 33 in the RQL paper, 56 in the QAM archive).",
     "Sources disagree on the training length of RQL, TFQL and BDPO (1M or 2M updates); the others have 1M.",
     "No figure of Diffusion-QL on these tasks is published.",
+    "Own runs have OGBench 1.2.2, whose single tasks read success before a step's action, 1.1.x after it: an episode "
+    "solved by its very last action counts in the latter only. Which one published figures have is not said.",
 )
 """Printed with every table that has published figures; results/published/README.md has them in full."""
 

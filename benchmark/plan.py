@@ -60,6 +60,14 @@ def choose(
     return chosen, origins
 
 
+def with_run_length(
+    cls: type[Agent], settings: Mapping[str, Any], protocol: Protocol, online: Online | None
+) -> dict[str, Any]:
+    """Settings with, unless they set it, what is as long as the run: its updates after pretraining, both phases'."""
+    updates = protocol.steps + (max(0, online.steps - online.start) if online else 0)
+    return {**dict.fromkeys(cls.run_length_options, updates), **settings}
+
+
 def plan(
     suite: Suite,
     *,
@@ -91,6 +99,7 @@ def plan(
             cls = agent_class(agent)
             chosen, origins = choose(cls, task, settings_of(cls.name, settings or {}, names), suite)
             steps = (agent_steps or {}).get(cls.name, protocol.steps)
+            chosen = with_run_length(cls, chosen, dataclasses.replace(protocol, steps=steps), online)
             size = seeds_per_process(cls, chosen, task) if callable(seeds_per_process) else seeds_per_process
             for group in grouped(seeds, size or len(seeds)):
                 runs.append(

@@ -549,7 +549,7 @@ def parse_command(arguments: list[str]) -> tuple[RunSpec, bool]:
 
 def _spec_from(options: argparse.Namespace) -> RunSpec:
     from benchmark.configure import agent_class, check_label, parse_seeds, parse_settings, settings_of
-    from benchmark.plan import choose
+    from benchmark.plan import choose, with_run_length
 
     folder("--out", options.out)
     if options.data_dir:
@@ -557,16 +557,18 @@ def _spec_from(options: argparse.Namespace) -> RunSpec:
     task = get_task(options.task)
     cls = agent_class(options.agent)
     settings, origins = choose(cls, task, settings_of(cls.name, parse_settings(options.set), [cls.name]))
+    protocol = protocol_from(options, options.protocol, cls.name)
+    online = online_from(options.online_steps, options.online_start)
     spec = RunSpec(
         agent=options.agent,
         task=task.name,
         seeds=parse_seeds(options.seeds),
-        settings=settings,
-        protocol=protocol_from(options, options.protocol, cls.name),
+        settings=with_run_length(cls, settings, protocol, online),
+        protocol=protocol,
         out=options.out,
         data=generated_from(options.generate, [task]) if options.generate else None,
         data_dir=options.data_dir,
-        online=online_from(options.online_steps, options.online_start),
+        online=online,
         origins=origins,
         shown_as=check_label(options.label, [cls.name]) if options.label is not None else None,
         name=cls.name,

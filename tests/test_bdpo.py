@@ -7,7 +7,12 @@ import pytest
 
 from agents.bdpo import BDPO, gaussian_kl
 from agents.diffusion import Schedule
+from benchmark.plan import plan
+from benchmark.suites import PROTOCOLS, SUITES, Online
+from benchmark.train import parse, run_config
+from envs.tasks import get_task
 from tests import conformance as c
+from tests.references import tuned_domains
 
 K, N = 5, 3
 SETTINGS = dict(
@@ -233,6 +238,31 @@ def test_learning_rates_are_constant_or_decay_by_a_cosine(decay_steps, end):
             steps.append(-float(step[0]) / rate)
         half, last = (1, 1) if name == "behaviour" else ((1 + end) / 2, end)
         np.testing.assert_allclose([steps[0], steps[2], steps[4]], [1, half, last], atol=2e-5)
+
+
+def planned(**changes):
+    """What config.json says of the hyperparameters of a planned run."""
+    task = get_task("antmaze-large-navigate-singletask-task1-v0")
+    words = dict(agents=["bdpo"], tasks=[task], seeds=[0], protocol=PROTOCOLS["rql"], out="runs") | changes
+    (run,) = plan(SUITES["ogbench"], **words)
+    return run_config(run)["hyperparameters"]
+
+
+def test_learning_rates_decay_over_the_length_of_the_run_unless_they_are_set():
+    assert planned()["decay_steps"] == 1_000_000
+    assert planned(protocol=PROTOCOLS["rql"].scaled_to(2_000_000))["decay_steps"] == 2_000_000
+    assert planned(online=Online(500_000, start=5_000))["decay_steps"] == 1_495_000, "no rate is 0 before the end"
+    assert planned(settings={"decay_steps": "7"})["decay_steps"] == 7
+    assert planned(settings={"decay_steps": "0"})["decay_steps"] == 0
+    alone = parse(["--agent=bdpo", "--task=scene-play-singletask-task1-v0", "--steps=3000"])
+    assert run_config(alone)["hyperparameters"]["decay_steps"] == 3000
+
+
+def test_mazes_have_the_pessimism_and_the_cloning_rate_of_the_authors_antmaze_runs():
+    assert (planned()["pessimism"], planned()["behaviour_learning_rate"]) == (0.8, 1e-4)
+    for domain, values in tuned_domains(BDPO).items():
+        maze = {"pessimism": 0.8, "behaviour_learning_rate": 1e-4} if "maze" in domain else {}
+        assert values == {"eta": values["eta"], **maze}
 
 
 def test_acting_takes_the_best_candidate_by_the_mean_target(agent, state):

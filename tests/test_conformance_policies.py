@@ -171,6 +171,14 @@ def test_rebrac_clips_the_noise_and_then_the_action():
     np.testing.assert_allclose(action, [0.4, 0.5, 1.0, -1.0, 0.3])
 
 
+def test_rebrac_updates_stay_finite_where_q_is_zero_everywhere():
+    """A LayerNorm over one unit is 0, and so is Q until the last bias has moved."""
+    agent, _ = make("ReBRAC", hidden=(1,))
+    after, metrics = jax.jit(agent.update)(agent.init(jax.random.PRNGKey(0)), c.sequence_batch())
+    assert metrics["q_loss"] == 0 and metrics["cloning_loss"] > 0
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, metrics)))
+
+
 def test_rebrac_head_starts_ten_times_smaller_than_glorot():
     policy = DeterministicPolicy((64,), 30)
     kernel = jax.jit(policy.init)(jax.random.PRNGKey(0), jnp.ones((1, c.O)))["params"]["head"]["kernel"]
