@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CACHE_NAME = ".analysis-cache.npz"
-CACHE_SCHEMA = 3
+CACHE_SCHEMA = 4
 RECORDS = ("config.json", "provenance.json", "status.json", "eval.csv")
 MEASURES = ("step", "seed", "episodes", "success", "return", "length")
 EVALUATION_COLUMNS = (
