@@ -1,6 +1,6 @@
 """Names that tables and figures share: the agents' labels in print and the order of agents and domains.
 
-`analysis` reads files only, so these are written down here and not imported from `agents` or `envs`.
+Agents are those of `agents.roster`, which imports no algorithm.
 """
 
 from __future__ import annotations
@@ -8,29 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-AGENT_LABELS: dict[str, str] = {
-    "rql": "RQL",
-    "tfql": "TFQL",
-    "bdpo": "BDPO",
-    "diffusion_ql": "Diffusion-QL",
-    "rebrac": "ReBRAC",
-    "fbrac": "FBRAC",
-    "bam": "BAM",
-    "fql": "FQL",
-    "fawac": "FAWAC",
-    "cgql": "CGQL",
-    "cgql_m": "CGQL-M",
-    "cgql_l": "CGQL-L",
-    "dac": "DAC",
-    "qsm": "QSM",
-    "dsrl": "DSRL",
-    "fedit": "FEdit",
-    "ifql": "IFQL",
-    "qam": "QAM",
-    "qam_f": "QAM-F",
-    "qam_e": "QAM-E",
-    "bc": "BC (flow)",
-}
+from agents.roster import ROSTER
+
+AGENT_LABELS: dict[str, str] = {name: entry.label for name, entry in ROSTER.items()}
 """Agent name to its label in print, in the order of the tables. `bc` is the floor, not one of the 20."""
 
 ORIGINS: dict[str, str] = {"ours": "†", "derived": "‡", "default": "§"}

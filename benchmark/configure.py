@@ -14,7 +14,6 @@ import importlib.util
 import itertools
 import math
 import os
-import pkgutil
 import signal
 import sys
 import threading
@@ -26,8 +25,8 @@ from typing import Any
 
 import yaml
 
-import agents
 from agents.base import NAMES, REGISTRY, Agent, Config
+from agents.roster import ROSTER, module_of
 from benchmark.errors import UserError, check_choice, nearest, summary
 from benchmark.options import MOST
 from envs.tasks import DOMAINS
@@ -41,14 +40,7 @@ LARGEST = 1e18
 
 def agent_names() -> list[str]:
     """Names of the agents in this repository, in alphabetical order."""
-    _import_all()
-    return sorted(name for name, cls in REGISTRY.items() if cls.__module__.startswith("agents."))
-
-
-@functools.cache
-def _import_all() -> None:
-    for module in pkgutil.iter_modules(agents.__path__):
-        importlib.import_module(f"agents.{module.name}")
+    return sorted(ROSTER)
 
 
 def agent_class(name: str) -> type[Agent]:
@@ -57,7 +49,8 @@ def agent_class(name: str) -> type[Agent]:
     Raises a UserError for a name that is unknown, a file that fails to import, or one without exactly one agent.
     """
     if not name.endswith(".py"):
-        return REGISTRY[check_choice("agent", name, agent_names(), most=30)]
+        importlib.import_module(module_of(check_choice("agent", name, agent_names(), most=30)))
+        return REGISTRY[name]
     path = Path(os.path.realpath(name))
     if not os.path.isfile(path):
         raise UserError(f"no agent file at {name}")
@@ -71,7 +64,6 @@ def agent_class(name: str) -> type[Agent]:
 @functools.cache
 def _agents_in(path: Path) -> list[type[Agent]]:
     """Import an agent file and return the agents that it registers; it may not take a built-in agent's name."""
-    built_in = {known: REGISTRY[known] for known in agent_names()}
     before = dict(REGISTRY)
     module_name = f"{_package(path.parent)}.{path.stem.replace('.', '_')}"
     loader = _AgentLoader(module_name, str(path))
@@ -87,8 +79,10 @@ def _agents_in(path: Path) -> list[type[Agent]]:
             if interrupts:
                 raise
             raise UserError(f"{path} does not import: {summary(error)}") from error
-    taken = [known for known, cls in built_in.items() if REGISTRY[known] is not cls]
-    REGISTRY.update(built_in)
+    taken = [known for known, cls in REGISTRY.items() if known in ROSTER and cls.__module__ != module_of(known)]
+    for known in taken:
+        REGISTRY.pop(known)
+        REGISTRY.update({known: before[known]} if known in before else {})
     if taken:
         raise UserError(f"{path} takes the name of a built-in agent: {', '.join(taken)}; choose another `name`")
     return [cls for cls in REGISTRY.values() if cls.__module__ == module_name]

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agents.roster import first_line
 from benchmark import cost, evaluation_speed, slurm, status
 from benchmark.configure import MOST_SEEDS, agent_class, agent_names, parse_seeds, parse_settings
 from benchmark.cost import Hours
@@ -246,7 +247,7 @@ def list_everything() -> None:
     """Print the names of agents, suites, protocols and tasks."""
     agents = Table("agent", "what it is", title="agents (or the path of your own file)", title_justify="left")
     for name in agent_names():
-        agents.add_row(name, first_line(agent_class(name)))
+        agents.add_row(name, first_line(name))
     suites = Table("suite", "agents", "tasks", "seeds", "protocol", "what it is", title="suites", title_justify="left")
     for suite in SUITES.values():
         counts = [str(len(items)) for items in (suite.agents, suite.tasks, suite.seeds)]
@@ -268,11 +269,6 @@ def list_everything() -> None:
             numbers = ",".join(str(task.number) for task in tasks)
             name = tasks[0].name if len(tasks) == 1 else f"{domain.name}-singletask-task{{{numbers}}}-v0"
             console.print(f"  {name}", markup=False)
-
-
-def first_line(cls: type) -> str:
-    """The first line of the documentation of the file that defines an agent."""
-    return (sys.modules[cls.__module__].__doc__ or "").strip().split("\n")[0]
 
 
 WAITING = ("to do", "begun")

@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from agents.roster import file_of
 from benchmark.records import now
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,9 +90,7 @@ def code_digest(agent: str) -> str:
     """SHA-256 over all files that determine an agent's numbers: `LOOP`, its own, and those of `agents/` it imports."""
     file = Path(agent).resolve()
     if not agent.endswith(".py"):
-        from benchmark.configure import agent_class
-
-        file = ROOT / "agents" / f"{agent_class(agent).__module__.rpartition('.')[2]}.py"
+        file = file_of(agent)
     digests = own_digests(agent)
     folder = ROOT / "agents"
     roots = [file, *(file.parent / name for name in digests)]

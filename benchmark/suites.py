@@ -7,14 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.roster import PAPER_AGENTS
 from benchmark.errors import check_choice
 from envs.tasks import D4RL_TASKS, OGBENCH_DOMAINS, QUALITY_DOMAINS, TASKS, TOY_TASKS, Task, tasks_of
 
-BASELINES = (
-    *("tfql", "bdpo", "diffusion_ql", "rebrac", "fbrac", "bam", "fql", "fawac", "cgql", "cgql_m", "cgql_l"),
-    *("dac", "qsm", "dsrl", "fedit", "ifql", "qam", "qam_f", "qam_e"),
-)
-PAPER_AGENTS = ("rql", *BASELINES)
 # Those that the QAM paper's authors run on stitched and noisy data: their experiments/reproduce_quality.py.
 QUALITY_AGENTS = ("rebrac", "bam", "fql", "qsm", "dsrl", "fedit", "qam", "qam_f", "qam_e")
 

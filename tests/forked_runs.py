@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from benchmark import training
-from benchmark.configure import agent_names
+from benchmark.configure import agent_class, agent_names
 from benchmark.train import RunSpec, execute_all
 
 PHASES = ("starting", "training", "evaluation", "checkpoint", "records", "ended")
@@ -42,7 +42,7 @@ def main(path: str) -> None:
     announce(2, training.Training, "evaluate", file)
     announce(3, training.Checkpoints, "save", file)
     announce(4, training.Table, "save", file)
-    agent_names()  # imports all agents
+    [agent_class(name) for name in agent_names()]
     for line in sys.stdin:
         os.pwrite(file, bytes([0]), 0)
         child = os.fork()

@@ -1,7 +1,12 @@
 """Names and strings become agents and configurations; every mistake is named, with what is allowed."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
+import agents
+from agents.roster import PAPER_AGENTS, ROSTER, file_of, first_line, module_of
 from agents.rql import RQL
 from benchmark.configure import (
     agent_class,
@@ -16,7 +21,6 @@ from benchmark.errors import UserError
 from benchmark.options import whole_number
 from benchmark.plan import settings_for
 from benchmark.records import format_seeds
-from benchmark.suites import PAPER_AGENTS
 from envs.tasks import OGBENCH_DOMAINS, TASKS, get_task, tasks_of
 
 MY_AGENT = '''"""Mine."""
@@ -145,3 +149,16 @@ def test_an_agent_file_that_is_wrong_is_named(tmp_path, text, message):
 def test_a_missing_agent_file_is_named():
     with pytest.raises(UserError, match="no agent file"):
         agent_class("nowhere/agent.py")
+
+
+def test_the_roster_names_each_algorithm_where_it_is():
+    folder = Path(agents.__file__).parent
+    named = {name for name in ROSTER if f'name = "{name}"' in file_of(name).read_text()}
+    assert named == set(ROSTER)
+    assert {path.stem for path in folder.glob("*.py") if "\n    name = " in path.read_text()} == {
+        file_of(name).stem for name in ROSTER
+    }
+    for name in ROSTER:
+        cls = agent_class(name)
+        assert (cls.name, cls.__module__) == (name, module_of(name))
+        assert first_line(name) == sys.modules[cls.__module__].__doc__.partition("\n")[0]

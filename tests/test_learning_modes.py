@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark.suites import PAPER_AGENTS
+from agents.roster import PAPER_AGENTS
 from envs.toy import Modes
 from tests.toy_runs import score
 

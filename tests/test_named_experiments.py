@@ -6,6 +6,7 @@ import json
 import pytest
 
 import run_all
+from agents.roster import PAPER_AGENTS
 from analysis.load import comparable, load_runs
 from analysis.names import DOMAINS, TASKS
 from analysis.statistics import final_scores
@@ -14,7 +15,7 @@ from benchmark import front_door, train
 from benchmark.configure import agent_class, agent_names, configure, tuned, tuned_with_origin
 from benchmark.errors import UserError
 from benchmark.plan import choose, plan
-from benchmark.suites import PAPER_AGENTS, SUITES, get_protocol
+from benchmark.suites import SUITES, get_protocol
 from envs.tasks import OGBENCH_DOMAINS, QUALITY_DOMAINS, get_domain, get_task
 from tests.simulated_runs import write_run
 
