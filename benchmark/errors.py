@@ -57,7 +57,10 @@ def run_main(main: Callable[[], int | None]) -> None:
         sys.exit(2)
     except Answered:
         raise
-    except SystemExit as error:  # code of others, e.g. an agent's, must not make a success of a failure
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich ends so where the reader of our output went away
+            sys.exit(0)
+        # Code of others, e.g. an agent's, must not make a success of a failure.
         print(f"error: ended from within, by sys.exit({printable(repr(error.code))})", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output went away, e.g. `| head`

@@ -72,6 +72,13 @@ def test_bad_input_is_one_line_and_exit_code_2():
     assert done.stderr.startswith("error: unknown suite") and done.stderr.count("\n") == 1
 
 
+def test_a_reader_that_has_enough_of_the_output_is_no_error():
+    done = subprocess.run(
+        f"'{sys.executable}' run_all.py --list | head -n 1", shell=True, capture_output=True, text=True
+    )
+    assert done.stderr == "" and done.stdout.startswith("agents")
+
+
 def test_a_run_travels_as_json():
     spec = parse(["--agent=fql", "--task=cube-double-play-singletask-task2-v0", "--seeds=0-2", "--set=alpha=3"])
     assert RunSpec.from_json(spec.to_json()) == spec
