@@ -109,7 +109,8 @@ TOY_SETTINGS: dict[str, dict[str, Any]] = {
     "tfql": dict(alpha=0.2, expectile=0.7, ema_rate=0.02, learning_rate=3e-3)
     | dict(flow_steps=3, levels="all", target_rate=0.5),
     "bdpo": dict(eta=0.1, actor_learning_rate=1e-3, behaviour_learning_rate=2e-3)
-    | dict(critic_warmup=0, pretraining_steps=1_000, candidates=2, batch_size=64),
+    # A rate that falls to 0 within 4,000 updates leaves the critics of the detour unfinished.
+    | dict(critic_warmup=0, pretraining_steps=1_000, candidates=2, batch_size=64, decay_steps=0),
     "diffusion_ql": dict(eta=3, average_from=100, average_every=1, batch_size=64),
     "rebrac": dict(alpha=0.005, actor_noise=0),
     "fbrac": dict(alpha=0.5),
