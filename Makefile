@@ -5,7 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install quickstart test test-slow test-slurm test-d4rl gpu lint lock clean
+.PHONY: help install quickstart test test-slow test-slurm test-d4rl gpu lint lock clean
+
+# The first target: `make` alone says what there is.
+help:
+	@echo "make quickstart   train bc, fql and rql on generated data, then tables and figures (minutes)"
+	@echo "make test         the tests (minutes); test-slow trains, test-slurm brings up a Slurm, test-d4rl needs packages"
+	@echo "make lint         ruff, types, and the staircase of imports"
+	@echo "make install      the virtual environment alone, in $(VENV)"
+	@echo "make gpu          what is to be measured on a GPU"
+	@echo "make lock         new exact versions from the ranges of the requirements"
+	@echo "make clean        remove $(VENV) and runs/"
 
 install: $(STAMP)
 
@@ -35,7 +45,7 @@ test-slurm: install
 test-d4rl: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -r requirements-d4rl.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps d4rl==1.1
-	$(BIN)/python -m pytest tests/test_d4rl.py tests/test_d4rl_source.py -m "slow or not slow"
+	$(BIN)/python -m pytest tests/envs/test_d4rl.py tests/envs/test_d4rl_source.py -m "slow or not slow"
 
 # What is to be measured on a GPU, where requirements-gpu.lock is installed in .venv: rates beside the authors' code,
 # evaluation, and what the precision of matrix products does to returns. AUTHORS are checkouts of github.com/aoberai/rql
@@ -57,6 +67,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 # New exact versions from the ranges: resolve in an empty environment, then write them down. What a GPU needs besides is
 # resolved from the packages' metadata alone: the CUDA libraries are gigabytes.

@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmark.errors import run_main
-from benchmark.options import Parser, folder
+from benchmark.common.errors import run_main
+from benchmark.common.options import Parser, folder
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
             folder(f"--{name.replace('_', '-')}", value)
     if not options.retry_failed and (options.status or options.cancel or (options.watch and not options.suite)):
         return follow(options)
-    from benchmark import front_door  # here, so that --help need not wait for it
+    from benchmark.launching import front_door
 
     return front_door.run(options)
 
@@ -109,7 +109,7 @@ def follow(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from benchmark import status
+    from benchmark.launching import status
 
     console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
     code = 0

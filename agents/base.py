@@ -74,7 +74,7 @@ def numeric_fields(config: type[Config] | Config) -> list[str]:
 
 
 class Batch(NamedTuple):
-    """What one update sees. The sampler that an agent names fills it (envs/dataset.py says how)."""
+    """What one update sees. The sampler that an agent names fills it (envs/data/dataset.py says how)."""
 
     observations: Array
     """s, (B, O): at the start of the chunk."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from benchmark.errors import printable
+from benchmark.common.errors import printable
 
 FORMULA = ("=", "+", "-", "@")
 """A cell that begins with one of these is run by a spreadsheet."""

@@ -60,8 +60,8 @@ from analysis.style import (
     styled,
 )
 from analysis.task_sets import over, set_name, shared, shared_sets, spelled, tasks_of
-from benchmark.errors import UserError, check_choice, printable, run_main
-from benchmark.options import Parser, folder, input_file, input_folder, names, whole_number
+from benchmark.common.errors import UserError, check_choice, printable, run_main
+from benchmark.common.options import Parser, folder, input_file, input_folder, names, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd

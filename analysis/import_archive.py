@@ -27,8 +27,8 @@ import numpy as np
 from analysis.load import EVALUATION_COLUMNS, Selection
 from analysis.names import AGENT_LABELS, DOMAINS, TASKS, domain_of
 from analysis.published import QAM_ARCHIVE
-from benchmark.errors import UserError, nearest, run_main
-from benchmark.options import Parser, output_file
+from benchmark.common.errors import UserError, nearest, run_main
+from benchmark.common.options import Parser, output_file
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -55,8 +55,9 @@ import numpy as np
 
 from analysis.names import GENERATED, ORIGINS, agents_in_order, domain_of, setting_text
 from analysis.progress import bar
-from benchmark.errors import UserError
-from benchmark.reading import Damaged, read_records
+from benchmark.common.errors import UserError
+from benchmark.common.reading import Damaged
+from benchmark.runs.reading import read_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -316,7 +317,7 @@ def _provenance_fields(starts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _origin(origins: dict[str, str]) -> str:
-    """Whose a run's hyperparameters are, from where each comes (`benchmark.plan.choose`): by the least published."""
+    """Whose a run's hyperparameters are, from where each comes (`planning.plan.choose`): by the least published."""
     kinds = {str(text).partition(":")[0] for text in origins.values()}
     if kinds & {"ours", "suite", "set"}:
         return "ours"

@@ -32,8 +32,8 @@ from analysis.progress import bar
 from analysis.style import WIDTH
 from analysis.tables import d4rl_table, save_tables, sources_of, write_tables
 from analysis.task_sets import TaskSet, over, spelled, table_columns
-from benchmark.errors import UserError, run_main
-from benchmark.options import Parser, input_file, input_folder, output_file, whole_number
+from benchmark.common.errors import UserError, run_main
+from benchmark.common.options import Parser, input_file, input_folder, output_file, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from analysis.names import agents_in_order
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ import numpy as np
 from analysis.load import comparable, load_runs
 from analysis.names import label
 from analysis.style import WIDTH, Drawing, agent_text, short_name, styled
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,9 +25,9 @@ from analysis import published as published_figures
 from analysis.escape import markdown, spreadsheet
 from analysis.names import DOMAINS, ORIGINS, TASKS, agents_in_order, in_order, label
 from analysis.task_sets import over, table_columns
-from benchmark.errors import UserError, check_choice, printable, run_main
-from benchmark.options import Parser, input_file, input_folder, whole_number
-from benchmark.options import names as names_in
+from benchmark.common.errors import UserError, check_choice, printable, run_main
+from benchmark.common.options import Parser, input_file, input_folder, whole_number
+from benchmark.common.options import names as names_in
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,10 +24,11 @@ from rich.table import Table as Grid
 from benchmark.checking.examination import CHECKS, NAMES, Finding, examine
 from benchmark.checking.subject import compiled
 from benchmark.checking.toys import LESSONS
-from benchmark.configure import agent_class, agent_names, configure, parse_settings
-from benchmark.errors import check_choice, printable, run_main
-from benchmark.options import Parser
-from benchmark.options import names as names_in
+from benchmark.common.errors import check_choice, printable, run_main
+from benchmark.common.options import Parser
+from benchmark.common.options import names as names_in
+from benchmark.planning.configure import configure, parse_settings
+from benchmark.planning.registry import agent_class, agent_names
 
 __all__ = ["CHECKS", "examine", "main"]
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.errors import UserError, run_main
-from benchmark.options import Parser, whole_number
+from benchmark.common.errors import UserError, run_main
+from benchmark.common.options import Parser, whole_number
+from envs.data import environment
 
 MOST_TRAJECTORIES = 10_000
 
@@ -39,8 +40,8 @@ def load_run(path: Path, coordinates: tuple[int, int] = (0, 1)):
 
     Raises a UserError, before the dataset is loaded, where there is no such run.
     """
-    from benchmark.reading import read_records
-    from benchmark.records import RunDirectory
+    from benchmark.runs.reading import read_records
+    from benchmark.runs.record import RunDirectory
 
     records = read_records(path)
     if records.config is None or not records.starts:
@@ -51,7 +52,7 @@ def load_run(path: Path, coordinates: tuple[int, int] = (0, 1)):
         raise UserError(f"{path} is a run of {name}; flow reversal belongs to rql and tfql")
     if "path" not in source:
         raise UserError(f"{path} was trained on data made in code; choose a run on a dataset file")
-    from envs.shards import shard_files
+    from envs.data.shards import shard_files
     from envs.tasks import get_task
 
     task, file = get_task(task_name), Path(source["path"])
@@ -65,11 +66,13 @@ def load_run(path: Path, coordinates: tuple[int, int] = (0, 1)):
     import jax
     import jax.numpy as jnp
 
-    from benchmark.configure import agent_class, configure
-    from benchmark.training import Checkpoints, init_states
-    from envs import dataset
+    from benchmark.loop.checkpoints import Checkpoints
+    from benchmark.loop.segments import init_states
+    from benchmark.planning.configure import configure
+    from benchmark.planning.registry import agent_class
+    from envs.data import dataset
 
-    cls, env = agent_class(name), dataset.make_env(task)
+    cls, env = agent_class(name), environment.make_env(task)
     hyperparameters = configure(cls, settings)
     chunk_length, chunk_dim = hyperparameters.chunk_length, hyperparameters.chunk_length * env.action_space.shape[-1]
     if max(coordinates) >= chunk_dim:
@@ -116,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     import jax
 
-    from envs.dataset import sample_trajectories
+    from envs.data.samplers import sample_trajectories
 
     batch = sample_trajectories(data, jax.random.PRNGKey(0), count, agent.config.chunk_length, agent.config.discount)
     flow = agent.bind(state.params).actor

@@ -3,9 +3,9 @@
     python -m envs.download --suite=ogbench [--data-dir=DIR] [--base=URL ...]
     python -m envs.download --dataset cube-double-play-v0 puzzle-4x4-play-100m-v0
 
-How a file arrives. Under a lock it grows beside its place (`envs.transfer`). When every byte is in, it is read once
-(checksums, keys, row counts, finite values; `envs.files`) and only then renamed; size, SHA-256, source and time go into
-`<file>.json`. A file whose size is the recorded one is taken as it is.
+How a file arrives. Under a lock it grows beside its place (`envs.files.transfer`). When every byte is in, it is read
+once (checksums, keys, row counts, finite values; `envs.files.local`) and only then renamed; size, SHA-256, source and
+time go into `<file>.json`. A file whose size is the recorded one is taken as it is.
 
 Sources are tried in order and in turns: one that lacks the file, or serves something else, is not asked
 again; one that is down, stalls or drops is asked again after an exponential, jittered wait, or the one its
@@ -31,10 +31,10 @@ from urllib.parse import urlsplit
 import requests
 from filelock import FileLock, Timeout
 
-from benchmark.errors import UserError, run_main
-from benchmark.options import Parser
-from envs import d4rl
-from envs.files import (
+from benchmark.common.errors import UserError, check_choice, run_main
+from benchmark.common.options import Parser
+from envs.d4rl import environments as d4rl_environments
+from envs.files.local import (
     DATA_DIR_VARIABLE,
     DEFAULT_DATA_DIR,
     Damaged,
@@ -49,8 +49,8 @@ from envs.files import (
     missing,
     write_record,
 )
-from envs.tasks import get_domain
-from envs.transfer import DEFAULT_PATIENCE, Display, Interrupted, Patience, Source, check_space
+from envs.files.transfer import DEFAULT_PATIENCE, Display, Interrupted, Patience, Source, check_space
+from envs.tasks import SUITE_TASKS, SUITES_OF_MADE_DATA, get_domain
 
 BASES_VARIABLE = "RQL_DATA_BASES"
 DEFAULT_BASES = (
@@ -90,10 +90,10 @@ def _is_address(base: str) -> bool:
 
 def addresses(file: str, bases: Sequence[str]) -> list[str]:
     """Where to ask for a file, in order: below each base; D4RL's at its own source, or below bases that were named."""
-    if not file.startswith(f"{d4rl.FOLDER}/"):
+    if not file.startswith(f"{d4rl_environments.FOLDER}/"):
         return [f"{base}/{file}" for base in bases]
-    path = file.removeprefix(f"{d4rl.FOLDER}/")
-    return [f"{base}/{path}" for base in (d4rl.BASES if tuple(bases) == DEFAULT_BASES else bases)]
+    path = file.removeprefix(f"{d4rl_environments.FOLDER}/")
+    return [f"{base}/{path}" for base in (d4rl_environments.BASES if tuple(bases) == DEFAULT_BASES else bases)]
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -146,8 +146,8 @@ def _bring_file(
     file: str, path: Path, folder: Path, bases: Sequence[str], display: Display, patience: Patience
 ) -> None:
     """Check the file that is there, or fetch one, under its lock."""
-    if file.startswith(f"{d4rl.FOLDER}/"):
-        d4rl.import_h5py()  # before the transfer: the check after it needs it
+    if file.startswith(f"{d4rl_environments.FOLDER}/"):
+        d4rl_environments.import_h5py()  # before the transfer: the check after it needs it
     display.begin(file)
     if path.is_file() and not os.access(path.parent, os.W_OK):
         _check_unrecorded(path)
@@ -356,12 +356,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     names = [*options.dataset, *(get_domain(name).dataset for name in options.domain)]
     if options.suite is not None:
-        from benchmark.suites import get_suite  # a suite is the benchmark's word; only this option needs it
-
-        suite = get_suite(options.suite)
-        if suite.data is not None:
-            raise UserError(f"suite '{suite.name}' generates its own data, there is nothing to download")
-        names += [task.dataset for task in suite.tasks]
+        suite = check_choice("suite", options.suite, SUITE_TASKS)
+        if suite in SUITES_OF_MADE_DATA:
+            raise UserError(f"suite '{suite}' makes its own data, there is nothing to download")
+        names += [task.dataset for task in SUITE_TASKS[suite]]
     if not names:
         raise UserError("nothing to fetch: give --suite, --domain or --dataset")
     base_addresses(options.base)

@@ -6,9 +6,9 @@ writes to `runs/data/` the training file `cube-single-play-v0.npz`, the validati
 `cube-single-play-v0-val.npz` (a tenth as many episodes), and beside each a `.json` that says what made it. The
 files load through `ogbench.make_env_and_datasets(name, dataset_path=...)`.
 
-The recipes (`envs.episodes`) are those with which OGBench's published files were made, so a generated file is drawn
-from the same distribution. Unlike there, every episode is a function of (seed, shard, split, episode index) alone: the
-number of processes does not matter. The numbers depend on MuJoCo's version, which the record names.
+The recipes (`envs.ogbench.episodes`) are those with which OGBench's published files were made, so a generated file is
+drawn from the same distribution. Unlike there, every episode is a function of (seed, shard, split, episode index)
+alone: the number of processes does not matter. The numbers depend on MuJoCo's version, which the record names.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmark.errors import UserError, run_main
-from benchmark.options import MOST, MOST_JOBS, MOST_TRANSITIONS, Parser, folder, output_file, whole_number
-from envs.episodes import RECIPES, TRAIN, VALIDATION, Collector, Episode, find_recipe
-from envs.files import is_verified, make_folder, read_json, read_record, record_path
+from benchmark.common.errors import UserError, run_main
+from benchmark.common.options import MOST, MOST_JOBS, MOST_TRANSITIONS, Parser, folder, output_file, whole_number
+from envs.files.local import is_verified, make_folder, read_json, read_record, record_path
+from envs.ogbench.episodes import RECIPES, TRAIN, VALIDATION, Collector, Episode, find_recipe
 
 DEFAULT_DIR = Path("runs/data")
 SHARDS_100M = 100

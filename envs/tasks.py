@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmark.errors import check_choice
+from benchmark.common.errors import check_choice
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Domain:
     shards: int = 0
     """Files of the 100M-transition dataset that training rotates through; 0 for a single file."""
     toy: bool = False
-    """Whether it is made in code (envs/toy.py): one task, named as the domain, and no data file."""
+    """Whether it is made in code (envs/toy/tasks.py): one task, named as the domain, and no data file."""
     d4rl: bool = False
-    """Whether it is one of D4RL's (envs/d4rl.py): one task, named as the domain, and an HDF5 file."""
+    """Whether it is one of D4RL's (envs/d4rl/data.py): one task, named as the domain, and an HDF5 file."""
     tuned_as: str = ""
     """Domain whose tuned hyperparameters it takes where it has none of its own; '' for none."""
 
@@ -125,6 +125,24 @@ D4RL_TASKS = tuple(
     }.items()
 )
 
+# Sizes of observations and actions in OGBench 1.2 (its environments' spaces), whichever data are taken.
+DIMENSIONS = {
+    "antmaze-large": (29, 8),
+    "antmaze-giant": (29, 8),
+    "humanoidmaze-medium": (69, 21),
+    "humanoidmaze-large": (69, 21),
+    "cube-single": (28, 5),
+    "cube-double": (37, 5),
+    "cube-triple": (46, 5),
+    "cube-quadruple": (55, 5),
+    "scene": (40, 5),
+    "puzzle-3x3": (55, 5),
+    "puzzle-4x4": (83, 5),
+}
+
+# OGBench's default task of each kind of domain, on which hyperparameters are tuned; task 1 elsewhere.
+DEFAULT_TASKS = {"cube": 2, "scene": 2, "puzzle": 4}
+
 DOMAINS: dict[str, Domain] = {d.name: d for d in (*OGBENCH_DOMAINS, *QUALITY_DOMAINS, *SMALL_DOMAINS)}
 TASKS: dict[str, Task] = {
     task.name: task for task in (*(Task(d, n) for d in DOMAINS.values() for n in range(1, 6)), *TOY_TASKS, *D4RL_TASKS)
@@ -144,3 +162,25 @@ def get_task(name: str) -> Task:
 def tasks_of(*domains: Domain) -> tuple[Task, ...]:
     """Return the five tasks of each domain, in order."""
     return tuple(Task(domain, number) for domain in domains for number in range(1, 6))
+
+
+SUITE_TASKS: dict[str, tuple[Task, ...]] = {
+    "quickstart": (TASKS["cube-single-play-singletask-task1-v0"],),
+    "toy": TOY_TASKS,
+    "ogbench": tasks_of(*OGBENCH_DOMAINS),
+    "ogbench_quality": tasks_of(*QUALITY_DOMAINS),
+    "d4rl": D4RL_TASKS,
+}
+"""The tasks of each suite."""
+SUITES_OF_MADE_DATA = ("quickstart", "toy")
+"""Suites that make their data; the others take published files."""
+
+
+def dimensions(domain: Domain) -> tuple[int, int]:
+    """(O, d) of a domain, one of `DOMAINS`."""
+    return DIMENSIONS[domain.name.rsplit("-", 1)[0]]
+
+
+def default_task(domain: Domain) -> Task:
+    """The one task of a domain on which agents are tuned."""
+    return Task(domain, DEFAULT_TASKS.get(domain.name.split("-")[0], 1))

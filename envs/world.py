@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from envs import d4rl, dataset
-from envs.evaluation import EpisodeResults, EvaluationPool, Policy
-from envs.shards import Rotation, check_shards, shard_files
+from envs.d4rl import environments as d4rl_environments
+from envs.data import dataset, environment, origin
+from envs.data.shards import Rotation, check_shards, shard_files
+from envs.play.evaluation import EpisodeResults, EvaluationPool, Policy
 from envs.tasks import Task
-from envs.toy import ToyWorld
+from envs.toy.world import ToyWorld
 
 MOST_ENVIRONMENTS = 64
 """Environments in flight at a time; each is a process that shares its meshes with the others."""
@@ -54,7 +55,7 @@ class OGBenchWorld:
             check_shards(files)
         self.pool = EvaluationPool(task.name, environments)
         try:
-            env = dataset.make_env(task)
+            env = environment.make_env(task)
             options: dict[str, Any] = dict(clip_actions=not sharded, sampler=sampler, chunk_length=chunk_length)
             rotation = Rotation(files, lambda file: dataset.load(task, file, env, **options))
         except BaseException:
@@ -63,12 +64,12 @@ class OGBenchWorld:
         self.rotation, self.data_for, self.next_change = rotation, rotation.data_for, rotation.next_change
         self.source = {
             "name": task.dataset,
-            "fingerprint": dataset.fingerprint(files),
+            "fingerprint": origin.fingerprint(files),
             "transitions": rotation.data_for(0).size * len(files),
             "files": len(files),
             "path": str(path),
-            **dataset.origin(files),
-            **(d4rl.record(task) if task.domain.d4rl else {}),
+            **origin.origin(files),
+            **(d4rl_environments.record(task) if task.domain.d4rl else {}),
         }
 
     def evaluate(self, policy, seeds, episodes, step, active, on_progress=None):

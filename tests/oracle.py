@@ -88,7 +88,7 @@ def tables(recorder: Recorder) -> None:
     """The published tables, and those of simulated runs, in every format; figures and report of these."""
     runs = str(recorder.work / "simulated")
     sizes = ("--agents=4", "--tasks=10", "--seeds=4", "--together=2", "--evaluations=4")
-    recorder.command("tables/simulated", "tests.simulated_runs", runs, *sizes)
+    recorder.command("tables/simulated", "tests.helpers.simulated_runs", runs, *sizes)
     for form in ("md", "csv", "latex", "html"):
         for table in ("domain", "task", "reproduction", "summary"):
             asked = (f"--table={table}", f"--format={form}")

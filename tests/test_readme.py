@@ -1,5 +1,6 @@
-"""What the README shows works as written."""
+"""What the README and the pages of docs/ show works as written."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -8,12 +9,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from benchmark.configure import agent_class
-from benchmark.training import act, init_states, run_segment
-from tests.worlds import D, FakeWorld, O
+from benchmark.loop.segments import act, init_states, run_segment
+from benchmark.planning.registry import agent_class
+from tests.helpers.worlds import D, FakeWorld, O
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
 
 
 def test_the_example_agent_trains_and_acts(tmp_path):
@@ -30,13 +32,36 @@ def test_the_example_agent_trains_and_acts(tmp_path):
 
 
 def test_every_command_exists():
-    modules = set(re.findall(r"python -m ([a-z_.]+)", README))
+    modules = set(re.findall(r"python -m ([a-z_.]+)", PAGES))
     assert {"benchmark.train", "envs.download", "analysis.tables"} <= modules
     for module in sorted(modules):
         done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, f"{module}: {done.stderr}"
 
 
-def test_every_path_of_the_map_exists():
-    for name in re.findall(r"^([a-z_]+(?:/|\.py))", re.search(r"## The house\n\n```\n(.*?)```", README, re.S)[1], re.M):
+def test_the_readme_stays_short():
+    assert len(README.splitlines()) <= 140
+
+
+def test_every_room_of_the_map_exists():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    rooms = re.search(r"## The rooms\n.*?```\n(.*?)```", text, re.S)[1]
+    for name in re.findall(r"^([a-z_]+(?:/|\.py))", rooms, re.M):
         assert (ROOT / name).exists(), name
+    for name in re.findall(r"^  ([a-z_]+)/", rooms, re.M):
+        assert (ROOT / "benchmark" / name).is_dir(), name
+
+
+def test_every_link_leads_somewhere():
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "examples" / "TUTORIAL.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_option_that_a_page_shows_is_one():
+    for line in re.findall(
+        r"^python (?:-m )?(run_all|[a-z]+\.[a-z_]+)(?:\.py)?(.*)$", PAGES.replace("\\\n", " "), re.M
+    ):
+        parser = importlib.import_module(line[0]).parser()
+        for option in re.findall(r"(?<= )(--[a-z0-9-]+)", line[1].partition("#")[0]):
+            assert option in parser._option_string_actions, f"{line[0]} {option}"

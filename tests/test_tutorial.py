@@ -10,8 +10,11 @@ import pytest
 import yaml
 
 import run_all
-from benchmark import evaluation_speed, sweep, throughput, train
+from benchmark import sweep, throughput, train
 from benchmark.check import examine
+from benchmark.planning.asked import run_config
+from benchmark.runs.run import run_path
+from benchmark.speed import evaluation
 from envs.tasks import get_domain
 
 ROOT = Path(__file__).parent.parent
@@ -56,9 +59,9 @@ def test_the_files_path_is_taken_wherever_an_agents_name_is(tmp_path, capsys):
     assert sweep.main(asked) == 0
     assert "boltzmann_flow: 2 settings x 2 seeds" in capsys.readouterr().out
     spec = train.parse(["--agent", path, "--task=toy-modes", "--set", "inv_temp=3", f"--out={tmp_path}"])
-    assert train.run_config(spec)["hyperparameters"]["inv_temp"] == 3
-    assert train.run_path(spec).parts[-3] == "boltzmann_flow"
-    reported = evaluation_speed.untrained(path, get_domain("cube-double-play"), 1)[1]
+    assert run_config(spec)["hyperparameters"]["inv_temp"] == 3
+    assert run_path(spec).parts[-3] == "boltzmann_flow"
+    reported = evaluation.untrained(path, get_domain("cube-double-play"), 1)[1]
     assert reported.name == "boltzmann_flow"
 
 

@@ -34,15 +34,17 @@ from benchmark.checking.subject import (
     random_state,
 )
 from benchmark.checking.words import Fault, told
-from benchmark.configure import agent_class, configure
-from benchmark.plan import known_settings, settings_for
-from benchmark.repeats import take_turns
-from benchmark.suites import get_suite
-from benchmark.throughput import dimensions
-from benchmark.timing import measure_peak, segment_loop, synthetic_data
-from benchmark.training import Checkpoints, act, call, init_states, parts_of, run_segment, sample
-from envs.dataset import SAMPLERS, Dataset
-from envs.tasks import OGBENCH_DOMAINS, Domain, Task, get_domain
+from benchmark.loop.checkpoints import Checkpoints
+from benchmark.loop.segments import act, call, init_states, parts_of, run_segment, sample
+from benchmark.planning.configure import configure
+from benchmark.planning.plan import known_settings, settings_for
+from benchmark.planning.registry import agent_class
+from benchmark.planning.suites import get_suite
+from benchmark.speed.repeats import take_turns
+from benchmark.speed.timing import measure_peak, segment_loop, synthetic_data
+from envs.data.dataset import Dataset
+from envs.data.samplers import SAMPLERS
+from envs.tasks import OGBENCH_DOMAINS, Domain, Task, dimensions, get_domain
 
 ENOUGH_UPDATES = 4
 AFTER_WARM_UP = 100_000

@@ -26,7 +26,7 @@ from benchmark.checking.mistakes import check_losses, check_options, check_pairs
 from benchmark.checking.subject import Subject
 from benchmark.checking.toys import ToyRuns
 from benchmark.checking.words import Fault, in_words
-from benchmark.errors import UserError
+from benchmark.common.errors import UserError
 
 CHECKS: dict[str, Callable[[Subject], str]] = {
     "interface": check_interface,

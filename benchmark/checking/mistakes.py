@@ -26,8 +26,9 @@ from agents.base import Agent, Batch, Config, State, numeric_fields
 from benchmark.checking.flows import NONE, Marks, Path, as_text, follow, place, union
 from benchmark.checking.subject import Subject, batch_for, kinds_of_update, phases, random_state
 from benchmark.checking.words import Fault, at_line
-from benchmark.errors import UserError
-from envs.dataset import SAMPLERS, Dataset
+from benchmark.common.errors import UserError
+from envs.data.dataset import Dataset
+from envs.data.samplers import SAMPLERS
 
 UNUSUAL_SIZES = itertools.count(211, 2)
 """Batches of a size that nothing else has. Each is used once: JAX mentions a broadcast only when it first traces it."""

@@ -14,12 +14,13 @@ import numpy as np
 
 from agents.base import Agent, Batch, State
 from benchmark.checking.words import Fault
-from benchmark.configure import agent_class, configure
-from benchmark.plan import known_settings, settings_for
-from benchmark.throughput import dimensions
-from benchmark.training import init_states
-from envs.dataset import SAMPLERS, Dataset, from_transitions
-from envs.tasks import Domain, Task, get_domain
+from benchmark.loop.segments import init_states
+from benchmark.planning.configure import configure
+from benchmark.planning.plan import known_settings, settings_for
+from benchmark.planning.registry import agent_class
+from envs.data.dataset import Dataset, from_transitions
+from envs.data.samplers import SAMPLERS
+from envs.tasks import Domain, Task, dimensions, get_domain
 
 SMALL = dict(hidden=(16,), ensemble=2, batch_size=8)
 """Networks of the checks of correctness; an agent without one of these options goes without."""

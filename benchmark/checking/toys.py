@@ -11,10 +11,11 @@ from pathlib import Path
 
 from benchmark.checking.subject import Subject
 from benchmark.checking.words import Fault
-from benchmark.plan import plan
-from benchmark.records import Table
-from benchmark.suites import get_protocol, get_suite
-from benchmark.train import RunSpec, run_path
+from benchmark.planning.plan import plan
+from benchmark.planning.protocols import get_protocol
+from benchmark.planning.suites import get_suite
+from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY_MARGIN = 0.1

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from agents.base import Batch, Config
-from benchmark.errors import nearest
+from benchmark.common.errors import nearest
 
 
 class Fault(Exception):

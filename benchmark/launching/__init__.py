@@ -1,0 +1,1 @@
+"""What the front door does: processes, Slurm, the record of launches, status, hours."""

@@ -1,0 +1,358 @@
+"""Runs on a Slurm cluster, through submitit: job arrays, within the cluster's own limits.
+
+A job does its runs with the local launcher, inside what it was given. It resumes from the runs' own files alone, so
+that it does not matter whether Slurm starts it again by itself or submitit asks for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import getpass
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmark.common.errors import UserError, check_choice, nearest, summary
+from benchmark.common.options import MOST_MINUTES
+from benchmark.launching.ledger import JobArray, Launch
+from benchmark.launching.local import ROOT, LocalLauncher, slots
+from benchmark.runs.provenance import command_line
+from benchmark.runs.run import RunSpec
+
+MOST_JOBS_IN_FOLDER = 990
+"""Jobs of one array: each has a folder of its own among the array's, and no folder gets a thousand entries."""
+MOST_TIMEOUTS = 100
+"""How often a job may run out of time and be queued again."""
+SECONDS_TO_REQUEUE = 15
+"""Of the time between the signal and the end of a job: what is left for asking to be queued again."""
+CANCEL_SECONDS = 60.0
+SECONDS_TO_BE_ENDED = 600
+"""How long a job that was told to end waits for its end: one that ends by itself would not be queued again."""
+
+UNFINISHED = {"PENDING", "RUNNING", "COMPLETING", "REQUEUED", "RESIZING", "SUSPENDED"}
+"""States, in Slurm's accounting, of jobs that have not ended."""
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """What a job asks of the cluster; None leaves it to the cluster."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    gpus: int | None = field(default=None, metadata={"low": 0})
+    """GPUs of a job."""
+    cpus: int | None = field(default=None, metadata={"low": 1})
+    """Cores of a job."""
+    memory: str | None = field(default=None, metadata={"like": r"\d{1,9}[KMGT]?", "text": "a size such as 16G"})
+    """Main memory of a job."""
+    time: str = field(
+        default="24:00:00",
+        metadata={"like": r"(\d{1,9}-)?\d{1,9}(:\d\d){0,2}", "text": "minutes, hours:minutes:seconds or days-hours"},
+    )
+    """How long a job may take; one that is not done by then goes on in another."""
+    parallel: int | None = field(default=None, metadata={"low": 1})
+    """Jobs at once."""
+    constraint: str | None = None
+    """Features that a node must have."""
+    setup: tuple[str, ...] = ()
+    """Shell lines before the job's own, e.g. `module load cuda`."""
+    signal_delay: int = field(default=120, metadata={"low": 5, "high": 86_400})
+    """Seconds before the end of its time at which a job is told to save."""
+
+    @property
+    def minutes(self) -> int:
+        """The time limit in minutes, as Slurm reads it."""
+        days, dash, rest = self.time.rpartition("-")
+        parts = [int(part) for part in rest.split(":")]
+        if dash:  # days-hours[:minutes[:seconds]]
+            hours, minutes, seconds = (*parts, 0, 0, 0)[:3]
+        elif len(parts) == 3:
+            hours, minutes, seconds = parts
+        else:  # minutes[:seconds]
+            hours, minutes, seconds = 0, *(*parts, 0)[:2]
+        return max(1, int(days or 0) * 1440 + hours * 60 + minutes + (seconds > 0))
+
+    def flags(self) -> dict[str, Any]:
+        """What sbatch is to be told, apart from time, set-up and parallelism, by sbatch's names."""
+        flags: dict[str, Any] = dict(
+            partition=self.partition, account=self.account, qos=self.qos, constraint=self.constraint
+        )
+        flags |= dict(mem=self.memory, cpus_per_task=self.cpus, gpus_per_node=self.gpus or None)
+        return {name: value for name, value in flags.items() if value is not None}
+
+
+def read_options(path: str | None, given: Mapping[str, Any]) -> SlurmOptions:
+    """Options from a YAML file and, stronger, those `given` by flags (None where not); every mistake is named."""
+    values: dict[str, Any] = {}
+    if path:
+        try:
+            # As text: YAML would read 8:00:00 as a number of seconds.
+            values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            raise UserError(f"{path} is not YAML: {summary(error)}") from error
+        if not isinstance(values, dict):
+            raise UserError(f"{path} must hold lines such as 'partition: gpu'")
+    values |= {name: value for name, value in given.items() if value is not None}
+    fields = {option.name: option for option in dataclasses.fields(SlurmOptions)}
+    for name in values:
+        if name not in fields:
+            raise UserError(
+                f"unknown Slurm option '{name}' in {path}{nearest(str(name), fields)}; allowed: {', '.join(fields)}"
+            )
+    checked = {name: _checked(fields[name], value) for name, value in values.items() if value not in (None, "")}
+    return SlurmOptions(**checked)
+
+
+def _checked(option: dataclasses.Field, value: Any) -> Any:
+    """An option's value in its own type, or a UserError."""
+    rules = option.metadata
+    if isinstance(value, dict | list) and option.name != "setup":
+        raise UserError(f"Slurm option {option.name} must be a word, not several")  # as text they may be endless
+    if option.name != "setup" and not str(value).isprintable():
+        raise UserError(f"Slurm option {option.name} must be one line without control characters, not {str(value)!r}")
+    if "low" in rules:
+        low, high = rules["low"], rules.get("high", 1_000_000)
+        if not re.fullmatch(r"[0-9]{1,9}", str(value)) or not low <= int(value) <= high:
+            bound = f"at least {low}" + (f", at most {high:,}" if str(value).isdigit() else "")
+            raise UserError(f"Slurm option {option.name} must be a whole number of {bound}: '{value}'")
+        return int(value)
+    if option.name == "setup":
+        lines = [value] if isinstance(value, str) else value
+        if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
+            raise UserError("Slurm option setup must be a list of shell lines")
+        lines = [part for line in lines for part in re.split(r"\r?\n", line) if part]
+        for line in lines:
+            if not line.replace("\t", " ").isprintable():
+                raise UserError(f"Slurm option setup has a control character in {line!r}")
+        return tuple(lines)
+    if not isinstance(value, str | int) or isinstance(value, bool) or not str(value).strip():
+        raise UserError(f"Slurm option {option.name} must be a word, not '{value}'")
+    if "like" in rules and not re.fullmatch(rules["like"], str(value)):
+        raise UserError(f"Slurm option {option.name} must be {rules['text']}, not '{value}'")
+    if option.name == "time" and SlurmOptions(time=str(value)).minutes > MOST_MINUTES:
+        raise UserError(f"Slurm option time must be at most a year, not '{value}'")
+    return str(value)
+
+
+# ------------------------------------------------------------------------------------------- asking the cluster
+
+
+def ask(*command: str, timeout: float = 30) -> str | None:
+    """What a Slurm command prints, None where it fails or is not there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def check_cluster(options: SlurmOptions, out: Path = Path()) -> None:
+    """Raise a UserError for what the cluster would refuse, before anything is submitted; `out` is the results' folder,
+    whose name stands in the jobs' script.
+    """
+    for path in (out.absolute(), ROOT, Path(sys.executable)):
+        if not str(path).isprintable():
+            raise UserError(f"--launcher=slurm cannot do with control characters in a path: {str(path)!r}")
+    if not shutil.which("sbatch"):
+        raise UserError("--launcher=slurm needs Slurm's commands, and there is no sbatch on PATH")
+    listed = ask("sinfo", "--noheader", "--format=%R|%l|%P")
+    if listed is None:
+        raise UserError("Slurm's controller does not answer (sinfo fails)")
+    partitions = [line.split("|") for line in listed.split()]
+    limit_of = {name: limit for name, limit, _ in partitions}
+    default = [name for name, _, mark in partitions if mark.endswith("*")]
+    for name in options.partition.split(",") if options.partition else default:
+        limit = limit_of[check_choice("partition", name, limit_of)]
+        if limit[:1].isdigit() and options.minutes > SlurmOptions(time=limit).minutes:
+            raise UserError(f"a job may take {limit} in partition '{name}', and --time asks for {options.time}")
+    accounts = ask("sacctmgr", "-nP", "show", "assoc", "where", f"user={getpass.getuser()}", "format=Account")
+    if options.account and accounts and accounts.strip():
+        check_choice("account", options.account, dict.fromkeys(accounts.split()))
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.flags().items()]
+    command = ["sbatch", "--test-only", *flags, f"--time={options.minutes}", "--wrap=true"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        said = [line.split("error: ")[-1] for line in done.stderr.splitlines() if "error" in line]
+        raise UserError(f"Slurm refuses such jobs: {'; '.join(said) or done.stderr.strip()}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a cluster takes."""
+
+    array: int = 1000
+    """Jobs of an array."""
+    jobs: int | None = None
+    """Jobs that may be submitted now, None where no limit is known."""
+    reason: str = ""
+    """The setting behind `jobs`."""
+
+
+def limits(options: SlurmOptions) -> Limits:
+    """The cluster's limits, less what is in the queue already."""
+    found = dict(re.findall(r"^(\w+)\s*= (\S+)", ask("scontrol", "show", "config") or "", re.MULTILINE))
+    array = min(int(found.get("MaxArraySize", 1001)), MOST_JOBS_IN_FOLDER)
+    queued = len((ask("squeue", "-h", "-r", "-o", "%i") or "").splitlines())
+    own = len(queue())
+    most = [(int(found["MaxJobCount"]) - queued, "MaxJobCount")] if "MaxJobCount" in found else []
+    user = f"user={getpass.getuser()}"
+    for name, text in (
+        ("MaxSubmitJobs", ask("sacctmgr", "-nP", "show", "assoc", "where", user, "format=MaxSubmitJobs,Account")),
+        ("MaxSubmitJobsPU", ask("sacctmgr", "-nP", "show", "qos", options.qos or "normal", "format=MaxSubmitJobsPU")),
+    ):
+        for line in (text or "").splitlines():
+            limit, _, account = line.partition("|")
+            if limit.isdigit() and (not account or account == (options.account or account)):
+                most.append((int(limit) - own, f"{name}={limit}"))
+    jobs, reason = min(most, default=(None, ""))
+    return Limits(array, jobs if jobs is None else max(0, jobs), reason)
+
+
+def queue() -> dict[str, str]:
+    """State of each of the user's jobs that is pending or running, by the name of the job, e.g. "12_3"."""
+    text = ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T") or ""
+    return dict(line.split("|", 1) for line in text.splitlines() if "|" in line)
+
+
+def ended(jobs: Iterable[str]) -> dict[str, str]:
+    """State in which jobs of these arrays ended, e.g. "OUT_OF_MEMORY", by the name of the job; {} without records.
+
+    Accounting follows the queue by seconds: a job that has left the queue is missing here until it is recorded.
+    """
+    numbers = ",".join(dict.fromkeys(job.partition("_")[0] for job in jobs))
+    text = ask("sacct", "-n", "-P", "-X", "-D", "-j", numbers, "-o", "JobID,State") if numbers else None
+    states = dict(line.split("|", 1) for line in (text or "").splitlines() if "|" in line)
+    first_words = {job: state.split(" ")[0] for job, state in states.items()}
+    return {job: state for job, state in first_words.items() if state not in UNFINISHED}
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """Cancel arrays, and wait until they are gone from the queue."""
+    ask("scancel", *jobs)
+    deadline = time.monotonic() + CANCEL_SECONDS
+    while any(job.partition("_")[0] in jobs for job in queue()) and time.monotonic() < deadline:
+        time.sleep(1)
+
+
+# --------------------------------------------------------------------------------------------------- submission
+
+
+def runs_per_job(runs: int, asked: int | None, usual: int, most: Limits) -> int:
+    """How many runs each job does, one after the other: as asked, else the suite's, more where the cluster's limits
+    want fewer jobs. Raises a UserError where what is asked does not fit.
+    """
+    if most.jobs == 0 and runs:
+        raise UserError(f"the cluster takes no more jobs now ({most.reason}); wait, or --cancel others")
+    needed = 1 if most.jobs is None else -(-runs // max(1, most.jobs))
+    if asked and asked < needed:
+        raise UserError(
+            f"{-(-runs // asked)} jobs are more than the {most.jobs} that the cluster takes now ({most.reason}); "
+            f"--runs-per-job={needed} would fit"
+        )
+    return asked or max(usual, needed)
+
+
+def submit(
+    launch: Launch,
+    runs: Sequence[RunSpec],
+    options: SlurmOptions,
+    job: RunsJob,
+    size: int,
+    most: Limits,
+    on_array: Callable[[JobArray], None] = lambda array: None,
+) -> None:
+    """Submit `runs`, those of `launch.submitted`, `size` to a job, in arrays of `most.array` jobs.
+
+    Each array is recorded as soon as it is submitted. With a limit on the jobs at once the arrays follow one another:
+    a limit holds for one array only.
+    """
+    step = size * most.array
+    for number, first in enumerate(range(0, len(runs), step)):
+        chunk = runs[first : first + step]
+        before = launch.arrays[-1].job if options.parallel and launch.arrays else None
+        folder = f"array-{number}"
+        batches = [[spec.to_json() for spec in chunk[i : i + size]] for i in range(0, len(chunk), size)]
+        try:
+            name = _submit_array(launch.folder / folder, batches, options, job, before)
+        except Exception as error:
+            said = next((line for line in reversed(str(error).splitlines()) if "error" in line), str(error))
+            message = f"Slurm refused array {number + 1}: {said}; {first} of {len(runs)} runs are submitted"
+            raise UserError(message) from error
+        array = JobArray(name, first, len(chunk), size, folder)
+        launch.add_array(array)
+        ask("scontrol", "release", name)
+        on_array(array)
+
+
+def _submit_array(
+    folder: Path, batches: Sequence[list[str]], options: SlurmOptions, job: RunsJob, before: str | None
+) -> str:
+    """Submit a job for each batch; return the array's number.
+
+    The array is held until submitit has made the folders of its jobs, which Slurm needs for their output, and until
+    its number is on record.
+    """
+    import submitit
+
+    executor = submitit.SlurmExecutor(folder / "%j", max_num_timeout=MOST_TIMEOUTS)
+    parameters = dict(options.flags(), time=options.minutes, job_name="rql", stderr_to_stdout=True)
+    parameters |= dict(signal_delay_s=options.signal_delay, additional_parameters={"hold": True})
+    parameters |= dict(array_parallelism=options.parallel or len(batches))
+    path = shlex.quote(str(ROOT)) + '"${PYTHONPATH:+:$PYTHONPATH}"'
+    parameters |= dict(setup=[f"export PYTHONPATH={path}", *options.setup])
+    if before:
+        parameters["dependency"] = f"afterany:{before}"
+    executor.update_parameters(**parameters)
+    return executor.map_array(job, batches)[0].job_id.partition("_")[0]
+
+
+class RunsJob:
+    """What a job does: its runs, from wherever their files say that they are."""
+
+    def __init__(self, runs_per_process: int, jobs: int | None, timeout: float | None, signal_delay: int):
+        """See `benchmark.launching.local.run_locally`; `signal_delay` as in `SlurmOptions`."""
+        self.settings = (runs_per_process, jobs, timeout, signal_delay)
+        self.command = command_line()
+        self.launcher: LocalLauncher | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": self.settings, "command": self.command, "launcher": None}
+
+    def __call__(self, lines: Sequence[str]) -> list[str]:
+        """Do the runs; return the reasons of those that failed."""
+        from rich.console import Console
+
+        runs_per_process, jobs, timeout, _ = self.settings
+        runs = [RunSpec.from_json(line) for line in lines]
+        console = Console(width=120, highlight=False, markup=False, emoji=False)
+        self.launcher = LocalLauncher(runs, console, slots(jobs), runs_per_process, timeout, command=self.command)
+        outcomes = self.launcher.run()
+        if self.launcher.stopped:
+            time.sleep(SECONDS_TO_BE_ENDED)
+            raise RuntimeError("the runs were asked to stop, but the job was not ended")
+        failed = [f"{outcome.path}: {outcome.reason}" for outcome in outcomes if outcome.reason and not outcome.busy]
+        for line in failed:
+            console.print(f"failed: {line}", markup=False, soft_wrap=True)
+        return failed
+
+    def checkpoint(self, lines: Sequence[str]) -> Any:
+        """Called by submitit before the job's time is up or it is preempted: save, and do the rest in another job."""
+        from submitit.helpers import DelayedSubmission
+
+        if self.launcher:
+            with contextlib.suppress(Exception):
+                self.launcher.stop(max(1, self.settings[-1] - SECONDS_TO_REQUEUE))
+        return DelayedSubmission(self, lines)

@@ -1,0 +1,1 @@
+"""Doing a run: compiled segments, checkpoints, evaluation between them, the online phase."""

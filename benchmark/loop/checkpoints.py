@@ -1,0 +1,117 @@
+"""Checkpoints: written atomically, verified by checksums before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from agents.base import State
+from benchmark.common.errors import UserError, summary
+from benchmark.common.files import move_aside, write_json
+from benchmark.runs.record import ANEW, differences
+
+CHECKSUMS = "checksums.json"
+
+
+class Checkpoints:
+    """The last two checkpoints of a run, written atomically, each with a checksum of every file, written after them.
+
+    One whose files are not those that were written is damaged, and passed over for the one before.
+    """
+
+    def __init__(self, folder: Path, read_only: bool = False):
+        """`folder` is made if needed, and what is damaged in it is renamed; not where it is only to be read."""
+        self.read_only = read_only
+        self.folder = folder.absolute()
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False, create=not read_only)
+        self.manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def save(self, update: int, states: State, record: dict[str, Any]) -> None:
+        """Write the states after `update` updates, and what else is to be known of that moment, which JSON can hold.
+
+        Raises a UserError where that fails, e.g. on a full disk.
+        """
+        record = record | {"arrays": described(states)}
+        items = ocp.args.Composite(states=ocp.args.StandardSave(states), record=ocp.args.JsonSave(record))
+        try:
+            self.manager.save(update, args=items)
+            self.manager.wait_until_finished()
+            write_json(self.folder / str(update) / CHECKSUMS, checksums(self.folder / str(update)))
+        except Exception as error:
+            reason = f"cannot write the checkpoint of update {update} to {self.folder}: {summary(error)}"
+            raise UserError(reason) from error
+
+    def restore(self, like: State, say: Callable[[str], None]) -> tuple[int, State, dict[str, Any]] | None:
+        """Return (updates, states, record) of the newest checkpoint that is whole, None where there is none.
+
+        Raises a UserError where its arrays are not those of `like`.
+        """
+        for update in sorted(self.manager.all_steps(), reverse=True):
+            folder = self.folder / str(update)
+            damage = damage_of(folder)
+            if damage:
+                kept = "" if self.read_only else f" (it is kept in {move_aside(folder, f'damaged-{update}')})"
+                say(f"the checkpoint of update {update} is damaged: {damage}{kept}; using the one before")
+                continue
+            self.manager.reload()  # it knows those that were renamed
+            record = self.manager.restore(update, args=ocp.args.Composite(record=ocp.args.JsonRestore())).record
+            differing = differences(record.pop("arrays"), described(like))
+            if differing:
+                more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+                raise UserError(
+                    f"the checkpoint {folder} does not fit the agent: {'; '.join(differing[:3])}{more}; go on with the "
+                    f"agent's code and hyperparameters as they were, or begin again with {ANEW}"
+                )
+            items = ocp.args.Composite(states=ocp.args.StandardRestore(like))
+            states = self.manager.restore(update, args=items).states
+            # Copied from the host, because Orbax commits arrays to their device, and jit compiles anew for those.
+            return update, jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), states), record
+        self.manager.reload()
+        return None
+
+    def close(self) -> None:
+        """Release the folder."""
+        self.manager.close()
+
+
+def described(states: State) -> dict[str, str]:
+    """Name, shape and type of every array, as text."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(states)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    return {name: f"{leaf.shape} {leaf.dtype}" for name, (_, leaf) in zip(names, leaves, strict=True)}
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint but the one that holds these."""
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: file_digest(path) for name, path in sorted(files.items()) if name != CHECKSUMS}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def damage_of(folder: Path) -> str:
+    """What is wrong with a checkpoint's files, "" where they are those that were written."""
+    try:
+        wanted, found = json.loads((folder / CHECKSUMS).read_bytes()), checksums(folder)
+    except FileNotFoundError:
+        return f"it has no {CHECKSUMS}, which is written last"
+    except (OSError, ValueError) as error:
+        return f"{CHECKSUMS} cannot be read ({type(error).__name__})"
+    if wanted == found:
+        return ""
+    if not isinstance(wanted, dict):
+        return f"{CHECKSUMS} does not hold what it should"
+    names = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
+    return f"{names[0]} is not as it was written" + (f", nor are {len(names) - 1} others" if names[1:] else "")

@@ -1,0 +1,77 @@
+"""Options that several commands have: protocol, online phase, generated data."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+
+from benchmark.common.errors import UserError
+from benchmark.common.options import MOST_EPISODES, MOST_TRANSITIONS, whole_number
+from benchmark.planning.protocols import get_protocol
+from benchmark.runs.protocol import Generated, Online, Protocol
+from benchmark.runs.run import MOST_LETTERS, RunSpec, run_path
+from envs.tasks import Task
+
+
+def online_from(steps: str | None, start: str | None) -> Online | None:
+    """The online phase that --online-steps and --online-start ask for."""
+    if steps is None:
+        if start is not None:
+            raise UserError("--online-start needs --online-steps")
+        return None
+    online = Online(whole_number("--online-steps", steps, high=MOST_TRANSITIONS))
+    if start is not None:
+        online = Online(online.steps, whole_number("--online-start", start))
+    if online.start >= online.steps:
+        raise UserError(
+            f"nothing would be learned online: the first update is after --online-start {online.start:,} of "
+            f"--online-steps {online.steps:,}"
+        )
+    return online
+
+
+def protocol_from(options: argparse.Namespace, name: str, agent: str = "") -> Protocol:
+    """The protocol that --protocol, --steps and --eval-episodes ask for, as the agent has it; by default `name`."""
+    protocol = get_protocol(options.protocol or name, agent)
+    for option in ("steps", "eval_episodes"):
+        if getattr(options, option) is not None and not protocol.steps:
+            raise UserError(f"--{option.replace('_', '-')}: protocol '{options.protocol or name}' trains nothing")
+    if options.steps is not None:
+        protocol = protocol.scaled_to(whole_number("--steps", options.steps))
+    if options.eval_episodes is not None:
+        episodes = whole_number("--eval-episodes", options.eval_episodes, high=MOST_EPISODES)
+        protocol = dataclasses.replace(protocol, eval_episodes=episodes)
+    return protocol
+
+
+def generated_from(text: str, tasks: Sequence[Task]) -> Generated:
+    """The data that --generate asks for. Raises a UserError for a task whose data cannot be generated."""
+    from envs.ogbench.episodes import find_recipe
+
+    data = Generated(whole_number("--generate", text, high=MOST_TRANSITIONS))
+    for task in tasks:
+        if task.domain.toy or task.domain.d4rl:
+            made = "is made in code" if task.domain.toy else "has a published file"
+            raise UserError(f"--generate: the data of '{task.name}' cannot be generated, it {made}")
+        find_recipe(task.domain.name)
+    return data
+
+
+def check_size(spec: RunSpec, here: bool = True) -> None:
+    """Raise a UserError for a run that cannot be: of more seeds than its folder's name can hold or, where it is to run
+    `here`, than fit into this machine's memory.
+    """
+    from benchmark.planning.configure import configure
+    from benchmark.planning.memory import check_memory
+    from benchmark.planning.registry import agent_class
+
+    longest = len(run_path(spec).name)
+    if longest > MOST_LETTERS:
+        raise UserError(
+            f"--seeds: a run's folder would have a name of {longest} letters, at most {MOST_LETTERS} are allowed; give "
+            "seeds in ranges, or fewer that train together"
+        )
+    if here:
+        cls = agent_class(spec.agent)
+        check_memory(cls.name, configure(cls, spec.settings), len(spec.seeds))

@@ -1,0 +1,63 @@
+"""Tuned hyperparameters and where they come from."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agents.base import REGISTRY
+from envs.tasks import DOMAINS
+
+TUNED = Path(__file__).parent / "tuned"
+
+
+def tuned(agent: str, domain: str) -> dict[str, Any]:
+    """The tuned hyperparameters of an agent on a domain, {} where none are known.
+
+    They stand in benchmark/planning/tuned/; those of an agent in a file of its own beside it, e.g. my_agent.yaml.
+    A domain that has none takes those of the domain that `Domain.tuned_as` names.
+    """
+    return tuned_with_origin(agent, domain)[0]
+
+
+def tuned_with_origin(agent: str, domain: str) -> tuple[dict[str, Any], str]:
+    """`tuned` and where that comes from, "" where there is none.
+
+    "published: <source>"; "derived: <source>" where it is taken over from what is published, but not for this agent on
+    these tasks; "ours: <source>".
+    """
+    path = TUNED / f"{agent}.yaml"
+    cls = REGISTRY.get(agent)
+    if cls is not None and not cls.__module__.startswith("agents."):
+        file = sys.modules[cls.__module__].__file__
+        assert file is not None
+        path = Path(file).with_suffix(".yaml")
+    base = DOMAINS[domain].tuned_as if domain in DOMAINS else ""
+    for name in filter(None, (domain, base)):
+        for content in (_tuned_file(path), _tuned_file(TUNED / "d4rl" / path.name)):
+            if name in content["domains"]:
+                return dict(content["domains"][name]), _origin(content, name if name != domain else "")
+    return {}, ""
+
+
+def _origin(content: Mapping[str, Any], base: str) -> str:
+    """Where the values of a tuned file come from; `base` is the domain that they are borrowed from, if they are.
+
+    Its `variants` is the source that has the same values on the domains which borrow them.
+    """
+    source = content.get("source", "no source is given")
+    if not content.get("published"):
+        return f"{'derived' if content.get('derived') else 'ours'}: {source}"
+    if not base:
+        return f"published: {source}"
+    return f"published: {content['variants']}" if "variants" in content else f"derived: {source}, for {base}"
+
+
+@functools.cache
+def _tuned_file(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text()) if path.is_file() else {"domains": {}}

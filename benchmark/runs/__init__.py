@@ -1,0 +1,1 @@
+"""What a run is, its records on disk, and what made it. No JAX."""

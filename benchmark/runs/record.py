@@ -1,0 +1,165 @@
+"""The run store: one directory a run, plain files, written atomically.
+
+    <out>/<agent>/<task>/seeds-<seeds>/
+        config.json      what was asked: agent, task, seeds, every hyperparameter, the protocol
+        code/            the files of an agent from outside the repository, whose digests are in config.json
+        provenance.json  what made it, an entry for every start: commit, digest of the code, versions, device, dataset
+        train.csv        step, seed, metrics: one row per (logging step, seed)
+        eval.csv         step, seed, episodes, success, return, length
+        status.json      state, step, rate, diverged seeds, error, digests of the code that made the numbers
+        checkpoints/     the last two
+
+A table is rewritten whole (through a temporary file and a rename), so that it is never cut in half; it is written
+before the checkpoint of the same step, which says how many rows there are up to it and vouches for them with a digest.
+A resumed run drops the rows after its checkpoint and makes them again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from benchmark.common.errors import UserError
+from benchmark.common.files import make_folder, move_aside, write_bytes, write_json
+from benchmark.common.machine import now
+from benchmark.common.reading import Damaged, read_json
+from benchmark.runs.reading import read_starts, read_status
+
+SCHEMA = 1
+ANEW = "--anew, which moves the run's folder aside"
+"""What to do about a run that is not to go on."""
+LOCK_SECONDS = 1.0
+"""How long to wait for a run's lock: whoever only looks whether it is held lets go of it at once."""
+
+
+class Busy(UserError):
+    """Another process is writing this run."""
+
+
+class RunDirectory:
+    """One run's files. Use as a context manager: it holds the run's lock, which a dead process releases."""
+
+    def __init__(self, path: Path):
+        """`path` need not exist yet."""
+        self.path = path
+        self.code: str | None = None
+        """Digest of the code that is at work."""
+        self.lock = FileLock(path / ".lock")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def __enter__(self) -> RunDirectory:
+        make_folder(self.path)
+        try:
+            self.lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            raise Busy(f"{self.path} is being written by another process; wait for it or stop it") from None
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path}: {error.strerror or error}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+    def check_config(self, config: dict[str, Any], files: Mapping[str, bytes] | None = None) -> None:
+        """Record what is asked, and the files that define its agent, or refuse if the folder holds another run.
+
+        A run that has kept nothing yet may go on with other files than it began with.
+        """
+        known = read_json(self.path / "config.json")
+        changed = self.refuse_another(known, config)
+        if known is None or changed:
+            for name, content in (files or {}).items():
+                make_folder((self.path / "code" / name).parent)
+                write_bytes(self.path / "code" / name, content)
+            write_json(self.path / "config.json", config)
+
+    def refuse_another(self, known: dict[str, Any] | None, config: dict[str, Any]) -> bool:
+        """Raise a UserError where the folder's run (`known`, None if there is none) is not the one that is asked.
+
+        Returns whether its agent's files changed before it had kept anything.
+        """
+        if known is None:
+            return False
+        differing = differences(known | {"code": None}, config | {"code": None})
+        if differing:
+            raise UserError(
+                f"{self.path} holds a run of another configuration ({'; '.join(differing)}); "
+                f"choose another --out, or begin again with {ANEW}"
+            )
+        before, now = known.get("code") or {}, config.get("code") or {}
+        changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        kept = self.status.get("state") == "done" or any(path.name.isdigit() for path in self.checkpoints.glob("*"))
+        if changed and kept:
+            told = [f"{name} was {_digest(before.get(name))}, is {_digest(now.get(name))} now" for name in changed]
+            raise UserError(
+                f"{self.path} was made by other code ({'; '.join(told)}; the old files: {self.path / 'code'}); "
+                f"choose another --out, or begin again with {ANEW}"
+            )
+        return bool(changed)
+
+    def set_aside(self) -> Path | None:
+        """Move the folder away, to a hidden one beside it, so that the run begins anew; None if there is no folder."""
+        if not self.path.exists():
+            return None
+        with self:
+            return move_aside(self.path, f".{self.path.name}-before")
+
+    def add_start(self, provenance: dict[str, Any]) -> None:
+        """Append what made this (re)start."""
+        self.code = provenance.get("code")
+        path = self.path / "provenance.json"
+        write_json(path, {"starts": [*read_starts(path), provenance]})
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The last status, {} before the first. Raises `Damaged`."""
+        return read_status(self.path)
+
+    def set_status(self, **values: Any) -> None:
+        """Update the status."""
+        write_json(self.path / "status.json", {**self.status, **values, "updated": now()})
+
+    def record_end(self, state: str, error: str) -> None:
+        """Record that the run ended early, as far as its folder can still be written: the first line says why."""
+        error = error.encode(errors="replace").decode()  # names of files may hold what no text does
+        try:
+            self.set_status(state=state, error=error)
+        except Damaged:
+            pass  # left as it is, for a person to look at
+        except (UserError, OSError):
+            with contextlib.suppress(UserError, OSError):
+                self._overwrite_status({**self.status, "state": state, "error": error.partition("\n")[0][:500]})
+        with contextlib.suppress(OSError), (self.path / "log.txt").open("a") as log:
+            print(now(), f"{state}: {error}", file=log)
+
+    def _overwrite_status(self, status: dict[str, Any]) -> None:
+        """Write a status over the one that is there: on a full disk its block is all that can be written to."""
+        content = json.dumps({**status, "updated": now()}).encode()
+        with (self.path / "status.json").open("r+b", buffering=0) as file:
+            file.write(content)
+            file.truncate(len(content))
+
+
+def _digest(sha256: str | None) -> str:
+    return f"sha256 {sha256[:12]}" if sha256 else "none"
+
+
+def differences(known: Any, asked: Any, name: str = "") -> list[str]:
+    """What differs between two JSON values, as "name: old, not new"."""
+    if isinstance(known, dict) and isinstance(asked, dict):
+        keys = dict.fromkeys([*known, *asked])
+        return [d for k in keys for d in differences(known.get(k), asked.get(k), f"{name}.{k}".lstrip("."))]
+    same = known == asked or (
+        isinstance(known, float) and isinstance(asked, float) and math.isclose(known, asked, rel_tol=1e-12)
+    )
+    return [] if same else [f"{name}: {known}, not {asked}"]

@@ -1,0 +1,106 @@
+"""What a run is: everything that it is asked to do, and where it lies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from benchmark.common.reading import (
+    LIST,
+    OBJECT,
+    TEXT,
+    Damaged,
+    check_fields,
+    optional,
+    parse_object,
+)
+from benchmark.runs.protocol import Generated, Online, Protocol
+
+
+def run_directory(out: Path, agent: str, task: str, seeds: str) -> Path:
+    """Where a run lives; `seeds` as `format_seeds` writes them."""
+    return out / agent / task / f"seeds-{seeds}"
+
+
+MOST_LETTERS = 200
+"""Letters in the name of a run's folder; file systems allow 255."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that a run is asked to do; plain values, so that it travels to another machine as JSON."""
+
+    agent: str
+    """Name of an agent, or the path of its file."""
+    task: str
+    seeds: tuple[int, ...]
+    settings: dict[str, Any]
+    """Hyperparameters that differ from the agent's defaults."""
+    protocol: Protocol
+    out: str
+    suite: str | None = None
+    data: Generated | None = None
+    data_dir: str | None = None
+    wandb: dict[str, str] | None = None
+    """Where W&B is to get a copy of the records, see `benchmark.loop.tracking`."""
+    online: Online | None = None
+    """The phase after the offline one, if there is one."""
+    origins: dict[str, str] = field(default_factory=dict)
+    """Where each hyperparameter comes from, see `benchmark.planning.plan.choose`; {} where that was not said."""
+    shown_as: str | None = None
+    """What the results are stored and shown under, where that is not the agent's name."""
+    name: str = ""
+    """The agent's own, as the plan found it, so that no one who reads results imports its file."""
+
+    @property
+    def label(self) -> str:
+        """The agent as tables and folders show it: the label that it was given, or its name."""
+        return self.shown_as or self.agent_name
+
+    @property
+    def agent_name(self) -> str:
+        """The agent's own name; that of its file where the plan did not say."""
+        return self.name or (Path(self.agent).stem if self.agent.endswith(".py") else self.agent)
+
+    def to_json(self) -> str:
+        """As one line of text."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str | bytes, source: Path = Path("a run")) -> RunSpec:
+        """The inverse of `to_json`. Raises `Damaged`, which names `source`, for a text that is no run."""
+        content = text if isinstance(text, bytes) else text.encode(errors="replace")
+        return _spec_of(parse_object(content, source), source)
+
+
+_PLAIN = {"agent": TEXT, "task": TEXT, "seeds": LIST, "settings": OBJECT, "out": TEXT, "suite": optional(TEXT)}
+_PLAIN |= {"data_dir": optional(TEXT), "wandb": optional(OBJECT), "name": TEXT}
+_PLAIN |= {"origins": OBJECT, "shown_as": optional(TEXT)}
+_PARTS = {"protocol": Protocol, "data": Generated, "online": Online}
+
+
+def _spec_of(values: dict[str, Any], source: Path) -> RunSpec:
+    """A RunSpec from its fields, which may be anything. Raises `Damaged`."""
+    check_fields(source, values, _PLAIN | dict.fromkeys(_PARTS, optional(OBJECT)))
+    try:
+        parts = {name: kind(**values[name]) for name, kind in _PARTS.items() if values.get(name)}
+        spec = RunSpec(**values | dict.fromkeys(_PARTS) | parts | {"seeds": tuple(values["seeds"])})
+    except (TypeError, KeyError) as error:
+        raise Damaged(source, f"not a run: {error}") from error
+    whole = [(part, field.name) for part in parts.values() for field in fields(part) if field.type == "int"]
+    numbers = [*spec.seeds, *(getattr(part, name) for part, name in whole)]
+    if "protocol" not in parts or not spec.seeds or not all(type(number) is int and number >= 0 for number in numbers):
+        raise Damaged(source, "not a run: its seeds, protocol, data and online phase must be whole numbers")
+    for name in (spec.label, spec.agent_name, spec.task):
+        if not name.isprintable() or name.startswith(".") or Path(name).name != name:
+            raise Damaged(source, f"not a run: {name!r:.40} cannot be a folder")
+    return spec
+
+
+def run_path(spec: RunSpec) -> Path:
+    """The run's directory. Imports no agent: who reads results runs nothing of what stands in them."""
+    from benchmark.runs.seeds import format_seeds
+
+    return run_directory(Path(spec.out), spec.label, spec.task, format_seeds(spec.seeds))

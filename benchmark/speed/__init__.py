@@ -1,0 +1,1 @@
+"""Measuring updates and environment steps per second."""

@@ -1,0 +1,182 @@
+"""Measuring updates per second, case by case, and the table of what was found."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.common.errors import printable
+from envs.tasks import Domain, dimensions
+
+MOST_SECONDS = 86_400
+
+
+def precisions() -> tuple[str, ...]:
+    """Precisions of matrix products that an agent may have."""
+    from agents.base import Config
+
+    return Config.__dataclass_fields__["matmul_precision"].metadata["choices"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be measured."""
+
+    agents: dict[str, Mapping[str, Any]]
+    """Agents and the settings of each."""
+    domain: Domain
+    seeds: tuple[int, ...]
+    size: str
+    """Name of the settings, for the row."""
+    precision: str
+    seconds: float
+    """Time for the repeats of each loop."""
+    transitions: int
+    compare: bool
+    profile: Path | None
+    authors: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    """Checkouts of the authors' code, by agent, for those that have one."""
+    authors_python: Path = Path(sys.executable)
+    """What runs them."""
+
+    @property
+    def cases(self) -> int:
+        """How many things are measured."""
+        return 1 + len(self.agents) * len(self.seeds)
+
+
+def measure(
+    plan: Plan, say: Callable[[str], None], on_case: Callable[[str], None] = lambda case: None
+) -> Iterator[dict[str, Any]]:
+    """Measure every case; yield a row each. One that fails has the reason in `error`, and the others go on.
+
+    `on_case` is told each case before its work. Fields: those of KEY; settings, error; what
+    `benchmark.speed.timing.segment_rates` returns; public_loop_updates_per_second, public_loop_spread (one seed; absent
+    without the comparison) and speedup, seed-updates per second over the public loop's; authors
+    (updates_per_second, spread, and the facts of `benchmark.speed.authors.begin`) and authors_speedup, where their code
+    was asked for; provenance. Where another loop fails, `authors` or `public_loop` is {"error": why}; the row stands.
+    """
+    from benchmark.loop.device import device_name
+    from benchmark.planning.configure import configure, describe
+    from benchmark.planning.registry import agent_class
+    from benchmark.runs import provenance
+    from benchmark.speed.timing import measure_peak, profile_segment, synthetic_data
+
+    data = synthetic_data(*dimensions(plan.domain), plan.transitions)
+    on_case("peak of matrix products")
+    peak = measure_peak(plan.precision)
+    made = provenance.collect({"name": f"random, as {plan.domain.name}", "transitions": data.size}, device_name())
+    for name, settings in plan.agents.items():
+        cls = agent_class(name)
+        agent = cls(configure(cls, {**settings, "matmul_precision": plan.precision}), *dimensions(plan.domain))
+        common = dict(device=made["device"], agent=cls.name, domain=plan.domain.name, size=plan.size)
+        common |= dict(precision=plan.precision, settings=describe(agent.config), provenance=made)
+        for seeds in plan.seeds:
+            on_case(f"{cls.name}, {seeds} seed{'s' * (seeds > 1)}")
+            with contextlib.ExitStack() as stack:
+                others = _others(plan, agent, data, stack, say)
+                found = attempt(lambda: _rates(agent, data, seeds, peak, plan.seconds, others), say)
+            yield {"error": None, **common, "seeds": seeds, **found}
+            if plan.profile and "error" not in found:
+                folder = plan.profile / f"{cls.name}-{seeds}"
+                attempt(lambda: profile_segment(agent, data, seeds, folder), say)
+
+
+def _others(plan: Plan, agent: Any, data: Any, stack: contextlib.ExitStack, say: Callable[[str], None]) -> dict:
+    """What the harness is compared with, of what was asked for: loops, or {"error": ...}, by name."""
+    from benchmark.planning.configure import describe
+    from benchmark.speed.authors import AuthorsLoop
+    from benchmark.speed.timing import public_loop
+
+    others: dict[str, Any] = {}
+    if plan.compare:
+        others["public_loop"] = attempt(lambda: public_loop(agent, data), say)
+    if checkout := plan.authors.get(agent.name):
+        sizes = (*dimensions(plan.domain), plan.transitions)
+        asked = (plan.authors_python, checkout, agent.name, describe(agent.config), sizes)
+        others["authors"] = attempt(lambda: stack.enter_context(AuthorsLoop(*asked)), say)
+    return others
+
+
+def _rates(agent: Any, data: Any, seeds: int, peak: float, seconds: float, others: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a row on the rates of the segments and, taking turns with them, of the other loops."""
+    from benchmark.speed.repeats import take_turns
+    from benchmark.speed.timing import segment_loop, segment_rates
+
+    segments, facts = segment_loop(agent, data, seeds, peak)
+    started = {name: loop for name, loop in others.items() if not isinstance(loop, dict)}
+    mine, *theirs = take_turns([segments.repeat, *(loop.repeat for loop in started.values())], seconds)
+    row = segment_rates(facts, mine, seeds)
+    spreads = dict(zip(started, theirs, strict=True))
+    if "public_loop" in spreads:
+        spread = spreads["public_loop"]
+        row |= {"public_loop_updates_per_second": spread.median, "public_loop_spread": dataclasses.asdict(spread)}
+        row["speedup"] = row["seed_updates_per_second"] / spread.median
+    if "authors" in spreads:
+        spread = spreads["authors"]
+        row["authors"] = {"updates_per_second": spread.median, "spread": dataclasses.asdict(spread)}
+        row["authors"] |= started["authors"].facts
+        row["authors_speedup"] = row["seed_updates_per_second"] / spread.median
+    failed = {name: loop for name, loop in others.items() if name not in started}
+    return row | failed
+
+
+def attempt(work: Callable[[], Any], say: Callable[[str], None]) -> Any:
+    """What `work` returns, or {"error": the first line of why it failed}."""
+    try:
+        return work()
+    except Exception as error:  # whatever an algorithm, its compilation or the device's memory may meet
+        lines = str(error).splitlines() or [""]
+        reason = f"{type(error).__name__}: {printable(lines[0])}"
+        say(f"failed: {reason}")
+        return {"error": reason}
+
+
+# --------------------------------------------------------------------------------------------------- the table
+
+
+def table(rows: Sequence[Mapping[str, Any]]):
+    """Rows as a table for a terminal."""
+    from rich.table import Table
+
+    shown = Table(title="Updates per second: median of the repeats (least to most)")
+    beside = any("authors" in row for row in rows)
+    headings = ["agent", "seeds", "updates/s", "seed-updates/s", "public loop", "over it"]
+    headings += ["authors' code", "over it"] * beside
+    for heading in (*headings, "GFLOP", "of peak", "memory MiB", "compile s", "first update s"):
+        shown.add_column(heading, justify="left" if heading == "agent" else "right")
+    for row in rows:
+        if row["error"]:
+            shown.add_row(row["agent"], str(row["seeds"]), row["error"])
+            continue
+        spread = row["spread"]
+        shown.add_row(
+            row["agent"],
+            str(row["seeds"]),
+            f"{spread['median']:.4g} ({spread['minimum']:.4g} to {spread['maximum']:.4g})",
+            _text(row["seed_updates_per_second"], ".4g"),
+            _text(row.get("public_loop_updates_per_second"), ".4g"),
+            _text(row.get("speedup"), ".2f"),
+            *_authors(row, beside),
+            _text(row["flop_per_update"], ".3g", 1e-9),
+            _text(row["peak_share"], ".1%"),
+            _text(row["memory_bytes"], ".0f", 2**-20),
+            _text(row["compile_seconds"], ".1f"),
+            _text(row["first_update_seconds"], ".1f"),
+        )
+    return shown
+
+
+def _authors(row: Mapping[str, Any], beside: bool) -> list[str]:
+    """The columns on the authors' code, where the table has them."""
+    if not beside:
+        return []
+    return [_text(row.get("authors", {}).get("updates_per_second"), ".4g"), _text(row.get("authors_speedup"), ".2f")]
+
+
+def _text(value: float | None, form: str, unit: float = 1) -> str:
+    return "" if value is None else format(value * unit, form)

@@ -1,0 +1,269 @@
+"""How fast an agent trains on this device: compiled segments of the harness, and the loop of the public code.
+
+Rates are medians over repeats of a second, each ended by waiting for the device, after a warm-up; loops that are
+compared take turns. Arithmetic
+is counted as model FLOP: the matrix products that an update as written needs, 2 M N K each. Loops count by their
+length, results that nothing uses are left out, and a product that is written twice counts twice, though the compiler
+may merge the two. XLA's own count takes the body of a loop once, whatever its length, and adds the elementwise work,
+which the peak that we compare with does not do; hence a count of our own.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Jaxpr, jaxprs_in_params
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from agents.base import Agent, Batch, State
+from benchmark.loop.segments import init_states, named_precision, run_segment, sample
+from benchmark.speed.repeats import Loop, Spread, random_transitions
+from envs.data.dataset import Dataset, from_transitions
+
+SEGMENT_SECONDS = 2.0  # what a segment should last: on a CPU one of few updates pays for copying the states
+EXPECTED_SHARE = 0.3  # of the peak; decides only how many updates a segment has
+FASTEST_UPDATE = 5e-5  # seconds; bounds the length of a segment where there is next to no arithmetic
+LONGEST_SEGMENT = 5000  # updates, as between two rows of a run's log
+PROFILED_CYCLES = 10
+
+# --------------------------------------------------------------------------------------------- synthetic data
+
+
+def synthetic_data(observation_dim: int, action_dim: int, transitions: int, seed: int = 0) -> Dataset:
+    """`random_transitions` as a data set."""
+    return from_transitions(**random_transitions(observation_dim, action_dim, transitions, seed))
+
+
+# ------------------------------------------------------------------------------------------------- arithmetic
+
+
+def model_flop(function: Callable, *arguments: Any) -> int:
+    """FLOP of the matrix products of function(*arguments), which may be shapes (`jax.ShapeDtypeStruct`).
+
+    Raises a ValueError where a product is in a loop of unknown length.
+    """
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    jaxpr, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _products(jaxpr)
+
+
+def _products(jaxpr: Jaxpr) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [_products(part) for part in jaxprs_in_params(equation.params)]
+        name = equation.primitive.name
+        if name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left: Any = equation.invars[0].aval
+            result: Any = equation.outvars[0].aval
+            total += 2 * result.size * math.prod(left.shape[axis] for axis in contracted)
+        elif name == "scan":
+            total += equation.params["length"] * sum(inner)
+        elif name == "cond":
+            total += max(inner)
+        elif name == "while" and any(inner):
+            raise ValueError("a matrix product in a loop of unknown length cannot be counted")
+        else:
+            total += sum(inner)
+    return total
+
+
+def update_flop(agent: Agent, data: Dataset, cycle: tuple[str, ...]) -> float | None:
+    """Model FLOP of one update of one seed, the mean over a cycle; None where it cannot be counted."""
+    state = jax.eval_shape(agent.init, jax.random.PRNGKey(0))
+    batch = jax.eval_shape(lambda state: sample(agent, state, data), state)
+    try:
+        counts = {name: model_flop(getattr(agent, name), state, batch) for name in set(cycle)}
+    except ValueError:
+        return None
+    return statistics.mean(counts[name] for name in cycle)
+
+
+def measure_peak(precision: str = "default", seconds: float = 2.0) -> float:
+    """FLOP per second of the largest matrix products that fit the time: float32 arrays, at an agent's precision."""
+
+    @jax.jit
+    def product(x):
+        with named_precision(precision):
+            return jnp.tanh(x @ x)  # bounded, so that it can be fed to itself
+
+    deadline = time.perf_counter() + seconds
+    size, best = 512, 0.0
+    while True:
+        x = jax.random.normal(jax.random.PRNGKey(size), (size, size)) / size**0.5
+        x = product(x).block_until_ready()
+        last = size == 8192
+        for _ in range(8 if last else 3):
+            started = time.perf_counter()
+            x = product(x).block_until_ready()
+            elapsed = time.perf_counter() - started
+            best = max(best, 2 * size**3 / elapsed)
+        if last or time.perf_counter() + 30 * elapsed > deadline:  # twice the size: eight times the work, four times
+            return best
+        size *= 2
+
+
+# ------------------------------------------------------------------------------------------------------ rates
+
+
+def steady_cycle(agent: Agent) -> tuple[str, ...]:
+    """The pattern of updates that lasts until the end of training, after pretraining and warm-up."""
+    cycle, until = agent.cycle(0)
+    while until is not None:
+        cycle, until = agent.cycle(until)
+    return tuple(cycle)
+
+
+def segment_length(flop: float | None, seeds: int, peak: float, cycle: tuple[str, ...]) -> int:
+    """Updates, a multiple of the cycle, that should take about `SEGMENT_SECONDS`."""
+    expected = max((flop or 0) * seeds / (EXPECTED_SHARE * peak), FASTEST_UPDATE)
+    updates = min(SEGMENT_SECONDS / expected, LONGEST_SEGMENT)
+    return len(cycle) * max(1, int(updates) // len(cycle))
+
+
+def segment_loop(agent: Agent, data: Dataset, seeds: int, peak: float) -> tuple[Loop, dict[str, Any]]:
+    """The harness's own segments with `seeds` seeds at once, compiled and run once; and what that took.
+
+    `first_update_seconds` runs from nothing compiled to the first update done: initial states, tracing, lowering,
+    compiling, and the first segment's mean time per update. `device_peak_bytes` (devices that count it) is the most
+    that this process has held so far, so of all cases before it too.
+    """
+    cycle = steady_cycle(agent)
+    flop = update_flop(agent, data, cycle)
+    length = segment_length(flop, seeds, peak, cycle)
+    started = time.perf_counter()
+    states = jax.block_until_ready(init_states(agent, jnp.arange(seeds, dtype=jnp.uint32)))
+    initialised = time.perf_counter()
+    lowered = run_segment.lower(agent, states, data, length, cycle)
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    done = time.perf_counter()
+    states, _ = jax.block_until_ready(compiled(agent, states, data))
+    first = (time.perf_counter() - done) / length
+
+    def advance() -> int:
+        nonlocal states
+        states, _ = compiled(agent, states, data)
+        return length
+
+    facts = {
+        "segment_updates": length,
+        "trace_seconds": traced - initialised,
+        "compile_seconds": done - initialised,
+        "first_update_seconds": done - started + first,
+        "flop_per_update": flop,
+        "peak_flop_per_second": peak,
+        **memory(compiled),
+    }
+    return Loop(advance, lambda: jax.block_until_ready(states)), facts
+
+
+def segment_rates(facts: dict[str, Any], spread: Spread, seeds: int) -> dict[str, Any]:
+    """What a row says of segments: `facts` of `segment_loop`, and rates of its repeats."""
+    rate, flop = spread.median, facts["flop_per_update"]
+    return {
+        "updates_per_second": rate,
+        "seed_updates_per_second": rate * seeds,
+        "spread": asdict(spread),
+        **facts,
+        "peak_share": None if flop is None else flop * seeds * rate / facts["peak_flop_per_second"],
+    }
+
+
+def memory(compiled: Any) -> dict[str, int | None]:
+    """Bytes that a compiled segment holds on the device (states, data and scratch), and the process's peak."""
+    analysis = compiled.memory_analysis()
+    statistics_ = jax.devices()[0].memory_stats() or {}
+    held = None
+    if analysis is not None:
+        held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes
+        held += analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
+    return {"memory_bytes": held, "device_peak_bytes": statistics_.get("peak_bytes_in_use")}
+
+
+# ----------------------------------------------------------------------------------------- the public code's loop
+
+
+def public_loop(agent: Agent, data: Dataset) -> Loop:
+    """One seed driven as the authors' code does it: one jitted update per Python iteration, nothing donated, each
+    batch drawn by numpy and copied to the device. The update itself is ours, and the same as in the segments.
+    """
+    cycle = steady_cycle(agent)
+    updates = {name: jax.jit(getattr(agent, name)) for name in cycle}
+    batches = numpy_batches(agent, data)
+    state = jax.jit(agent.init)(jax.random.PRNGKey(0))
+
+    def advance() -> int:
+        nonlocal state
+        with named_precision(agent.config.matmul_precision):
+            for name in cycle:
+                state, _ = updates[name](state, next(batches))
+        return len(cycle)
+
+    advance()
+    jax.block_until_ready(state)
+    return Loop(advance, lambda: jax.block_until_ready(state))
+
+
+def numpy_batches(agent: Agent, data: Dataset, seed: int = 0) -> Iterator[Batch]:
+    """Batches as `envs.data.dataset` draws them, by numpy on the host, going through the window step by step.
+
+    Rows, shapes and cost are those of the agent's sampler; only what follows a trajectory's end is simplified.
+    """
+    rng = np.random.default_rng(seed)
+    host: Dataset = jax.tree.map(np.asarray, data)
+    config = agent.config
+    trajectories = agent.sampler == "trajectories"
+    while True:
+        if trajectories:
+            replace = config.batch_size >= len(host.first) or config.batch_size > len(host.candidates)
+            trajectory = rng.choice(host.candidates, config.batch_size, replace=replace)
+            start = rng.integers(host.first[trajectory], host.last[trajectory])
+        else:
+            start = rng.integers(0, host.size - config.chunk_length + 1, config.batch_size)
+            trajectory = host.trajectory[start]
+        yield _window(host, start, trajectory, config.chunk_length, config.discount)
+
+
+def _window(host: Dataset, start: np.ndarray, trajectory: np.ndarray, length: int, discount: float) -> Batch:
+    last = host.last[trajectory]
+    rewards, masks = np.zeros(len(start), np.float32), np.ones(len(start), np.float32)
+    actions, inside = [], []
+    for step in range(length):
+        rows = np.minimum(start + step, last)
+        inside.append((start + step <= last).astype(np.float32))
+        rewards += discount**step * host.rewards[rows] * inside[-1]
+        masks = np.minimum(masks, host.masks[rows])
+        actions.append(host.actions[rows])
+    values: dict[str, Any] = dict(
+        observations=host.observations[start + trajectory],
+        actions=np.concatenate(actions, axis=-1),
+        rewards=rewards,
+        masks=masks.astype(np.float32),
+        next_observations=host.observations[np.minimum(start + length, last + 1) + trajectory],
+        valid=inside[-1],
+        action_weights=np.repeat(np.stack(inside, 1), host.action_dim, axis=1),
+    )
+    return Batch(**values)
+
+
+# ---------------------------------------------------------------------------------------------------- profile
+
+
+def profile_segment(agent: Agent, data: Dataset, seeds: int, folder: Path) -> None:
+    """Write a trace of one short segment, warmed up, for https://ui.perfetto.dev (`perfetto_trace.json.gz`)."""
+    cycle = steady_cycle(agent)
+    length = PROFILED_CYCLES * len(cycle)
+    states: State = init_states(agent, jnp.arange(seeds, dtype=jnp.uint32))
+    states, _ = jax.block_until_ready(run_segment(agent, states, data, length, cycle))
+    with jax.profiler.trace(str(folder), create_perfetto_trace=True):
+        jax.block_until_ready(run_segment(agent, states, data, length, cycle))

@@ -1,0 +1,47 @@
+"""Choosing the best setting of a sweep, and writing it down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agents.base import Agent
+from benchmark.common.files import write_text
+from benchmark.planning.asked import by_other_code
+from benchmark.planning.registry import agent_class
+from benchmark.runs.run import RunSpec, run_path
+from benchmark.sweeping.protocol import _task, console
+
+# ------------------------------------------------------------------------------------------------------- results
+
+
+def choose(folder: Path, runs: Sequence[RunSpec], sweeps: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The best setting of a domain's runs; writes the table and heat map of all, and prints the table."""
+    from analysis.sweeps import best, print_scores, scores, write_scores
+
+    found = scores([run_path(run) for run in runs], list(sweeps))
+    print_scores(found, list(sweeps), console)
+    for what in sorted(set(map(by_other_code, runs)) - {""}):
+        console.print(f"note: these runs were made by {what}; --anew makes them again", soft_wrap=True)
+    name = f"{agent_class(runs[0].agent).name}-{_task(runs[0].task).domain.name}"
+    for path in write_scores(found, list(sweeps), folder / "tuned", name):
+        console.print(f"  {path}", markup=False, soft_wrap=True)
+    return best(found, list(sweeps))
+
+
+def write_tuned(path: Path, text: str, domain: str, setting: Mapping[str, Any]) -> None:
+    """Add a domain's tuned setting to a file of the form of benchmark/planning/tuned/; others stay."""
+    known = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    domains = {**(known or {}).get("domains", {}), domain: dict(setting)}
+    lines = [f"# {text}", f'source: "{text}"', "published: false", "domains:"]
+    for name, values in domains.items():
+        lines.append(f"  {name}: {yaml.safe_dump(dict(values), default_flow_style=True, width=1000).strip()}")
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def tuned_path(folder: Path, cls: type[Agent]) -> Path:
+    """Where a sweep writes an agent's tuned settings."""
+    return folder / "tuned" / f"{cls.name}.yaml"

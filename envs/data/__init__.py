@@ -1,0 +1,1 @@
+"""Datasets: reading and checking files, the arrays on the device, how batches are drawn."""

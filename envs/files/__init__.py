@@ -1,0 +1,1 @@
+"""Files of data on disk and over HTTP."""

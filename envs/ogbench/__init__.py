@@ -1,0 +1,1 @@
+"""What is OGBench's alone: the recipes of its data."""

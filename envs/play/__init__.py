@@ -1,0 +1,1 @@
+"""Environments, stepped in parallel: evaluation and the online phase."""

@@ -1,0 +1,142 @@
+"""Environments to learn in: one for each seed, stepped together, a step at a time.
+
+An episode depends on its identity alone (run seed, the step at which it begins), as in evaluation, so that a run that
+is stopped and goes on plays the same episodes. This module does not import JAX: worker processes import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+
+from envs.play.worker import make_task_env, reset_episode, task_number
+from envs.tasks import Task
+
+ONLINE = 0x0A11FE
+"""Part of the identity of the episodes of online phases, none of which evaluation has as a step."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What S environments gave for an action each; arrays with leading axis S."""
+
+    next_observations: np.ndarray
+    """s', (S, O) float32."""
+    rewards: np.ndarray
+    """(S,), as the datasets have them: of the state in which the action was taken."""
+    masks: np.ndarray
+    """(S,) bool: False where that state solves the task."""
+    ended: np.ndarray
+    """(S,) bool: whether the episode is over, solved or cut."""
+    success: np.ndarray
+    """(S,), as evaluation counts it."""
+
+
+class Live(Protocol):
+    """S environments under way."""
+
+    def reset(self, which: np.ndarray, step: int) -> np.ndarray:
+        """Begin a new episode where `which` (S,) says; observations (S, O) of all."""
+
+    def step(self, actions: np.ndarray) -> Steps:
+        """Take an action (S, d) in every environment."""
+
+    def close(self) -> None:
+        """End."""
+
+
+def identities(seeds: Sequence[int], step: int) -> list[int | None]:
+    """A number for each episode that begins at that step."""
+    return [int(np.random.SeedSequence([seed, ONLINE, step]).generate_state(1)[0]) for seed in seeds]
+
+
+class Repeatable(gymnasium.Wrapper):
+    """An environment whose episodes depend on the seed given to `reset` alone; mazes ignore it otherwise."""
+
+    def __init__(self, env: gymnasium.Env, task_id: int | None):
+        """`task_id`: which of the environment's tasks to play."""
+        super().__init__(env)
+        self.task_id = task_id
+        env.reset()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Begin the episode of that number."""
+        assert seed is not None
+        return reset_episode(self.env, [seed], self.task_id), {}
+
+
+def make_repeatable(task_name: str) -> gymnasium.Env:
+    """What a worker process makes."""
+    return Repeatable(make_task_env(task_name), task_number(task_name))
+
+
+class OGBenchLive:
+    """OGBench's environments, a worker process for each seed."""
+
+    def __init__(self, task: Task, seeds: Sequence[int]):
+        """Start the workers; making the environments takes seconds."""
+        from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+
+        self.task, self.seeds = task, list(seeds)
+        make = partial(make_repeatable, task.name)
+        self.env = AsyncVectorEnv([make] * len(self.seeds), context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+
+    def reset(self, which, step):
+        """See `Live.reset`."""
+        options = {"reset_mask": np.asarray(which, bool)}
+        observations, _ = self.env.reset(seed=identities(self.seeds, step), options=options)
+        return observations.astype(np.float32)
+
+    def step(self, actions):
+        """See `Live.step`. Success and reward are of the state before the action, and success ends the episode."""
+        observations, rewards, terminated, truncated, info = self.env.step(np.asarray(actions, np.float32))
+        if self.task.domain.sparse:
+            rewards = np.where(rewards != 0, -1.0, 0.0)
+        success = np.asarray(info["success"], float)
+        return Steps(observations.astype(np.float32), rewards, ~terminated, terminated | truncated, success)
+
+    def close(self):
+        """See `Live.close`."""
+        self.env.close()
+
+
+class ToyLive:
+    """A toy's environments: arrays of states."""
+
+    def __init__(self, task: Task, toy: Any, seeds: Sequence[int]):
+        """`toy` as in `envs.toy.tasks.TOYS`."""
+        self.toy, self.seeds, self.limit = toy, list(seeds), task.domain.episode_limit
+        self.lengths = np.zeros(len(self.seeds), int)
+        self.states: np.ndarray | None = None
+
+    def reset(self, which, step):
+        """See `Live.reset`."""
+        begun = self.toy.start([np.random.default_rng(identity) for identity in identities(self.seeds, step)])
+        self.states = begun if self.states is None else np.where(which[:, None], begun, self.states)
+        self.lengths = np.where(which, 0, self.lengths)
+        return self.states.astype(np.float32)
+
+    def step(self, actions):
+        """See `Live.step`."""
+        rewards, masks = self.toy.labels(self.states, actions)
+        self.states, _, success = self.toy.step(self.states, actions)
+        self.lengths += 1
+        ended = (masks == 0) | (self.lengths >= self.limit)
+        return Steps(self.states.astype(np.float32), rewards, masks > 0, ended, success)
+
+    def close(self):
+        """See `Live.close`."""
+
+
+def open_live(task: Task, seeds: Sequence[int]) -> Live:
+    """Environments of a task, one for each seed."""
+    if task.domain.toy:
+        from envs.toy.tasks import TOYS
+
+        return ToyLive(task, TOYS[task.domain.name](), seeds)
+    return OGBenchLive(task, seeds)

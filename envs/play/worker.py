@@ -1,0 +1,152 @@
+"""The worker side of `envs.play.evaluation`: one process makes the environment, its forked children step it.
+
+Making a manipulation environment takes seconds and 160 MB of meshes, and an environment cannot be copied. So
+one clean process, the *nursery*, makes it once and forks a child for each slot: a child starts in
+milliseconds, shares the meshes copy-on-write and owns everything that changes. The nursery is a fresh
+interpreter because a caller that runs JAX has threads and must not be forked.
+
+Started by `envs.play.evaluation` as `python -m envs.play.worker FD`, FD being one end of a socket pair.
+Everything here ends when the caller goes away, however it dies: the sockets then read end-of-file.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+
+import gymnasium
+import numpy as np
+
+from envs.d4rl import environments as d4rl_environments
+from envs.tasks import D4RL_TASKS
+
+D4RL_NAMES = {task.name for task in D4RL_TASKS}
+
+
+def make_task_env(task_name: str) -> gymnasium.Env:
+    """Make the environment of `task_name`, e.g. OGBench's 'cube-single-play-singletask-task1-v0'."""
+    if task_name in D4RL_NAMES:
+        return d4rl_environments.make_env(task_name)
+    import ogbench
+
+    # gymnasium's checker inspects every observation, which costs time and never changes a result.
+    return ogbench.make_env_and_datasets(task_name, env_only=True, disable_env_checker=True)
+
+
+def reset_episode(env: gymnasium.Env, episode: Sequence[int], task_id: int | None) -> np.ndarray:
+    """Reset `env` so that what follows depends on `episode` alone, and return its first observation.
+
+    Args:
+        env: a gymnasium environment that has been reset before (a first reset may compile the model).
+        episode: non-negative integers that name the episode: (run seed, step, episode index).
+        task_id: which of the environment's tasks to play; None leaves it to the environment.
+    """
+    words = [int(word) for word in np.random.SeedSequence(list(episode)).generate_state(3)]
+    np.random.seed(words[0])  # the mazes place the agent with numpy's global generator
+    env.unwrapped.action_space.seed(words[1])  # the mazes' reset takes a few steps with sampled actions
+    observation, _ = env.reset(seed=words[2], options=None if task_id is None else {"task_id": task_id})
+    return np.asarray(observation, np.float32)
+
+
+def play_slot(connection: Connection, env: gymnasium.Env, task_id: int | None) -> None:
+    """Step `env` as the caller asks until it hangs up.
+
+    A request is `(actions, episode)`: actions (H, d) to execute open loop, stopping where the episode ends,
+    or None to abandon what is under way; and the episode to start after that, or None.
+    The reply is `(observation, outcome, error)`: outcome is (success, return, length) of an episode that
+    ended here, else None; error is a traceback's text, else None.
+    """
+    observation, total, length = None, 0.0, 0
+    while True:
+        try:
+            actions, episode = connection.recv()
+        except (EOFError, OSError):
+            return
+        outcome = error = None
+        try:
+            done = actions is None
+            for action in () if actions is None else actions:
+                raw, reward, terminated, truncated, info = env.step(action)
+                total, length = total + float(reward), length + 1
+                done = terminated or truncated
+                if done:
+                    outcome = (float(info["success"]), total, length)
+                    break
+            if actions is not None:
+                observation = np.asarray(raw, np.float32)
+            if done and episode is not None:
+                observation, total, length = reset_episode(env, episode, task_id), 0.0, 0
+        except Exception:
+            error = traceback.format_exc()
+        try:
+            connection.send((observation, outcome, error))
+        except OSError:
+            return
+
+
+def run_nursery(control: Connection) -> None:
+    """Make the environment, report on `control`, then fork one slot for each socket received on it.
+
+    First message in: (factory, task_name, max_episode_steps). First message out: None, or the text of
+    the traceback if the environment could not be made. Then, for each socket: the child's process id.
+    When the caller hangs up, all children are killed.
+    """
+    try:
+        factory, task_name, max_episode_steps = control.recv()
+        env = make_task_env(task_name) if factory is None else factory()
+        if max_episode_steps is not None:
+            env = gymnasium.wrappers.TimeLimit(env, max_episode_steps)
+        task_id = task_number(task_name)
+        env.reset()  # compiles the model, before the forks
+    except EOFError:
+        return
+    except Exception:
+        control.send(traceback.format_exc())
+        return
+    control.send(None)
+    gc.collect()
+    gc.freeze()  # else the children's collector would touch, and so copy, every shared page
+    children: list[int] = []
+    try:
+        while True:
+            connection = Connection(recv_handle(control))
+            children.append(_fork_slot(control, connection, env, task_id))
+            connection.close()  # the slot alone holds it, so that its death reads as end-of-file
+            control.send(children[-1])
+    except (EOFError, OSError):
+        pass
+    finally:
+        for child in children:  # never reaped before this point, so no id can have been reused
+            os.kill(child, signal.SIGKILL)
+        for child in children:
+            os.waitpid(child, 0)
+
+
+def task_number(task_name: str) -> int | None:
+    """Return k for a name that holds 'task{k}' as one of its parts, else None."""
+    match = re.search(r"-task(\d+)(-|$)", task_name)
+    return int(match.group(1)) if match else None
+
+
+def _fork_slot(control: Connection, connection: Connection, env: gymnasium.Env, task_id: int | None) -> int:
+    """Play the slot of `connection` in a forked child and return the child's id; the child never returns."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        control.close()
+        play_slot(connection, env, task_id)
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
+    run_nursery(Connection(int(sys.argv[1])))

@@ -1,0 +1,1 @@
+"""Two tasks with known answers, made in code."""

@@ -1,0 +1,76 @@
+"""A toy task opened for training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from envs.data.dataset import Dataset, from_transitions
+from envs.play.evaluation import EpisodeResults, Policy
+from envs.tasks import Task
+from envs.toy.tasks import TOYS
+
+
+class ToyWorld:
+    """A toy task opened for training; see `envs.world.World`. All episodes of all seeds are stepped together."""
+
+    def __init__(self, task: Task, seed: int = 0):
+        """Make the data from the seed."""
+        self.toy = TOYS[task.domain.name]()
+        self.limit = task.domain.episode_limit
+        made = self.toy.rows(np.random.default_rng(seed))
+        self.data = from_transitions(**made)
+        digest = hashlib.sha256(b"".join(made[name].tobytes() for name in sorted(made))).hexdigest()
+        self.source: dict[str, Any] = {
+            "name": task.dataset,
+            "fingerprint": f"sha256:{digest}",
+            "transitions": self.data.size,
+        }
+
+    def evaluate(
+        self,
+        policy: Policy,
+        seeds: Sequence[int],
+        episodes: int,
+        step: int,
+        active: Sequence[bool],
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> list[EpisodeResults | None]:
+        """Play `episodes` episodes for each seed; see `EvaluationPool.evaluate`. Episode i of a seed starts the same
+        way whatever is played beside it.
+        """
+        shape = (len(seeds), episodes)
+        ids = np.stack([*np.broadcast_arrays(np.array(seeds)[:, None], step, np.arange(episodes), 0)], axis=-1)
+        ids = ids.astype(np.uint32)
+        states = self.toy.start([np.random.default_rng(identity) for identity in ids.reshape(-1, 4)[:, :3]])
+        success, returns, lengths = np.zeros(states.shape[0]), np.zeros(states.shape[0]), np.zeros(states.shape[0], int)
+        playing = np.ones(states.shape[0], bool)
+        while playing.any():
+            observations = states.reshape(*shape, -1).astype(np.float32)
+            chunk = np.asarray(policy(observations, ids)).reshape(states.shape[0], -1, self.data.action_dim)
+            for actions in chunk.swapaxes(0, 1):
+                next_states, rewards, solved = self.toy.step(states, actions)
+                states = np.where(playing[:, None], next_states, states)
+                success = np.where(playing, solved, success)
+                returns += playing * rewards
+                lengths += playing
+                playing &= (solved < 1) & (lengths < self.limit)
+            ids[..., 3] += 1
+            if on_progress:
+                on_progress(int((~playing).sum()), len(playing))
+        columns = (array.reshape(shape) for array in (success, returns, lengths))
+        results = [EpisodeResults(*row) for row in zip(*columns, strict=True)]
+        return [result if on else None for result, on in zip(results, active, strict=True)]
+
+    def data_for(self, update: int) -> Dataset:
+        """One dataset for all updates; see `World.data_for`."""
+        return self.data
+
+    def next_change(self, update: int) -> None:
+        """Never."""
+
+    def close(self) -> None:
+        """Nothing runs."""

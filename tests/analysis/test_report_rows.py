@@ -1,0 +1,73 @@
+"""The report's tables: one's own rows and hyperparameters first, percent, averages over the tasks that are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from agents.base import Config
+from analysis.load import load_runs
+from analysis.names import SHARED, TASKS
+from analysis.report import write_report
+from tests.analysis.test_report import Browser, Elements, browser, needs_browser
+from tests.helpers.simulated_runs import write_run
+
+__all__ = ["browser"]  # The fixture.
+
+CUBE = "cube-single-play-singletask-task1-v0"
+GENERATED = {"dataset": {"name": "data", "fingerprint": "sha256:2", "transitions": 1000, "source": "generated"}}
+
+
+def report_of(folder: Path, **options: Any) -> Path:
+    """A page without figures of the runs in a folder."""
+    return write_report(load_runs(folder / "runs"), folder / "report.html", drawn=[], **options)
+
+
+def groups(page: Path) -> tuple[list[str], dict[str, Any]]:
+    """The columns' names and the rows by agent and source."""
+    table = Elements(page.read_text()).data()["groups"]
+    rows = {(row["agent"], row["source"]): row for row in table["rows"]}
+    return [column["name"] for column in table["columns"]], rows
+
+
+def test_one_generated_task_stands_in_no_column_with_a_published_mean(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "rql", CUBE, success=0.44, start=GENERATED)
+    names, rows = groups(report_of(tmp_path, with_published=True))
+    own = dict(zip(names, rows["RQL", "own"]["cells"], strict=True))
+    theirs = dict(zip(names, next(row for key, row in rows.items() if key[1] != "own")["cells"], strict=True))
+    assert names[0] == "cube-single-play task 1 (generated data)"
+    assert own[names[0]]["mean"] == 0.44 and own["50 tasks (published data)"] is None
+    assert theirs["50 tasks (published data)"]["mean"] > 0 and theirs[names[0]] is None
+    assert all((own[name] is None) or (theirs[name] is None) for name in names)
+
+
+def test_ones_own_agents_come_first_with_their_hyperparameters(tmp_path: Path) -> None:
+    settings = {"learning_rate": 3e-4, "hidden": [64, 64], "matmul_precision": "default", "beta": 10.0, "flow_steps": 5}
+    write_run(tmp_path / "runs", "rql", TASKS[0], hyperparameters={"alpha": 3.0})
+    write_run(tmp_path / "runs", "rql", TASKS[1], hyperparameters={"alpha": 10.0})
+    write_run(tmp_path / "runs", "awr_flow", TASKS[0], hyperparameters=settings)
+    page = report_of(tmp_path, with_published=True)
+    _, rows = groups(page)
+    assert list(rows)[:2] == [("awr_flow", "own"), ("RQL", "own")] and len(rows) == 21
+    assert [row["settings"] for row in list(rows.values())[:3]] == ["beta=10, flow_steps=5", "alpha by task", ""]
+    data = Elements(page.read_text()).data()
+    assert list(data["pools"]["hyperparameters"][0])[:2] == ["beta", "flow_steps"]
+
+
+def test_the_shared_hyperparameters_are_those_of_every_agent() -> None:
+    assert set(SHARED) == set(Config.__dataclass_fields__)
+
+
+@needs_browser
+def test_the_page_is_in_percent(browser: Browser, tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "rql", TASKS[0], success={(s, t): 0.5 + 0.1 * s for s in (0, 1) for t in (500, 1000)})
+    browser.open(report_of(tmp_path))
+    assert browser.column("groups", 3) == ["55.050.0–60.0"] and browser.column("tasks", 2) == ["55.0"]
+    assert browser.column("runs", 4) == ["55.0"]
+    assert browser.column("tasks", 6) == ["84.0"] and browser.column("tasks", 7) == ["-29.0"]
+    browser.do("location.hash = '#run=' + encodeURIComponent(runs[0].run)")
+    browser.driver.execute_async_script("setTimeout(arguments[0], 30)")
+    ticks = browser.do(
+        "return [...document.querySelector('#run svg[role=img]').querySelectorAll('text')].map((t) => t.textContent)"
+    )
+    assert ticks[0] == "success, %" and "60" in ticks

@@ -1,0 +1,213 @@
+"""Statistics: equal to rliable's and scipy's where those apply, right where they do not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import bootstrap, trim_mean
+
+from analysis.statistics import (
+    aggregate,
+    caption,
+    domain_means,
+    final_scores,
+    learning_curves,
+    near_best,
+    overall_means,
+    performance_profiles,
+    probability_of_improvement,
+    task_means,
+)
+from benchmark.common.errors import UserError
+
+# Made once with rliable in an environment of its own; the file says with which versions and calls.
+RLIABLE = json.loads((Path(__file__).parents[1] / "data" / "rliable.json").read_text())
+
+
+def frame(scores: dict[str, list[list[float]]]) -> pd.DataFrame:
+    """Scores frame from {agent: [[score of seed 0, seed 1, ...] per task]}."""
+    return pd.DataFrame(
+        [
+            (agent, f"d{t // 5}-singletask-task{t % 5 + 1}-v0", f"d{t // 5}", seed, score, 1000)
+            for agent, tasks in scores.items()
+            for t, seeds in enumerate(tasks)
+            for seed, score in enumerate(seeds)
+        ],
+        columns=["agent", "task", "domain", "seed", "score", "step"],
+    )
+
+
+def curve(points: dict[tuple[str, int, int], float], agent: str = "a") -> pd.DataFrame:
+    """Evaluations frame from {(task, seed, step): success}."""
+    rows = [(agent, task, "d", seed, step, success) for (task, seed, step), success in points.items()]
+    return pd.DataFrame(rows, columns=["agent", "task", "domain", "seed", "step", "success"])
+
+
+@pytest.mark.parametrize("agent", ["x", "y"])
+@pytest.mark.parametrize("statistic", ["mean", "iqm", "optimality_gap"])
+def test_aggregates_agree_with_rliable(agent: str, statistic: str) -> None:
+    row = aggregate(frame(RLIABLE["scores"]), [statistic], repetitions=20_000).set_index("agent").loc[agent]
+    expected = RLIABLE["aggregates"][agent][statistic]
+    assert row["value"] == pytest.approx(expected[0], abs=1e-12)
+    assert [row["low"], row["high"]] == pytest.approx(expected[1:], abs=1.5e-3)
+
+
+def test_probability_of_improvement_agrees_with_rliable() -> None:
+    made = probability_of_improvement(frame(RLIABLE["scores"]), [("x", "y")], repetitions=20_000).iloc[0]
+    value, low, high = RLIABLE["probability_of_improvement"]
+    assert made["value"] == pytest.approx(value, abs=1e-12)
+    # rliable's own interval was made with 2,000 repetitions only, which leave it +-0.005.
+    assert [made["low"], made["high"]] == pytest.approx([low, high], abs=8e-3)
+    assert made["tasks"] == 6
+
+
+@pytest.mark.parametrize("agent", ["x", "y"])
+def test_performance_profiles_agree_with_rliable(agent: str) -> None:
+    made = performance_profiles(frame(RLIABLE["scores"]), RLIABLE["thresholds"], repetitions=20_000)
+    made = made[made["agent"] == agent]
+    expected = RLIABLE["profiles"][agent]
+    assert made["fraction"].to_numpy() == pytest.approx(expected["fraction"], abs=1e-12)
+    # A profile of 48 scores moves in steps of 1/48: the percentile may fall on the neighbouring step.
+    for side in ("low", "high"):
+        assert made[side].to_numpy() == pytest.approx(expected[side], abs=1 / 48 + 1e-9)
+    assert np.mean(np.abs(made["low"].to_numpy() - expected["low"])) < 0.01
+
+
+def test_interquartile_mean_agrees_with_scipys_stratified_bootstrap() -> None:
+    scores = np.array(RLIABLE["scores"]["x"])
+    made = aggregate(frame({"x": scores.tolist()}), ["iqm"], repetitions=20_000).iloc[0]
+
+    def iqm(*tasks: np.ndarray, axis: int = -1) -> np.ndarray:
+        return trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis)
+
+    reference = bootstrap(
+        tuple(scores), iqm, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert [made["low"], made["high"]] == pytest.approx([reference.low, reference.high], abs=2e-3)
+
+
+def test_every_task_weighs_the_same_in_a_mean_whatever_its_seeds() -> None:
+    scores = frame({"a": [[0.0] * 9, [1.0, 1.0]]})
+    assert overall_means(scores).iloc[0]["mean"] == pytest.approx(0.5)
+    assert overall_means(scores).iloc[0]["seeds"] == 2
+    mean = aggregate(scores, ["mean"]).iloc[0]
+    assert (mean["value"], mean["seeds"], mean["tasks"]) == (pytest.approx(0.5), 2, 2)
+    profile = performance_profiles(scores, [0.5]).iloc[0]
+    assert profile["fraction"] == pytest.approx(2 / 11)
+    assert (profile["low"], profile["high"]) == (pytest.approx(2 / 11), pytest.approx(2 / 11))
+
+
+def test_mean_over_tasks_has_one_value_and_one_interval_by_either_way() -> None:
+    scores = frame({"a": np.random.default_rng(3).random((7, 4)).tolist()})
+    first, second = overall_means(scores).iloc[0], aggregate(scores, ["mean"]).iloc[0]
+    assert (first["mean"], first["low"], first["high"]) == pytest.approx(
+        (second["value"], second["low"], second["high"])
+    )
+
+
+def test_interval_of_a_mean_has_the_width_that_theory_gives() -> None:
+    values = np.random.default_rng(0).normal(0.5, 0.1, size=400)
+    row = task_means(frame({"a": [values.tolist()]}), repetitions=5000).iloc[0]
+    half = 1.96 * values.std() / 20
+    assert row["mean"] == pytest.approx(values.mean())
+    assert row["high"] - row["mean"] == pytest.approx(half, rel=0.1)
+    assert row["mean"] - row["low"] == pytest.approx(half, rel=0.1)
+
+
+def test_one_seed_has_no_interval_and_two_seeds_have_their_range() -> None:
+    means = task_means(frame({"a": [[0.4], [0.2, 0.8]]}))
+    assert np.isnan(means.iloc[0]["low"]) and np.isnan(means.iloc[0]["high"])
+    assert (means.iloc[1]["low"], means.iloc[1]["high"]) == (0.2, 0.8)
+
+
+def test_an_interval_does_not_depend_on_what_else_is_in_the_frame() -> None:
+    scores = frame({name: np.random.default_rng(i).random((6, 5)).tolist() for i, name in enumerate("abc")})
+    alone = domain_means(scores[scores["agent"] == "b"]).reset_index(drop=True)
+    among = domain_means(scores[::-1])
+    pd.testing.assert_frame_equal(alone, among[among["agent"] == "b"].reset_index(drop=True))
+    other = domain_means(scores[scores["agent"] == "b"], seed=1)
+    assert not np.allclose(other["low"], alone["low"])
+
+
+def test_domain_means_say_how_many_tasks_they_cover() -> None:
+    means = domain_means(frame({"a": [[0.1, 0.3]] * 6}))
+    assert means[["domain", "tasks"]].to_numpy().tolist() == [["d0", 5], ["d1", 1]]
+
+
+def test_final_score_is_the_last_evaluation_or_the_mean_of_the_last_three() -> None:
+    points = {
+        ("t", seed, step): success + seed / 10
+        for step, success in zip((10, 20, 30, 40), (0.9, 0.1, 0.2, 0.6), strict=True)
+        for seed in (0, 1)
+    }
+    assert final_scores(curve(points))["score"].tolist() == pytest.approx([0.6, 0.7])
+    assert final_scores(curve(points), last=3)["score"].tolist() == pytest.approx([0.3, 0.4])
+
+
+@pytest.mark.parametrize("last", [1, 3])
+def test_a_seed_that_lacks_a_last_evaluation_is_refused_by_name(last: int) -> None:
+    points = {("t", seed, step): 0.5 for step in (10, 20, 30) for seed in (0, 7)}
+    del points["t", 7, 30]
+    with pytest.raises(UserError, match="a on t: seed 7 was not evaluated"):
+        final_scores(curve(points), last)
+
+
+def test_fewer_evaluations_than_asked_for_are_refused() -> None:
+    with pytest.raises(UserError, match="of 3 asked for"):
+        final_scores(curve({("t", 0, 10): 0.5, ("t", 0, 20): 0.5}), last=3)
+
+
+def test_a_seed_that_is_there_twice_is_refused() -> None:
+    evaluations = curve({("t", 0, 10): 0.5, ("t", 1, 10): 0.5})
+    doubled = pd.concat([evaluations, evaluations])
+    for function in (final_scores, learning_curves):
+        with pytest.raises(UserError, match="more than once"):
+            function(doubled)
+
+
+def test_learning_curves_average_only_over_steps_that_all_seeds_have() -> None:
+    points = {("t", 0, 10): 0.2, ("t", 1, 10): 0.4, ("t", 0, 20): 0.9, ("u", 0, 10): 0.6, ("u", 0, 20): 1.0}
+    by_task = learning_curves(curve(points)).set_index(["task", "step"])["mean"]
+    assert by_task.to_dict() == pytest.approx({("t", 10): 0.3, ("u", 10): 0.6, ("u", 20): 1.0})
+    overall = learning_curves(curve(points), "overall")
+    assert overall[["step", "mean", "tasks"]].to_numpy().tolist() == [[10, pytest.approx(0.45), 2]]
+
+
+def test_a_curves_seeds_are_drawn_as_wholes() -> None:
+    points = {("t", seed, step): seed / 10 for seed in range(5) for step in range(4)}
+    curves = learning_curves(curve(points))
+    assert curves["low"].nunique() == 1 and curves["high"].nunique() == 1
+
+
+def test_probability_of_improvement_counts_a_tie_half_and_uses_common_tasks_only() -> None:
+    made = probability_of_improvement(frame({"a": [[0.5, 0.5]], "b": [[0.5, 0.1], [1.0, 1.0]]}))
+    values = made.set_index(["x", "y"])
+    assert values.loc[("a", "b"), "value"] == pytest.approx(0.75)
+    assert values.loc[("b", "a"), "value"] == pytest.approx(0.25)
+    assert values.loc[("a", "b"), "tasks"] == 1
+
+
+def test_bold_is_within_95_percent_of_the_best_with_ties() -> None:
+    assert near_best([100, 95, 94.99, 100, float("nan")]).tolist() == [True, True, False, True, False]
+    assert near_best([0.20, 0.19, 0.18]).tolist() == [True, True, False]
+    assert near_best([0, 0]).tolist() == [False, False]
+    assert near_best([float("nan")]).tolist() == [False]
+    assert near_best([10, 9], percent=90).tolist() == [True, True]
+
+
+def test_caption_says_aggregation_seeds_and_interval() -> None:
+    text = caption(3, frame({"a": [[0.1] * 4, [0.1] * 12]}))
+    assert "mean of the last 3 evaluations" in text and "4 to 12 seeds" in text and "bootstrap" in text
+    assert "no interval" in caption(1, frame({"a": [[0.1]]}))
+    assert "range" in caption(1, frame({"a": [[0.1, 0.2]]}))
+
+
+def test_empty_frames_give_empty_results() -> None:
+    scores = frame({"a": [[0.5]]}).iloc[:0]
+    for function in (task_means, domain_means, overall_means, aggregate, performance_profiles):
+        assert len(function(scores)) == 0
+    assert len(probability_of_improvement(scores)) == 0

@@ -1,0 +1,121 @@
+"""The status page tells from files alone how every run stands."""
+
+import dataclasses
+import io
+import json
+import time
+
+import pytest
+from rich.console import Console
+
+from benchmark.common.errors import UserError
+from benchmark.launching import slurm
+from benchmark.launching.ledger import JobArray, Launch
+from benchmark.launching.status import page, run_states, show
+from benchmark.planning.protocols import PROTOCOLS
+from benchmark.runs.record import RunDirectory
+from benchmark.runs.run import RunSpec, run_path
+
+SPEC = RunSpec("bc", "toy-modes", (0,), {}, PROTOCOLS["toy"], "", "toy")
+
+
+def plan_of(out, count):
+    return [dataclasses.replace(SPEC, seeds=(seed,), out=str(out)) for seed in range(count)]
+
+
+def write_status(spec, **values):
+    path = run_path(spec)
+    path.mkdir(parents=True, exist_ok=True)
+    asked = {"agent": spec.agent, "task": spec.task, "seeds": spec.seeds, "hyperparameters": {}, "protocol": {}}
+    (path / "config.json").write_text(json.dumps(asked))
+    (path / "status.json").write_text(json.dumps({"updated": "2026-01-01T00:00:00+00:00", **values}))
+
+
+def text_of(out):
+    console = Console(file=io.StringIO(), width=120)
+    console.print(page(out, run_states(out)), soft_wrap=True)
+    return console.file.getvalue()
+
+
+def test_every_state_of_a_local_run_is_told(tmp_path):
+    runs = plan_of(tmp_path, 6)
+    launch = Launch.begin(tmp_path, runs, "local", {})
+    later = {"updated": "2999-01-01T00:00:00+00:00"}
+    write_status(runs[0], state="done", step=4000, diverged={"0": 300}, train_seconds=50.0)
+    write_status(runs[1], state="running", step=1000, updates_per_second=100.0)
+    write_status(runs[2], state="running", step=2000)
+    write_status(runs[3], state="failed", error="ValueError: too bad\nTraceback ...", **later)
+    write_status(runs[4], state="failed", error="of an earlier launch")
+    with launch.lock, RunDirectory(run_path(runs[1])):
+        states = [run.state for run in run_states(tmp_path)]
+        assert states == ["done", "running", "queued", "failed", "queued", "queued"]
+        text = text_of(tmp_path)
+        assert "6 runs; 3 queued, 1 running, 1 done, 1 failed; 1 with diverged seeds" in text
+        assert "1,000 of 4,000" in text and "25%" in text and "0:00:30" in text
+        assert "; about 0:03:00 left" in text  # 30 s of the one that runs, 50 s for each of the three in the queue
+        assert f"failed: {run_path(runs[3])}: ValueError: too bad\n" in text
+        assert "diverged:" in text and "seed 0 at step 300" in text
+    states = [run.state for run in run_states(tmp_path)]
+    assert states == ["done", "stopped", "stopped", "failed", "failed", "planned"]
+    assert f"stopped: 2 runs, the first {run_path(runs[1])}: its process is gone" in text_of(tmp_path)
+    assert show(tmp_path, Console(quiet=True)) == 1
+
+
+def test_a_job_of_slurm_is_judged_by_the_queue_and_by_how_it_ended(tmp_path, monkeypatch):
+    runs = plan_of(tmp_path, 7)
+    launch = Launch.begin(tmp_path, runs, "slurm", {})
+    launch.about["submitted"] = [1, 2, 3, 4, 5, 6]  # run 0 was done before
+    launch.add_array(JobArray("7", first=0, count=4, size=2, folder="array-0"))
+    launch.add_array(JobArray("8", first=4, count=2, size=2, folder="array-1"))
+    monkeypatch.setattr(slurm, "queue", lambda: {"7_0": "RUNNING"})
+    monkeypatch.setattr(slurm, "ended", lambda jobs: {"7_1": "OUT_OF_MEMORY", "8": "CANCELLED"})
+    write_status(runs[0], state="done")
+    write_status(runs[1], state="running", step=7)  # on another machine: its lock is not seen here
+    write_status(runs[3], state="running", step=9)
+    found = run_states(tmp_path)
+    assert [r.state for r in found] == ["done", "running", "queued", "stopped", "failed", "planned", "planned"]
+    assert found[3].reason == found[4].reason == "its job 7_1 ended as OUT_OF_MEMORY"
+    text = text_of(tmp_path)
+    assert "--retry-failed" in text
+
+
+def test_a_later_launch_that_leaves_out_what_is_queued_does_not_hide_it(tmp_path, monkeypatch):
+    runs = plan_of(tmp_path, 2)
+    for number, submitted in (("7", [0]), ("8", [1])):
+        launch = Launch.begin(tmp_path, runs, "slurm", {})
+        launch.about["submitted"] = submitted
+        launch.add_array(JobArray(number, 0, 1, 1, "array-0"))
+    monkeypatch.setattr(slurm, "queue", lambda: {"7": "PENDING", "8": "PENDING"})
+    assert [run.state for run in run_states(tmp_path)] == ["queued", "queued"]
+
+
+def test_results_that_were_moved_are_found_again(tmp_path):
+    runs = plan_of(tmp_path / "old", 1)
+    Launch.begin(tmp_path / "old", runs, "local", {})
+    write_status(runs[0], state="done")
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert [run.state for run in run_states(tmp_path / "new")] == ["done"]
+
+
+def test_where_nothing_was_launched_that_is_said(tmp_path):
+    with pytest.raises(UserError, match="nothing was launched in"):
+        run_states(tmp_path)
+
+
+@pytest.mark.slow
+def test_twelve_thousand_runs_are_read_in_five_seconds(tmp_path):
+    tasks = [f"task{number}" for number in range(50)]
+    runs = [
+        dataclasses.replace(SPEC, agent=f"agent{a}", task=task, seeds=(seed,), out=str(tmp_path))
+        for task in tasks
+        for a in range(20)
+        for seed in range(12)
+    ]
+    Launch.begin(tmp_path, runs, "local", {})
+    for number, spec in enumerate(runs):
+        if number % 2:
+            write_status(spec, state=("done", "running", "failed")[number % 3], step=5, error="it fell\nover")
+    started = time.perf_counter()
+    text = text_of(tmp_path)
+    assert time.perf_counter() - started < 5
+    assert "12000 runs; 6000 planned, 2000 done, 2000 failed, 2000 stopped" in text

@@ -1,0 +1,185 @@
+"""Sweeps: many settings in one program equal single runs; what is fair is enforced."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agents.rql import RQL
+from analysis.load import load_runs
+from analysis.sweeps import best, scores, write_scores
+from benchmark import sweep
+from benchmark.common.errors import UserError
+from benchmark.common.reading import read_json
+from benchmark.loop.worker import execute
+from benchmark.planning.plan import settings_for
+from benchmark.planning.registry import agent_class
+from benchmark.runs.record import RunDirectory
+from benchmark.runs.run import run_path
+from benchmark.runs.table import Table
+from benchmark.sweeping import protocol, results, training
+from envs.tasks import DOMAINS, TOY_TASKS, Task, default_task
+
+SMALL = ["--set", "hidden=8", "--set", "flow_steps=2", "--set", "batch_size=8"]
+SHORT = ["--suite", "toy", "--domains", "toy-modes", "--steps", "30", "--eval-episodes", "6", *SMALL]
+GRID = ["--sweep", "learning_rate=1e-4,1e-2", "--sweep", "target_rate=0.1,1"]
+
+
+def run(folder, *arguments, agent="bc"):
+    return sweep.main(["--agent", agent, *SHORT, "--out", str(folder), *arguments])
+
+
+def asked(folder, *arguments, agent="bc"):
+    return sweep.sweep_from(sweep.parse(["--agent", agent, *SHORT, "--out", str(folder), *arguments]))
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    assert run(folder, *GRID) == 0
+    return folder
+
+
+def runs_of(folder):
+    made = asked(folder, *GRID)
+    return made.runs(made.domains[0])
+
+
+def records(path):
+    return {name: Table(path / name).rows for name in ("train.csv", "eval.csv")}
+
+
+def test_every_setting_leaves_the_records_of_a_run_of_its_own(swept):
+    runs = runs_of(swept)
+    assert len(runs) == 4
+    for spec in runs:
+        config, status = (read_json(run_path(spec) / name) for name in ("config.json", "status.json"))
+        assert config["seeds"] == [1000, 1001] and status["state"] == "done" and status["step"] == 30
+        assert f"learning_rate={config['hyperparameters']['learning_rate']:g}" in str(run_path(spec))
+        assert {row["seed"] for row in records(run_path(spec))["eval.csv"]} == {1000, 1001}
+    assert len(load_runs(swept).runs) == 4
+
+
+def test_a_setting_of_a_sweep_gives_the_numbers_of_a_run_alone(swept, tmp_path):
+    spec = runs_of(swept)[2]
+    alone = dataclasses.replace(spec, out=str(tmp_path))
+    execute(alone, quiet=True)
+    for name, rows in records(run_path(alone)).items():
+        for one, other in zip(rows, records(run_path(spec))[name], strict=True):
+            assert one == pytest.approx(other, rel=2e-3, abs=1e-4)
+
+
+def test_a_finished_sweep_is_not_run_again_and_its_best_is_written_in_the_form_of_the_tuned_files(swept, capsys):
+    assert run(swept, *GRID) == 0
+    assert "4 settings of bc on toy-modes are finished already" in capsys.readouterr().out
+    written = yaml.safe_load((swept / "tuned" / "bc.yaml").read_text())
+    assert set(written) == {"source", "published", "domains"} and written["published"] is False
+    chosen = written["domains"]["toy-modes"]
+    assert chosen["hidden"] == [8] and {"learning_rate", "target_rate", "batch_size"} <= set(chosen)
+    found = scores([run_path(spec) for spec in runs_of(swept)], ["learning_rate", "target_rate"])
+    assert found["final"].max() == found[found["learning_rate"] == chosen["learning_rate"]]["final"].max()
+    for ending in ("csv", "md", "png", "pdf"):
+        assert (swept / "tuned" / f"bc-toy-modes.{ending}").stat().st_size > 100
+
+
+def test_a_sweep_that_is_cut_goes_on_from_its_checkpoint_with_the_same_records(swept, tmp_path, monkeypatch):
+    class Cut(Exception):
+        pass
+
+    whole, after_row = runs_of(swept), training.SweepTraining.after_row
+
+    def cut(self, metrics, rate):
+        after_row(self, metrics, rate)
+        if self.step == 20:
+            raise Cut
+
+    protocol = dataclasses.replace(whole[0].protocol, log_every=10, checkpoint_every=10)
+    for name in ("whole", "cut"):
+        runs = [
+            dataclasses.replace(spec, out=str(tmp_path / name / training.setting_folder(spec)), protocol=protocol)
+            for spec in whole[:2]
+        ]
+        if name == "cut":
+            monkeypatch.setattr(training.SweepTraining, "after_row", cut)
+            with pytest.raises(Cut):
+                training.sweep_task(runs, tmp_path / name, quiet=True)
+            assert RunDirectory(run_path(runs[0])).status["state"] == "failed"
+            monkeypatch.setattr(training.SweepTraining, "after_row", after_row)
+        training.sweep_task(runs, tmp_path / name, quiet=True)
+    for spec in runs:
+        other = Path(str(run_path(spec)).replace("/cut/", "/whole/"))
+        for table in ("train.csv", "eval.csv"):
+            assert (run_path(spec) / table).read_text() == (other / table).read_text()
+        assert len(read_json(run_path(spec) / "provenance.json")["starts"]) == 2
+
+
+def test_options_that_change_the_program_are_refused_by_name():
+    with pytest.raises(UserError, match=r"'flow_steps' cannot be swept: it changes the structure.*alpha, expectile"):
+        protocol.parse_sweeps(RQL, ["flow_steps=5,10"])
+    with pytest.raises(UserError, match=r"no hyperparameter 'alhpa'.*'alpha'"):
+        protocol.parse_sweeps(RQL, ["alhpa=1"])
+    with pytest.raises(UserError, match="expectile must be from 0 to 1"):
+        protocol.parse_sweeps(RQL, ["expectile=0.5,2"])
+    with pytest.raises(UserError, match="twice"):
+        protocol.parse_sweeps(RQL, ["alpha=1,1.0"])
+    with pytest.raises(UserError, match="twice"):
+        protocol.parse_sweeps(RQL, ["alpha=1", "alpha=2"])
+    with pytest.raises(UserError, match="--sweep is needed"):
+        protocol.parse_sweeps(RQL, [])
+
+
+def test_seeds_that_are_reported_may_not_be_tuned_on(tmp_path):
+    with pytest.raises(UserError, match="seeds 3 are reported"):
+        asked(tmp_path, *GRID, "--seeds", "3,1000")
+    with pytest.raises(UserError, match="seeds 1000 are reported"):
+        asked(tmp_path, *GRID, "--report-seeds", "999-1000")
+
+
+def test_agents_tuned_into_one_folder_have_one_budget(swept):
+    with pytest.raises(UserError, match=r"another budget.*updates 31, not 30"):
+        run(swept, *GRID, "--steps", "31")
+    with pytest.raises(UserError, match="5 settings, at most 4 are allowed"):
+        run(swept, "--sweep", "learning_rate=1,2,3,4,5")
+    with pytest.raises(UserError, match="seeds 3, not 2"):
+        run(swept, *GRID, "--seeds", "1000-1002")
+
+
+def test_tuning_is_on_the_default_task_and_reporting_on_the_others():
+    numbers = {"antmaze-large-navigate": 1, "cube-double-play": 2, "scene-play": 2, "puzzle-4x4-play": 4}
+    for name, number in numbers.items():
+        assert default_task(DOMAINS[name]) == Task(DOMAINS[name], number)
+        assert [task.number for task in protocol.reporting_tasks(DOMAINS[name])] == [
+            n for n in range(1, 6) if n != number
+        ]
+    assert protocol.reporting_tasks(TOY_TASKS[0].domain) == [TOY_TASKS[0]]
+
+
+def test_the_report_trains_what_was_tuned_with_other_seeds(swept):
+    assert run(swept, "--report", "--report-seeds", "5") == 0
+    chosen = yaml.safe_load((swept / "tuned" / "bc.yaml").read_text())["domains"]["toy-modes"]
+    config = read_json(swept / "report" / "bc" / "toy-modes" / "seeds-5" / "config.json")
+    assert config["seeds"] == [5]
+    assert {name: config["hyperparameters"][name] for name in chosen} == chosen
+
+
+def test_the_best_has_the_highest_final_success_then_the_highest_course(tmp_path):
+    import pandas as pd
+
+    rows = [(0.1, 0.5, 0.4, 0.9), (0.1, 0.7, 0.8, 0.1), (1.0, 0.5, 0.8, 0.2), (1.0, 0.7, 0.8, 0.2)]
+    found = pd.DataFrame(rows, columns=["alpha", "expectile", "final", "course"])
+    found = found.assign(agent="rql", task="toy-modes", spread=0.0, seeds=2, updates=10)
+    assert best(found, ["alpha", "expectile"]) == {"alpha": 1.0, "expectile": 0.5}
+    third = pd.concat([found.assign(discount=d) for d in (0.9, 0.99)])
+    for frame, names in ((found[found["alpha"] == 1], ["expectile"]), (third, ["alpha", "expectile", "discount"])):
+        assert len(write_scores(frame, names, tmp_path, "x")) == 4
+
+
+def test_tuned_settings_beside_an_agents_own_file_are_used_wherever_it_is(tmp_path):
+    text = "from agents.bc import BC\n\n\nclass Mine(BC):\n    name = 'mine_of_test_sweep'\n"
+    (tmp_path / "mine_of_test_sweep.py").write_text(text)
+    results.write_tuned(tmp_path / "mine_of_test_sweep.yaml", "a test", "scene-play", {"learning_rate": 0.5})
+    results.write_tuned(tmp_path / "mine_of_test_sweep.yaml", "a test", "cube-double-play", {"hidden": [8, 8]})
+    cls = agent_class(str(tmp_path / "mine_of_test_sweep.py"))
+    assert settings_for(cls, Task(DOMAINS["scene-play"], 1))["learning_rate"] == 0.5
+    assert settings_for(cls, Task(DOMAINS["cube-double-play"], 3))["hidden"] == [8, 8]

@@ -1,0 +1,301 @@
+"""Generated datasets: reproducible, in OGBench's format, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.common.errors import UserError
+from envs import generate as module
+from envs.files.local import record_path
+from envs.generate import generate, generate_shards, main
+from envs.ogbench import episodes
+from envs.ogbench.episodes import RECIPES, TRAIN, Collector, find_recipe
+
+LENGTH = 40  # rows per episode
+
+
+def small(path: Path, workers: int, seed: int = 0, transitions: int = 2 * (LENGTH - 1), **options) -> Path:
+    """Two training episodes and one for validation of cube-single-play."""
+    return generate("cube-single-play", transitions, seed, path, workers, False, LENGTH, **options)
+
+
+def equal(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(np.array_equal(first[key], second[key]) for key in first)
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory) -> Path:
+    """A small dataset made by one process."""
+    return small(tmp_path_factory.mktemp("cube") / "cube-single-play-v0.npz", workers=1)
+
+
+@pytest.fixture(scope="module")
+def collector() -> Collector:
+    return Collector("cube-single-play", LENGTH)
+
+
+def test_number_of_workers_changes_nothing(cube, tmp_path):
+    other = small(tmp_path / cube.name, workers=2)
+    assert other.read_bytes() == cube.read_bytes()
+    assert module.validation_path(other).read_bytes() == module.validation_path(cube).read_bytes()
+
+
+def test_file_has_the_published_form(cube):
+    data = dict(np.load(cube))
+    rows = 2 * LENGTH
+    forms = {key: (value.shape, value.dtype) for key, value in data.items()}
+    assert forms == {
+        "observations": ((rows, 28), np.float32),
+        "actions": ((rows, 5), np.float32),
+        "terminals": ((rows,), np.bool_),
+        "qpos": ((rows, 21), np.float32),
+        "qvel": ((rows, 20), np.float32),
+    }
+    assert np.flatnonzero(data["terminals"]).tolist() == [LENGTH - 1, 2 * LENGTH - 1]
+    assert np.abs(data["actions"]).max() <= 1
+    assert len(np.load(module.validation_path(cube))["actions"]) == LENGTH
+
+
+def test_ogbench_loads_and_relabels_the_file(cube):
+    ogbench = pytest.importorskip("ogbench")
+    _, train, validation = ogbench.make_env_and_datasets("cube-single-play-singletask-task1-v0", dataset_path=str(cube))
+    assert train["observations"].shape == train["next_observations"].shape == (2 * (LENGTH - 1), 28)
+    assert validation["rewards"].shape == (LENGTH - 1,)
+    assert set(np.unique(train["rewards"])) <= {-1.0, 0.0}
+
+
+def test_rows_follow_one_another(cube):
+    """The arm's first six observations are joint angles, which `qpos` holds too: both from before the action."""
+    data = np.load(cube)
+    np.testing.assert_array_equal(data["observations"][:, :6], data["qpos"][:, :6])
+
+
+def test_training_validation_seeds_and_shards_are_different_episodes(collector):
+    made = [collector.episode(*key)["actions"] for key in ((0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 0), (0, 1, 0, 0))]
+    made.append(collector.episode(1, 0, 0, 0)["actions"])
+    assert len({actions.tobytes() for actions in made}) == len(made)
+
+
+def test_episode_does_not_depend_on_the_episodes_before(cube, collector):
+    """In the file, episode 1 followed episode 0; here other episodes come before, and numpy's state is another."""
+    collector.episode(5, 0, TRAIN, 7)
+    np.random.seed(99)
+    again = collector.episode(0, 0, TRAIN, 1)
+    with np.load(cube) as stored:
+        assert equal(again, {key: stored[key][LENGTH:] for key in stored.files})
+
+
+def test_record_says_what_made_the_file(cube):
+    record = json.loads(record_path(cube).read_text())
+    assert record["source"] == "generated"
+    assert (record["dataset"], record["seed"], record["episode_length"]) == ("cube-single-play-v0", 0, LENGTH)
+    assert (record["transitions"], record["rows"]) == (2 * (LENGTH - 1), 2 * LENGTH)
+    assert record["sha256"] == hashlib.sha256(cube.read_bytes()).hexdigest()
+    assert record["size"] == cube.stat().st_size
+    assert {"mujoco", "ogbench"} <= record["versions"].keys()
+
+
+def test_same_request_keeps_the_file_and_another_is_refused(cube, monkeypatch):
+    monkeypatch.setattr(module, "_collect", lambda *_: pytest.fail("generated again"))
+    assert small(cube, workers=1) == cube
+    with pytest.raises(UserError, match=r"seed 0 \(asked: 1\)"):
+        small(cube, workers=1, seed=1)
+
+
+def test_file_of_unknown_origin_is_not_overwritten(tmp_path):
+    path = tmp_path / "cube-single-play-v0.npz"
+    path.write_bytes(b"published")
+    with pytest.raises(UserError, match="not a whole file that was generated here"):
+        small(path, workers=1)
+    assert path.read_bytes() == b"published"
+
+
+def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    def half(file, **_):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    arrays = {"observations": np.zeros((2, 3)), "actions": np.zeros((2, 1)), "terminals": np.ones(2, bool)}
+    monkeypatch.setattr(module, "_collect", lambda *_: (arrays, arrays))
+    monkeypatch.setattr(np, "savez", half)
+    with pytest.raises(OSError, match="disk full"):
+        small(tmp_path / "x.npz", workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dead_worker_is_an_error_and_not_a_hang(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_run_episode", os._exit)  # called with too many arguments: raises in the worker
+    with pytest.raises(TypeError):
+        small(tmp_path / "x.npz", workers=1)
+    monkeypatch.setattr(module, "_start_worker", os.abort)
+    with pytest.raises(RuntimeError, match="died"):
+        small(tmp_path / "x.npz", workers=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_killed_generation_leaves_no_file_and_no_worker(tmp_path):
+    command = [sys.executable, "-m", "envs.generate", "--dataset=pointmaze-giant-navigate", "--workers=1"]
+    with subprocess.Popen([*command, f"--out={tmp_path}"], stderr=subprocess.PIPE) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        deadline = time.monotonic() + 30
+        while len(workers := children.read_text().split()) < 2:  # the worker and the resource tracker
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(2)
+        process.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() and not _is_zombie(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _is_zombie(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "name", ["antmaze-large-navigate", "humanoidmaze-medium-stitch-v0", "antsoccer-arena-navigate"]
+)
+def test_walkers_are_refused_with_what_to_do_instead(name):
+    with pytest.raises(UserError, match=r"trained expert policy.*Download the published file instead"):
+        find_recipe(name)
+
+
+def test_unknown_dataset_gets_the_nearest_name():
+    with pytest.raises(UserError, match="did you mean 'cube-double-play'"):
+        find_recipe("cube-duble-play")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--transitions=0"], "transitions must be"),
+        (["--seed=-1"], "seed must be"),
+        (["--workers=0"], "workers must be"),
+        (["--episode-length=1"], "episode length must be"),
+        (["--shards=2", "--transitions=10"], "--transitions-per-shard"),
+        (["--transitions-per-shard=10"], "needs --shards"),
+        (["--out=/proc/nowhere"], "cannot write to /proc/nowhere"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_work(arguments, complaint, monkeypatch):
+    monkeypatch.setattr(module, "_collect", lambda *_: pytest.fail("work began"))
+    with pytest.raises(UserError, match=complaint):
+        main(["--dataset=cube-single-play", *arguments])
+
+
+def test_recipes_are_the_published_ones():
+    """Against the command lines with which OGBench's files were made."""
+    assert len(RECIPES) == 26
+    assert (RECIPES["cube-triple-play"].episodes, RECIPES["cube-triple-play"].stacking) == (3000, (0.05, 0.35))
+    assert RECIPES["cube-single-noisy"].random_action == RECIPES["scene-noisy"].random_action == 0.1
+    assert RECIPES["puzzle-4x4-noisy"].random_action == 0.2
+    assert RECIPES["puzzle-4x4-play"].random_action == 0
+    assert (RECIPES["pointmaze-giant-navigate"].episodes, RECIPES["pointmaze-giant-navigate"].episode_length) == (
+        500,
+        2001,
+    )
+    assert RECIPES["pointmaze-medium-stitch"].episode_length == 201
+
+
+def test_pointmaze_walks_from_cell_to_cell(tmp_path):
+    path = generate("pointmaze-medium-navigate", 200, 0, tmp_path / "p.npz", 1, False, 101)
+    data = np.load(path)
+    assert data["observations"].shape == data["qpos"].shape == (202, 2)
+    steps = np.linalg.norm(np.diff(data["observations"][:101], axis=0), axis=1)
+    assert 0.05 < np.median(steps) < 0.4
+    # Directions of unit length with noise of 0.5, clipped, and rarely standing still.
+    assert 0.5 < np.linalg.norm(data["actions"], axis=1).mean() < 1.3
+
+
+def test_stitch_goals_lie_four_cells_away():
+    script = Collector("pointmaze-medium-stitch", 11)._script
+    maze = script.env.unwrapped
+    start = (1, 1)
+    _, steps = maze.get_oracle_subgoal(maze.ij_to_xy(start), maze.ij_to_xy(start))
+    expected = sorted((int(i), int(j)) for i, j in np.argwhere(steps == 4))
+    assert expected
+    assert script._cells_at_distance(start, 4) == expected
+
+
+def test_shards_are_files_that_training_can_rotate_through(tmp_path, cube, collector, monkeypatch):
+    def collect_here(name, length, seed, shard, counts, workers, advance):
+        splits = []
+        for split, count in enumerate(counts):
+            episodes = [collector.episode(seed, shard, split, index) for index in range(count)]
+            splits.append({key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]})
+        return splits
+
+    monkeypatch.setattr(module, "_collect", collect_here)
+    folder = generate_shards("cube-single-play", 2, 2 * (LENGTH - 1), 0, tmp_path, 1, False, LENGTH)
+    assert folder.name == "cube-single-play-100m-v0"
+    names = sorted(path.name for path in folder.glob("*.npz") if "-val.npz" not in path.name)
+    assert names == ["cube-single-play-v0-000.npz", "cube-single-play-v0-001.npz"]
+    first, second = (dict(np.load(folder / name)) for name in names)
+    assert equal(first, dict(np.load(cube)))
+    assert not np.array_equal(first["actions"], second["actions"])
+
+
+@pytest.mark.slow
+def test_scene_forgets_the_episode_before():
+    """Scene's targets outlive a reset: here episode 10 leaves some that episode 11 would act on."""
+    collector = Collector("scene-noisy", 60)
+    alone = collector.episode(0, 0, TRAIN, 11)
+    collector.episode(0, 0, TRAIN, 10)
+    assert equal(collector.episode(0, 0, TRAIN, 11), alone)
+    assert alone["button_states"].shape == (60, 2)
+    assert alone["button_states"].dtype == np.int64
+
+
+def test_lost_cube_is_unhealthy_in_scene_only():
+    def healthy(dataset: str, y: float, z: float) -> bool:
+        qpos = np.zeros((3, 25), np.float32)
+        qpos[1, 15:17] = y, z
+        script = episodes._Manipulation.__new__(episodes._Manipulation)
+        script.recipe = RECIPES[dataset]
+        return script.healthy({"qpos": qpos})
+
+    assert healthy("scene-play", 0.0, 0.02)
+    assert healthy("scene-play", -0.35, 0.07)  # in the drawer
+    assert not healthy("scene-play", -0.35, 0.02)
+    assert not healthy("scene-play", 0.3, 0.02)
+    assert healthy("cube-single-play", 0.3, 0.02)
+
+
+def test_unhealthy_episode_is_made_again_from_its_own_seed(collector, monkeypatch):
+    first = collector.episode(0, 0, TRAIN, 3)
+    verdicts = iter([False, True])
+    monkeypatch.setattr(collector._script, "healthy", lambda _: next(verdicts))
+    second = collector.episode(0, 0, TRAIN, 3)
+    assert not np.array_equal(first["actions"], second["actions"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["puzzle-3x3-noisy", "cube-double-noisy"])
+def test_other_manipulation_datasets(dataset):
+    episode = Collector(dataset, 50).episode(0, 0, TRAIN, 0)
+    assert episode["observations"].shape == (50, {"puzzle-3x3-noisy": 55, "cube-double-noisy": 37}[dataset])
+    assert ("button_states" in episode) == dataset.startswith("puzzle")
+    if "button_states" in episode:
+        assert (episode["button_states"].shape, episode["button_states"].dtype) == ((50, 9), np.int64)
+
+
+def test_file_is_stored_uncompressed_for_quick_reading(cube):
+    with zipfile.ZipFile(cube) as archive:
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
