@@ -30,8 +30,8 @@ COMMANDS = (
 )
 RATES = "results/throughput/cpu-amd-epyc-2-cores.json"
 KEPT = ("train.csv", "eval.csv", "config.json", "status.json", "tuned/*.yaml", "tuned/*.csv", "budget.json")
-CLOCKS = ("updates_per_second", "train_seconds", "eval_seconds", "updated")
-"""Fields of a status that measure time."""
+CLOCKS = ("updates_per_second", "train_seconds", "eval_seconds", "updated", "code")
+"""Fields of a status that measure time, and the digest of the code that is rearranged."""
 SMALL = ["--set", "hidden=32,32", "--set", "ensemble=2", "--set", "batch_size=32", "--eval-episodes=2"]
 
 
