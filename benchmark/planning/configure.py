@@ -46,11 +46,13 @@ def configure(cls: type[Agent], *layers: Mapping[str, Any]) -> Config:
 
 def parse_settings(items: Iterable[str]) -> dict[str, str]:
     """Parse ["alpha=10", "expectile=0.9"] into a dictionary."""
-    settings = {}
+    settings: dict[str, str] = {}
     for item in items:
         key, sign, value = item.partition("=")
         if not sign or not key or not value:
             raise UserError(f"'{item}' is not a setting; write name=value, e.g. alpha=10")
+        if key.strip() in settings:
+            raise UserError(f"'{key.strip()}' is set twice, to {settings[key.strip()]} and to {value.strip()}")
         settings[key.strip()] = value.strip()
     return settings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,11 @@ class Table:
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [",".join(columns), *(",".join(_text(row.get(name)) for name in columns) for row in rows)]
-    return "\n".join(lines) + "\n"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")  # quotes a metric's name that has a comma in it
+    writer.writerow(columns)
+    writer.writerows([_text(row.get(name)) for name in columns] for row in rows)
+    return text.getvalue()
 
 
 def _numbers(row: dict[str, str]) -> dict[str, Any]:

@@ -156,3 +156,8 @@ def test_the_roster_names_each_algorithm_where_it_is():
         cls = agent_class(name)
         assert (cls.name, cls.__module__) == (name, module_of(name))
         assert first_line(name) == sys.modules[cls.__module__].__doc__.partition("\n")[0]
+
+
+def test_a_setting_that_is_given_twice_is_refused_with_both_values():
+    with pytest.raises(UserError, match="'alpha' is set twice, to 1 and to 2"):
+        parse_settings(["alpha=1", "alpha=2"])

@@ -21,6 +21,7 @@ from benchmark.loop.segments import init_states, run_segment, sample
 from benchmark.loop.training import Training
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.record import RunDirectory
+from benchmark.runs.table import Table
 from tests.helpers.worlds import D, FakeWorld, O
 
 SMALL = RQL.Config(hidden=(16, 16), ensemble=2, chunk_length=3, batch_size=4, flow_steps=2)
@@ -226,6 +227,7 @@ def test_two_processes_do_not_write_one_run(tmp_path):
 import sys; sys.path.insert(0, {str(__import__("pathlib").Path(__file__).parents[2])!r})
 from pathlib import Path
 from benchmark.runs.record import RunDirectory
+from benchmark.runs.table import Table
 with RunDirectory(Path({str(tmp_path)!r})):
     print("locked", flush=True)
     import time; time.sleep(60)
@@ -302,3 +304,11 @@ def test_all_matrix_products_have_the_precision_that_the_agent_asks_for(precisio
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert products and all(word in line for line in products)
     jax.block_until_ready(run_segment(agent, states, data, 1, ("update",)))
+
+
+def test_a_metric_whose_name_has_a_comma_keeps_its_column(tmp_path):
+    table = Table(tmp_path / "train.csv")
+    table.add(1, 0, {"loss, of both": 0.5, "loss": 1.0})
+    table.save()
+    assert Table(table.path).rows == [{"step": 1, "seed": 0, "loss, of both": 0.5, "loss": 1.0}]
+    assert table.path.read_text() == 'step,seed,"loss, of both",loss\n1,0,0.5,1\n'
