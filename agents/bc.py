@@ -34,10 +34,9 @@ class BC(Agent):
         return {"x0": normal(batch_size, self.chunk_dim), "t": uniform(batch_size, 1)}
 
     def loss(self, train, fixed, target, batch, noise):
-        s = batch.observations
-        loss = flow.matching_loss(lambda x, t: train.flow(s, x, t), noise["x0"], batch.actions, noise["t"], batch.valid)
+        loss = flow.cloning_loss(train.flow, batch, noise)
         return loss, dict(flow_loss=loss)
 
     def sample_actions(self, online, target, observations, rng):
         z = jax.random.normal(rng, (observations.shape[0], self.chunk_dim))
-        return flow.euler(lambda x, t: online.flow(observations, x, t), z, self.config.flow_steps)
+        return flow.actions(online.flow, observations, z, self.config.flow_steps)

@@ -63,9 +63,7 @@ class CGQL(Agent):
 
     def flow_loss(self, train, batch, noise):
         """L_FM: behaviour cloning."""
-        return flow.matching_loss(
-            lambda x, t: train.flow(batch.observations, x, t), noise["x0"], batch.actions, noise["t"], batch.valid
-        )
+        return flow.cloning_loss(train.flow, batch, noise)
 
     def guidance_time(self, t):
         """The time at which the critic is asked for its gradient on the way: as if x were a clean action."""

@@ -75,13 +75,12 @@ class DSRL(Agent):
     def noise_critic_loss(self, train, fixed, target, batch, noise):
         """L_Z = mean (Z_e(s, n) - Q_e(s, Φ_ū(s, n)))², member by member, with n ~ N(0, I) unscaled."""
         s, n = batch.observations, noise["latent"]
-        q = fixed.critic(s, self.integrate(target, s, n))
+        q = fixed.critic(s, flow.actions(target.flow, s, n, self.config.flow_steps))
         return ((train.noise_critic(s, n) - q) ** 2).mean()
 
     def flow_loss(self, train, batch, noise):
         """L_FM: behaviour cloning."""
-        s = batch.observations
-        return flow.matching_loss(lambda x, t: train.flow(s, x, t), noise["x0"], batch.actions, noise["t"], batch.valid)
+        return flow.cloning_loss(train.flow, batch, noise)
 
     def policy_losses(self, train, fixed, batch, noise):
         """L_π = mean (α log π(y) - Z(s, c y)), and L_α; the density is that of the unscaled y."""
@@ -99,11 +98,7 @@ class DSRL(Agent):
         """Φ_ū(s, c y) with y ~ π(s): the online noise policy on the target flow."""
         mean, log_std = online.noise_policy(observations)
         y, _ = squashed_sample(mean, log_std, noise)
-        return self.integrate(target, observations, self.config.noise_scale * y)
-
-    def integrate(self, networks, observations, latent):
-        """Φ_u(s, z)."""
-        return flow.euler(lambda x, t: networks.flow(observations, x, t), latent, self.config.flow_steps)
+        return flow.actions(target.flow, observations, self.config.noise_scale * y, self.config.flow_steps)
 
     def sample_actions(self, online, target, observations, rng):
         noise = jax.random.normal(rng, (observations.shape[0], self.chunk_dim))

@@ -56,7 +56,7 @@ class FAWAC(Agent):
     def critic_loss(self, train, fixed, target, batch, noise):
         """L_TD with a' = Φ_u(s', z')."""
         s_next = batch.next_observations
-        a_next = self.integrate(fixed, s_next, noise["next_latent"])
+        a_next = flow.actions(fixed.flow, s_next, noise["next_latent"], self.config.flow_steps)
         y = self.td_target(batch, pessimistic(target.critic(s_next, a_next), self.config.pessimism))
         return td_loss(train.critic(batch.observations, batch.actions), y, batch.valid)
 
@@ -73,14 +73,8 @@ class FAWAC(Agent):
 
     def flow_loss(self, train, batch, noise, weights):
         """L_FM, each sample weighted with v W."""
-        s = batch.observations
-        return flow.matching_loss(
-            lambda x, t: train.flow(s, x, t), noise["x0"], batch.actions, noise["t"], batch.valid * weights
-        )
-
-    def integrate(self, networks, observations, latent):
-        """Φ_u(s, z)."""
-        return flow.euler(lambda x, t: networks.flow(observations, x, t), latent, self.config.flow_steps)
+        return flow.cloning_loss(train.flow, batch, noise, batch.valid * weights)
 
     def sample_actions(self, online, target, observations, rng):
-        return self.integrate(online, observations, jax.random.normal(rng, (observations.shape[0], self.chunk_dim)))
+        z = jax.random.normal(rng, (observations.shape[0], self.chunk_dim))
+        return flow.actions(online.flow, observations, z, self.config.flow_steps)

@@ -51,23 +51,20 @@ class FBRAC(Agent):
     def critic_loss(self, train, fixed, target, batch, noise):
         """L_TD with a' = Φ_u(s', z')."""
         s_next = batch.next_observations
-        a_next = self.integrate(fixed, s_next, noise["next_latent"])
+        a_next = flow.actions(fixed.flow, s_next, noise["next_latent"], self.config.flow_steps)
         y = self.td_target(batch, pessimistic(target.critic(s_next, a_next), self.config.pessimism))
         return td_loss(train.critic(batch.observations, batch.actions), y, batch.valid)
 
     def flow_loss(self, train, batch, noise):
         """L_FM: behaviour cloning."""
-        s = batch.observations
-        return flow.matching_loss(lambda x, t: train.flow(s, x, t), noise["x0"], batch.actions, noise["t"], batch.valid)
+        return flow.cloning_loss(train.flow, batch, noise)
 
     def q_loss(self, train, fixed, batch, noise):
         """-mean Q(s, Φ_u(s, z)), with gradient through the clip and every Euler step."""
         s = batch.observations
-        return -ensemble_mean(fixed.critic(s, self.integrate(train, s, noise["latent"]))).mean()
-
-    def integrate(self, networks, observations, latent):
-        """Φ_u(s, z)."""
-        return flow.euler(lambda x, t: networks.flow(observations, x, t), latent, self.config.flow_steps)
+        action = flow.actions(train.flow, s, noise["latent"], self.config.flow_steps)
+        return -ensemble_mean(fixed.critic(s, action)).mean()
 
     def sample_actions(self, online, target, observations, rng):
-        return self.integrate(online, observations, jax.random.normal(rng, (observations.shape[0], self.chunk_dim)))
+        z = jax.random.normal(rng, (observations.shape[0], self.chunk_dim))
+        return flow.actions(online.flow, observations, z, self.config.flow_steps)

@@ -70,12 +70,11 @@ class FEdit(Agent):
 
     def flow_loss(self, train, batch, noise):
         """L_FM: behaviour cloning."""
-        s = batch.observations
-        return flow.matching_loss(lambda x, t: train.flow(s, x, t), noise["x0"], batch.actions, noise["t"], batch.valid)
+        return flow.cloning_loss(train.flow, batch, noise)
 
     def policy_losses(self, train, fixed, batch, noise):
         """Edits of f = Φ_u(s, z), a constant, that raise Q and keep their entropy near A 𝓗."""
-        base = self.integrate(fixed, batch.observations, noise["latent"])
+        base = flow.actions(fixed.flow, batch.observations, noise["latent"], self.config.flow_steps)
         target_entropy = self.config.target_entropy * self.chunk_dim
         return edit_losses(
             train, fixed, batch.observations, base, noise["edit"], self.config.edit_scale, target_entropy
@@ -83,12 +82,8 @@ class FEdit(Agent):
 
     def edited(self, networks, observations, latent, noise):
         """clip(f + c EDIT(s, f, ξ)) with f = Φ_u(s, z)."""
-        base = self.integrate(networks, observations, latent)
+        base = flow.actions(networks.flow, observations, latent, self.config.flow_steps)
         return edited_action(networks.edit, observations, base, noise, self.config.edit_scale)[0]
-
-    def integrate(self, networks, observations, latent):
-        """Φ_u(s, z)."""
-        return flow.euler(lambda x, t: networks.flow(observations, x, t), latent, self.config.flow_steps)
 
     def sample_actions(self, online, target, observations, rng):
         latent, noise = jax.random.normal(rng, (2, observations.shape[0], self.chunk_dim))

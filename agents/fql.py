@@ -65,18 +65,12 @@ class FQL(Agent):
 
     def flow_loss(self, train, batch, noise):
         """L_FM: behaviour cloning."""
-        return flow.matching_loss(
-            lambda x, t: train.flow(batch.observations, x, t),
-            noise["x0"],
-            batch.actions,
-            noise["t"],
-            batch.valid,
-        )
+        return flow.cloning_loss(train.flow, batch, noise)
 
     def policy_losses(self, train, fixed, batch, noise):
         """L_dist and L_Q of the one-step policy, with the behaviour flow as its teacher."""
         s, z = batch.observations, noise["latent"]
-        teacher = flow.euler(lambda x, t: fixed.flow(s, x, t), z, self.config.flow_steps)
+        teacher = flow.actions(fixed.flow, s, z, self.config.flow_steps)
         return one_step_losses(train.one_step(s, z), teacher, lambda a: fixed.critic(s, a))
 
     def sample_actions(self, online, target, observations, rng):

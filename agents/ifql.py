@@ -46,13 +46,7 @@ class IFQL(Agent):
     def loss(self, train, fixed, target, batch, noise):
         value_loss = self.value_loss(train, target, batch)
         critic_loss = self.critic_loss(train, fixed, batch)
-        flow_loss = flow.matching_loss(
-            lambda x, t: train.flow(batch.observations, x, t),
-            noise["x0"],
-            batch.actions,
-            noise["t"],
-            batch.valid,
-        )
+        flow_loss = flow.cloning_loss(train.flow, batch, noise)
         total = value_loss + critic_loss + flow_loss
         return total, dict(value_loss=value_loss, critic_loss=critic_loss, flow_loss=flow_loss)
 
@@ -71,7 +65,7 @@ class IFQL(Agent):
         n = self.config.candidates
         z = jax.random.normal(rng, (observations.shape[0] * n, self.chunk_dim))
         s = jnp.repeat(observations, n, axis=0)
-        actions = flow.euler(lambda x, t: online.flow(s, x, t), z, self.config.flow_steps)
+        actions = flow.actions(online.flow, s, z, self.config.flow_steps)
         scores = online.critic(s, actions).min(axis=0).reshape(-1, n)
         best = scores.argmax(axis=1)[:, None, None]
         return jnp.take_along_axis(actions.reshape(-1, n, self.chunk_dim), best, axis=1).squeeze(1)

@@ -74,9 +74,7 @@ class QAM(Agent):
 
     def flow_loss(self, train, batch, noise):
         """L_FM: behaviour cloning by the slow flow."""
-        return flow.matching_loss(
-            lambda x, t: train.slow(batch.observations, x, t), noise["x0"], batch.actions, noise["t"], batch.valid
-        )
+        return flow.cloning_loss(train.slow, batch, noise)
 
     def fast_losses(self, train, fixed, target, batch, noise):
         """L_AM: regression of the fast flow, with the path and its adjoints as constants."""
@@ -93,7 +91,7 @@ class QAM(Agent):
 
     def fast_actions(self, networks, observations, latent):
         """Φ_{u_f}(s, z): no noise on the way."""
-        return flow.euler(lambda x, t: networks.fast(observations, x, t), latent, self.config.flow_steps)
+        return flow.actions(networks.fast, observations, latent, self.config.flow_steps)
 
     def next_actions(self, networks, observations, noise):
         """The agent's own actions, for the TD target."""

@@ -117,4 +117,4 @@ class RQL(Agent):
 
     def sample_actions(self, online, target, observations, rng):
         z = jax.random.normal(rng, (observations.shape[0], self.chunk_dim))
-        return flow.euler(lambda x, t: target.actor(observations, x, t), z, self.config.flow_steps)
+        return flow.actions(target.actor, observations, z, self.config.flow_steps)

@@ -1,5 +1,6 @@
 """FBRAC whose policy loss trains the critic to like what the policy does."""
 
+from agents import flow
 from agents.fbrac import FBRAC
 
 
@@ -8,4 +9,5 @@ class CriticClimbs(FBRAC):
 
     def q_loss(self, train, fixed, batch, noise):
         s = batch.observations
-        return -train.critic(s, self.integrate(train, s, noise["latent"])).mean()
+        action = flow.actions(train.flow, s, noise["latent"], self.config.flow_steps)
+        return -train.critic(s, action).mean()
