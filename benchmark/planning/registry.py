@@ -35,7 +35,9 @@ def agent_class(name: str) -> type[Agent]:
     Raises a UserError for a name that is unknown, a file that fails to import, or one without exactly one agent.
     """
     if not name.endswith(".py"):
-        importlib.import_module(module_of(check_choice("agent", name, agent_names(), most=30)))
+        module = importlib.import_module(module_of(check_choice("agent", name, agent_names(), most=30)))
+        # Read from its module: a file that imported it and then failed has left the registry as it was before.
+        REGISTRY[name] = next(cls for cls in vars(module).values() if getattr(cls, "__dict__", {}).get("name") == name)
         return REGISTRY[name]
     path = Path(os.path.realpath(name))
     if not os.path.isfile(path):

@@ -1,5 +1,6 @@
 """Names and strings become agents and configurations; every mistake is named, with what is allowed."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -161,3 +162,18 @@ def test_the_roster_names_each_algorithm_where_it_is():
 def test_a_setting_that_is_given_twice_is_refused_with_both_values():
     with pytest.raises(UserError, match="'alpha' is set twice, to 1 and to 2"):
         parse_settings(["alpha=1", "alpha=2"])
+
+
+def test_a_failing_agent_file_leaves_the_built_in_agent_that_it_imports(tmp_path):
+    """In a process of its own, in which the file is the first to import the algorithm."""
+    broken, thief = tmp_path / "broken.py", tmp_path / "thief.py"
+    broken.write_text("from agents.fql import FQL\nraise ValueError\n")
+    thief.write_text("from agents.ifql import IFQL\n\n\nclass Mine(IFQL):\n    name = 'ifql'\n")
+    code = (
+        "import sys\nfrom benchmark.planning.registry import agent_class\n"
+        "for name in sys.argv[1:]:\n    try:\n        print(agent_class(name).__module__)\n"
+        "    except Exception as error:\n        print(type(error).__name__)\n"
+    )
+    asked = [str(broken), "fql", str(thief), "ifql"]
+    done = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["UserError", "agents.fql", "UserError", "agents.ifql"]
