@@ -33,7 +33,7 @@ def server(tmp_path):
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     cache |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "tests.forked_runs", str(phase)],
+        [sys.executable, "-W", "ignore", "-m", "tests.helpers.forked_runs", str(phase)],
         env=os.environ | cache | {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"},
         **dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, start_new_session=True),
     )

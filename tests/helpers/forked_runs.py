@@ -2,7 +2,7 @@
 imports once. For each path of a file with specs, read from standard input, it prints the process that does them, and
 then how that process ended. Where a run is, is written to the file PHASE.
 
-python -m tests.forked_runs PHASE
+python -m tests.helpers.forked_runs PHASE
 """
 
 from __future__ import annotations
