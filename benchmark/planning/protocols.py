@@ -17,6 +17,8 @@ PROTOCOLS = {
     # D4RL as in FQL, arXiv 2502.02538.
     "d4rl": Protocol(500_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),
     "quickstart": Protocol(7_000, 3_500, 50, eval_first=False, log_every=500, checkpoint_every=3_500),
+    # Of the length at which the tasks of the suite begin to tell methods apart: results/reproduction/README.md.
+    "small": Protocol(12_000, 2_400, 50, eval_first=False, log_every=600, checkpoint_every=2_400),
     # To try a launcher out: a run writes what was asked and is done, without data.
     "empty": Protocol(0, 0, 0, eval_first=False, log_every=0, checkpoint_every=0),
     "toy": Protocol(4_000, 4_000, 100, eval_first=False, log_every=1_000, checkpoint_every=4_000),

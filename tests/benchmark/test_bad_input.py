@@ -104,6 +104,8 @@ COMMANDS = {
     "analysis.figures": ["--runs={runs}", "--out=new"],
     "analysis.report": ["--runs={runs}", "--out=new.html", "--no-figures"],
     "analysis.import_archive": ["{text}"],
+    "analysis.submit": ["--runs={runs}", "--out=new"],
+    "analysis.verify": ["{folder}"],
 }
 """Each command as it would be given; what is tried comes in the place of what is given here."""
 WITH = {
