@@ -98,6 +98,7 @@ COMMANDS = {
     "benchmark.throughput": ["--agents=rql", "--seeds=1", "--json=new.json"],
     "benchmark.evaluation_speed": ["--agent=rql", "--seeds=1"],
     "benchmark.reversal": ["--run={run}", "--out=new.npz"],
+    "benchmark.same_experiment": ["--run={run}", "--authors={folder}", "--authors-python={text}", "--out=new"],
     "envs.download": ["--domain=cube-single-play", "--dry-run"],
     "envs.generate": ["--dataset=cube-single-play", "--out=new"],
     "analysis.tables": ["--runs={runs}"],

@@ -1,0 +1,107 @@
+"""The authors' code on a run of ours: how it is driven, and what becomes of what it says."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.load import load_runs
+from benchmark.checking.same_experiment import command, experiment_of, train_authors
+from benchmark.common.errors import UserError
+
+TASK = "puzzle-3x3-play-singletask-task1-v0"
+HYPERPARAMETERS = {"learning_rate": 1e-3, "chunk_length": 5, "hidden": [64, 64], "ensemble": 2, "alpha": 1.0}
+PROTOCOL = {"steps": 20, "eval_every": 10, "eval_episodes": 2, "log_every": 10, "checkpoint_every": 20}
+
+# Reads its options as text and writes what an evaluation gives, as main.py of github.com/aoberai/rql does.
+MAIN = """
+import os, pathlib, sys
+import wandb
+options = dict(word[2:].split("=") for word in sys.argv[1:] if "=" in word)
+assert "--sparse" in sys.argv
+data = pathlib.Path.home() / ".ogbench/data/puzzle-3x3-play-v0.npz"
+assert data.read_text() == "data", "where ogbench looks for it"
+if int(options["seed"]) == int(os.environ.get("FAIL_AT", -1)):
+    raise ValueError("no memory")
+folder = pathlib.Path(options["save_dir"], wandb.run.project, "Debug")
+folder.mkdir(parents=True)
+steps, every = int(options["offline_steps"]), int(options["eval_interval"])
+with open(folder / "eval.csv", "w") as file:
+    file.write("evaluation/success,evaluation/episode.return,evaluation/episode.length,step\\n")
+    for step in [1, *range(every, steps + 1, every)]:
+        file.write(f"{step / 100 + int(options['seed']) / 1000},-5.0,500.0,{step}\\n")
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    (tmp_path / "rql" / "agents").mkdir(parents=True)
+    (tmp_path / "rql" / "main.py").write_text(MAIN)
+    text = "def get_config():\n    return dict(lr=0, h=0, alpha=0, actor_hidden_dims=0, ensemble_ct=0)\n"
+    (tmp_path / "rql" / "agents" / "rql.py").write_text(text)
+    return tmp_path / "rql"
+
+
+@pytest.fixture
+def run(tmp_path):
+    path = tmp_path / "runs" / "rql" / TASK / "seeds-0-1"
+    path.mkdir(parents=True)
+    data = tmp_path / "data" / "puzzle-3x3-play-v0.npz"
+    data.parent.mkdir()
+    data.write_text("data")
+    data.with_name("puzzle-3x3-play-v0-val.npz").write_text("more")
+    config = {"schema": 1, "agent": "rql", "task": TASK, "domain": "puzzle-3x3-play", "suite": "small"}
+    config |= {"seeds": [0, 1], "hyperparameters": HYPERPARAMETERS, "protocol": PROTOCOL}
+    dataset = {"name": "puzzle-3x3-play-v0", "fingerprint": "sha256:1", "transitions": 1000, "path": str(data)}
+    (path / "config.json").write_text(json.dumps(config))
+    (path / "provenance.json").write_text(json.dumps({"starts": [{"device": "cpu", "dataset": dataset}]}))
+    (path / "status.json").write_text(json.dumps({"state": "done", "step": 20, "steps": 20, "diverged": {}}))
+    return path
+
+
+def test_their_main_gets_our_hyperparameters_under_their_names(run, checkout):
+    words = command(experiment_of(run, [checkout]), Path("python"), ["lr", "h", "actor_hidden_dims"], Path("x"), 1)
+    assert {"--agent=agents/rql.py", f"--env_name={TASK}", "--seed=1", "--sparse", "--offline_steps=20"} < set(words)
+    assert {"--agent.lr=0.001", "--agent.h=5", "--agent.actor_hidden_dims=(64, 64)"} < set(words)
+    assert not any("ensemble" in word or "horizon" in word for word in words)
+
+
+def test_what_they_say_becomes_a_run_beside_ours(run, checkout, tmp_path):
+    experiment = experiment_of(run, [checkout])
+    made = train_authors(experiment, Path(sys.executable), tmp_path / "theirs", jobs=2)
+    assert made == tmp_path / "theirs" / "rql-authors" / TASK / "seeds-0-1"
+    runs = load_runs(tmp_path / "theirs", cache=False)
+    (row,) = runs.runs.itertuples()
+    assert (row.state, row.label, row.fingerprint) == ("done", "rql-authors", "sha256:1")
+    assert runs.evaluations[["step", "seed", "success", "episodes"]].to_numpy().tolist() == [
+        *([10, 0, 0.1, 2], [10, 1, 0.101, 2], [20, 0, 0.2, 2], [20, 1, 0.201, 2])
+    ]
+
+
+def test_a_seed_that_was_finished_is_not_made_again(run, checkout, tmp_path, monkeypatch):
+    experiment = experiment_of(run, [checkout])
+    monkeypatch.setenv("FAIL_AT", "1")
+    with pytest.raises(UserError, match="at seed 1: ValueError: no memory"):
+        train_authors(experiment, Path(sys.executable), tmp_path / "theirs")
+    first = next((tmp_path / "theirs").glob(".authors/**/seed-0/results/**/eval.csv"))
+    before = first.stat().st_mtime_ns
+    monkeypatch.delenv("FAIL_AT")
+    train_authors(experiment, Path(sys.executable), tmp_path / "theirs")
+    assert first.stat().st_mtime_ns == before
+    assert load_runs(tmp_path / "theirs", cache=False).runs["state"].tolist() == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda run: (run / "status.json").write_text('{"state": "running"}'), "finished run"),
+        (lambda run: (run / "config.json").unlink(), "missing"),
+        (lambda run: (run.parents[3] / "data" / "puzzle-3x3-play-v0.npz").unlink(), "dataset file"),
+        (lambda run: (run.parents[3] / "rql" / "agents" / "rql.py").unlink(), "none of the folders has agents/rql.py"),
+    ],
+)
+def test_what_their_code_cannot_make_is_said_before_any_work(run, checkout, change, said):
+    change(run)
+    with pytest.raises(UserError, match=said):
+        experiment_of(run, [checkout])
