@@ -41,9 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     run, out = input_folder("--run", options.run), folder("--out", options.out)
     checkouts = [input_folder("--authors", name) for name in options.authors]
     python = input_file("--authors-python", options.authors_python)
+    jobs = whole_number("--jobs", options.jobs, high=MOST_JOBS)
     if not os.access(python, os.X_OK):
         raise UserError(f"--authors-python: '{python}' is no program")
-    jobs = whole_number("--jobs", options.jobs, high=MOST_JOBS)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from benchmark.checking.same_experiment import experiment_of, train_authors
