@@ -1,0 +1,109 @@
+"""Measures of the paper's claims."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from agents.base import Batch
+from agents.fbrac import FBRAC, FBRACConfig
+from agents.networks import pessimistic
+from agents.rql import RQL, RQLConfig
+from benchmark.paper.measures import (
+    forward,
+    gradient_norm,
+    interval,
+    rank_agreement,
+    return_error,
+    target_spread,
+    values_along,
+)
+
+SIZES = dict(hidden=(16, 16), ensemble=2, chunk_length=2, flow_steps=4)
+O, D, B = 3, 2, 8
+
+
+def made(cls=RQL, config=RQLConfig, **settings):
+    agent = cls(config(**SIZES | settings), O, D)
+    return agent, agent.init(jax.random.PRNGKey(0))
+
+
+@pytest.fixture
+def batch():
+    keys = jax.random.split(jax.random.PRNGKey(1), 3)
+    s, s_next = jax.random.normal(keys[0], (2, B, O))
+    a = jax.random.uniform(keys[1], (B, 2 * D), minval=-1)
+    one = jnp.ones(B)
+    return Batch(s, a, -one, one, s_next, one, jnp.ones((B, 2 * D)))
+
+
+def test_a_constant_field_is_reversed_exactly():
+    x = jnp.ones((2, 3))
+    assert np.allclose(forward(lambda x, f: 0.3 * jnp.ones_like(x), x, jnp.full((2, 1), 0.25), 7), 1 + 0.75 * 0.3)
+
+
+def test_the_error_of_reversing_falls_with_the_steps_and_rises_with_the_depth(batch):
+    agent, state = made()
+    errors = [float(return_error(agent, state, batch, steps, 1.0).mean()) for steps in (2, 8, 32)]
+    assert errors[0] > errors[1] > errors[2] > 0
+    assert errors[1] > float(return_error(agent, state, batch, 8, 0.5).mean())
+    assert float(return_error(agent, state, batch, 8, 0.0).mean()) == 0
+
+
+def test_the_spread_of_targets_is_that_of_the_value_over_noise(batch):
+    agent, state = made()
+    spread, mean = target_spread(agent, state, batch, jax.random.PRNGKey(2), 16)
+    z = jax.random.normal(jax.random.PRNGKey(2), (16, B, 2 * D))
+
+    values = [
+        pessimistic(agent.bind(state.targets).value(batch.next_observations, noise, jnp.zeros((B, 1))), 0.5)
+        for noise in z
+    ]
+    assert np.allclose(mean, np.mean(values, axis=0), atol=1e-6)
+    assert np.allclose(spread, np.std(values, axis=0), atol=1e-6)
+
+
+def test_values_along_a_trajectory_end_at_the_value_of_the_action(batch):
+    agent, state = made()
+    along, ends = values_along(agent, state, batch, jax.random.PRNGKey(3), 5)
+    assert along.shape == (5, 5, B) and ends.shape == (5, B)
+    z = jax.random.normal(jax.random.PRNGKey(3), (5, B, 2 * D))
+    value = agent.bind(state.params).value
+    first = [value(batch.observations, noise, jnp.zeros((B, 1))).mean(axis=0) for noise in z]
+    assert np.allclose(along[0], first, atol=1e-6)
+    x = z[0]
+    for k in range(4):
+        x = x + agent.bind(state.params).actor(batch.observations, x, jnp.full((B, 1), k / 4)) / 4
+    assert np.allclose(along[4, 0], value(batch.observations, x, jnp.ones((B, 1))).mean(axis=0), atol=1e-5)
+    assert np.allclose(ends[0], value(batch.observations, jnp.clip(x, -1, 1), jnp.ones((B, 1))).mean(0), atol=1e-5)
+
+
+def test_rank_agreement_is_spearmans_in_every_state():
+    rng = np.random.default_rng(0)
+    along, ends = rng.normal(size=(3, 20, 4)), rng.normal(size=(20, 4))
+    along[2] = np.exp(ends)
+    found = rank_agreement(along, ends)
+    for f in range(3):
+        for state in range(4):
+            assert found[f, state] == pytest.approx(stats.spearmanr(along[f, :, state], ends[:, state]).statistic)
+    assert np.allclose(found[2], 1)
+
+
+def test_gradients_through_time_grow_with_the_steps_and_those_of_rql_do_not(batch):
+    def norms(cls, config, network, **settings):
+        norms = []
+        for steps in (2, 40):
+            agent, state = made(cls, config, **settings | dict(flow_steps=steps))
+            state = state.replace(params=jax.tree.map(lambda leaf: 2 * leaf, state.params))  # a field that bends
+            norms.append(gradient_norm(agent, state, batch, network))
+        return norms[1] / norms[0]
+
+    through_time = norms(FBRAC, FBRACConfig, "flow", alpha=1e-3)
+    assert through_time > 1.5 * norms(RQL, RQLConfig, "actor", alpha=1e-3)
+
+
+def test_an_interval_is_the_t_distributions():
+    mean, low, high = interval([1.0, 2.0, 3.0, 4.0])
+    expected = stats.ttest_1samp([1.0, 2.0, 3.0, 4.0], 0).confidence_interval(0.95)
+    assert (mean, low, high) == (2.5, pytest.approx(expected.low), pytest.approx(expected.high))
