@@ -19,6 +19,7 @@ from benchmark.planning.asked import by_other_code, run_config
 from benchmark.planning.data import data_path, data_source, ensure_data
 from benchmark.runs.protocol import Online
 from benchmark.runs.run import RunSpec, run_path
+from envs.family import family_of
 from envs.tasks import Task, get_task
 
 STOP_SIGNAL = signal.SIGUSR2
@@ -67,7 +68,7 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
     from benchmark.loop.progress import RunProgress
     from benchmark.planning.configure import configure
     from benchmark.planning.registry import agent_class
-    from envs.world import environments_for, open_world
+    from envs.world import environments_for
 
     keep_programs()
     task, cls = get_task(spec.task), agent_class(spec.agent)
@@ -75,7 +76,7 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
     path = ensure_data(spec)
     with _signals_for_this_process_alone():
         environments = environments_for(len(spec.seeds), spec.protocol.eval_episodes)
-        world = open_world(task, path, environments, cls.sampler, config.chunk_length)
+        world = family_of(task).open_world(task, path, environments, cls.sampler, config.chunk_length)
     try:
         made = provenance.collect({"source": data_source(spec), **world.source}, device_name(), spec.agent)
         directory.add_start({**made, "hyperparameters": spec.origins})
@@ -107,10 +108,9 @@ def _training_of(online: Online | None, task: Task, seeds: Sequence[int]) -> Ite
         yield Training
         return
     from benchmark.loop.online import OnlineTraining
-    from envs.play.live import open_live
 
     with _signals_for_this_process_alone():
-        live = open_live(task, seeds)
+        live = family_of(task).open_live(task, seeds)
     try:
         yield functools.partial(OnlineTraining, online=online, live=live)
     finally:

@@ -11,6 +11,7 @@ from benchmark.common.options import MOST_EPISODES, MOST_TRANSITIONS, whole_numb
 from benchmark.planning.protocols import get_protocol
 from benchmark.runs.protocol import Generated, Online, Protocol
 from benchmark.runs.run import MOST_LETTERS, RunSpec, run_path
+from envs.family import family_of
 from envs.tasks import Task
 
 
@@ -47,14 +48,9 @@ def protocol_from(options: argparse.Namespace, name: str, agent: str = "") -> Pr
 
 def generated_from(text: str, tasks: Sequence[Task]) -> Generated:
     """The data that --generate asks for. Raises a UserError for a task whose data cannot be generated."""
-    from envs.ogbench.episodes import find_recipe
-
     data = Generated(whole_number("--generate", text, high=MOST_TRANSITIONS))
     for task in tasks:
-        if task.domain.toy or task.domain.d4rl:
-            made = "is made in code" if task.domain.toy else "has a published file"
-            raise UserError(f"--generate: the data of '{task.name}' cannot be generated, it {made}")
-        find_recipe(task.domain.name)
+        family_of(task).check_generated(task)
     return data
 
 

@@ -24,10 +24,11 @@ from benchmark.train import parse
 from envs.data import replay
 from envs.data.dataset import from_transitions
 from envs.data.samplers import sample_sequences
-from envs.play.live import ToyLive, identities, open_live
+from envs.family import family_of
+from envs.play.live import identities
 from envs.tasks import get_task
 from envs.toy.tasks import TOYS
-from envs.toy.world import ToyWorld
+from envs.toy.world import ToyLive, ToyWorld
 from tests.helpers.worlds import D, O, transitions
 
 SMALL = dict(hidden=(8,), batch_size=8, chunk_length=2)
@@ -78,7 +79,7 @@ def test_a_replay_is_the_same_after_writing_and_reading():
 def train(path, agent, task="toy-detour", protocol=PROTOCOL, phase=ONLINE, seeds=(0, 3), **options):
     task = get_task(task)
     with RunDirectory(path) as directory:
-        live = open_live(task, seeds)
+        live = family_of(task).open_live(task, seeds)
         training = online.OnlineTraining(
             agent, seeds, protocol, ToyWorld(task), directory, lambda text: None, online=phase, live=live, **options
         )
@@ -200,12 +201,12 @@ def test_an_episode_depends_on_its_seed_and_first_step_alone_and_ends_once_solve
     task = get_task("toy-detour")
 
     def first(seeds, step):
-        return ToyLive(task, TOYS["toy-detour"](), seeds).reset(np.ones(len(seeds), bool), step)
+        return ToyLive(task, seeds).reset(np.ones(len(seeds), bool), step)
 
     np.testing.assert_array_equal(first([4, 9], 100)[1], first([9], 100)[0])
     assert not np.array_equal(first([9], 100), first([9], 101))
     assert len(set(identities(range(50), 7))) == 50
-    live = ToyLive(task, TOYS["toy-detour"](), [0])
+    live = ToyLive(task, [0])
     live.reset(np.ones(1, bool), 0)
     live.states = np.array([[0.62, 0.7]]) - [[live.toy.radius, 0]]
     steps = [live.step(np.array([[1.0, 0.0]])) for _ in range(3)]
@@ -217,7 +218,7 @@ def test_an_episode_depends_on_its_seed_and_first_step_alone_and_ends_once_solve
 @pytest.mark.slow
 def test_real_environments_give_what_their_datasets_hold():
     task = get_task("cube-single-play-singletask-task1-v0")
-    live = open_live(task, [3, 8])
+    live = family_of(task).open_live(task, [3, 8])
     try:
         begin = live.reset(np.ones(2, bool), 0)
         made = live.step(np.zeros((2, 5)))

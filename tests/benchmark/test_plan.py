@@ -302,7 +302,7 @@ def test_generated_shards_are_recorded_as_generated(monkeypatch, tmp_path):
         def close(self):
             pass
 
-    monkeypatch.setattr("envs.world.open_world", lambda *_: World())
+    monkeypatch.setattr("envs.world.SimulatorWorld", lambda *_: World())
     with pytest.raises(Stop):
         worker.execute(dataclasses.replace(spec_of(), out=str(tmp_path)))
     recorded = json.loads((run_path(dataclasses.replace(spec_of(), out=str(tmp_path))) / "provenance.json").read_text())

@@ -20,10 +20,11 @@ from benchmark.runs.run import run_path
 from benchmark.train import parse
 from envs import world
 from envs.d4rl import data as d4rl
-from envs.data.dataset import check_chunks, from_transitions, load
+from envs.data.dataset import check_chunks, from_transitions, load, load_d4rl
 from envs.data.environment import make_env
 from envs.data.samplers import SAMPLERS
 from envs.data.shards import Rotation, check_shards
+from envs.family import family_of
 from envs.tasks import get_task
 from tests.helpers.worlds import transitions
 
@@ -356,7 +357,7 @@ def test_a_bad_hdf5_file_is_refused_in_one_line(case, tmp_path):
                 make(name)
             elif value is not None:
                 file[name] = value
-    refused(path, reason, lambda: load(UMAZE, path, make_env(UMAZE)))
+    refused(path, reason, lambda: load_d4rl(UMAZE, path, family_of(UMAZE).make_env(UMAZE)))
 
 
 def test_a_d4rl_file_is_checked_for_its_chunks_too(tmp_path):
@@ -366,7 +367,7 @@ def test_a_d4rl_file_is_checked_for_its_chunks_too(tmp_path):
         for name, value in valid_maze().items():
             file.create_dataset(name, data=value, compression="gzip")
     assert len(d4rl.read_rows(UMAZE, path)["rewards"]) == 18
-    refused(path, "longest has 9", lambda: load(UMAZE, path, make_env(UMAZE), chunk_length=10))
+    refused(path, "longest has 9", lambda: load_d4rl(UMAZE, path, family_of(UMAZE).make_env(UMAZE), chunk_length=10))
 
 
 # ------------------------------------------------------------------------------------------------ whole programs
@@ -381,7 +382,7 @@ def test_a_run_on_bad_data_is_failed_with_that_line_and_no_seed_diverged(tmp_pat
     class Pool:
         """No processes: data are bad before anything is evaluated."""
 
-        def __init__(self, *_):
+        def __init__(self, *_, **__):
             pass
 
         def close(self):

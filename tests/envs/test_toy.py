@@ -9,10 +9,10 @@ from benchmark.planning.plan import plan
 from benchmark.planning.protocols import get_protocol
 from benchmark.planning.suites import get_suite
 from benchmark.runs.run import run_path
+from envs.family import family_of
 from envs.tasks import TOY_TASKS, get_task
 from envs.toy.tasks import TOYS, Detour, Modes, turn
 from envs.toy.world import ToyWorld
-from envs.world import open_world
 
 MODES, DETOUR = Modes(), Detour()
 
@@ -176,4 +176,4 @@ def test_a_toy_run_needs_no_data_file_and_leaves_the_records_of_any_run(tmp_path
         execute(spec, quiet=True)
         assert {"config.json", "provenance.json", "eval.csv"} <= {path.name for path in run_path(spec).iterdir()}
         assert '"source": "toy"' in (run_path(spec) / "provenance.json").read_text()
-    assert isinstance(open_world(get_task("toy-modes"), None, 1), ToyWorld)
+    assert isinstance(family_of(get_task("toy-modes")).open_world(get_task("toy-modes"), None, 1), ToyWorld)
