@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from benchmark.common.errors import UserError
 from benchmark.common.options import MOST_EPISODES, MOST_TRANSITIONS, whole_number
 from benchmark.planning.protocols import get_protocol
+from benchmark.planning.run import Run
 from benchmark.runs.protocol import Generated, Online, Protocol
-from benchmark.runs.run import MOST_LETTERS, RunSpec, run_path
+from benchmark.runs.run import MOST_LETTERS, RunSpec
 from envs.family import family_of
 from envs.tasks import Task
 
@@ -58,16 +59,14 @@ def check_size(spec: RunSpec, here: bool = True) -> None:
     """Raise a UserError for a run that cannot be: of more seeds than its folder's name can hold or, where it is to run
     `here`, than fit into this machine's memory.
     """
-    from benchmark.planning.configure import configure
     from benchmark.planning.memory import check_memory
-    from benchmark.planning.registry import agent_class
 
-    longest = len(run_path(spec).name)
+    run = Run(spec)
+    longest = len(run.path.name)
     if longest > MOST_LETTERS:
         raise UserError(
             f"--seeds: a run's folder would have a name of {longest} letters, at most {MOST_LETTERS} are allowed; give "
             "seeds in ranges, or fewer that train together"
         )
     if here:
-        cls = agent_class(spec.agent)
-        check_memory(cls.name, configure(cls, spec.settings), len(spec.seeds))
+        check_memory(run.agent_class.name, run.hyperparameters, len(spec.seeds))

@@ -14,12 +14,12 @@ from benchmark.common.errors import UserError
 from benchmark.common.reading import read_json
 from benchmark.loop import online
 from benchmark.loop.worker import execute
-from benchmark.planning.asked import run_config
 from benchmark.planning.from_options import online_from
+from benchmark.planning.run import Run
 from benchmark.planning.suites import get_suite
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from benchmark.train import parse
 from envs.data import replay
 from envs.data.dataset import from_transitions
@@ -170,10 +170,10 @@ def test_an_agent_is_fine_tuned_by_the_command_of_any_run(tmp_path):
     )
     assert RunSpec.from_json(spec.to_json()) == dataclasses.replace(spec, settings={**spec.settings, "hidden": [8]})
     execute(spec, quiet=True)
-    config = read_json(run_path(spec) / "config.json")
+    config = read_json(spec.path / "config.json")
     assert config["protocol"]["online_steps"] == 18 and config["protocol"]["online_start"] == 5
-    assert "episodes of its own" in (run_path(spec) / "log.txt").read_text()
-    assert "online_steps" not in run_config(dataclasses.replace(spec, online=None))["protocol"]
+    assert "episodes of its own" in (spec.path / "log.txt").read_text()
+    assert "online_steps" not in Run(dataclasses.replace(spec, online=None)).config["protocol"]
 
 
 def test_options_of_the_phase():
@@ -240,7 +240,7 @@ def test_a_real_task_is_fine_tuned(tmp_path):
     data = dict(data=Generated(1000), data_dir=str(tmp_path / "data"))
     spec = RunSpec("bc", task, (0, 1), settings, PROTOCOL, str(tmp_path), online=Online(24, 5), **data)
     execute(spec, quiet=True)
-    assert read_json(run_path(spec) / "status.json")["step"] == 36
-    parts = [dict(np.load(path)) for path in (run_path(spec) / "replay").iterdir()]
+    assert read_json(spec.path / "status.json")["step"] == 36
+    parts = [dict(np.load(path)) for path in (spec.path / "replay").iterdir()]
     assert sum(part["actions"].shape[1] for part in parts) == 24
     assert all((part["rewards"] == -1).all() for part in parts)

@@ -16,7 +16,6 @@ import pytest
 
 from benchmark.common.errors import UserError
 from benchmark.loop.worker import execute
-from benchmark.runs.run import run_path
 from benchmark.train import parse
 from envs import world
 from envs.d4rl import data as d4rl
@@ -394,9 +393,9 @@ def test_a_run_on_bad_data_is_failed_with_that_line_and_no_seed_diverged(tmp_pat
         spec = parse(command(tmp_path, *more, *([f"--out={tmp_path / 'other'}"] if more else [])))
         with pytest.raises(UserError, match=reason) as caught:
             execute(spec, quiet=True)
-        status = json.loads((run_path(spec) / "status.json").read_text())
+        status = json.loads((spec.path / "status.json").read_text())
         assert status["state"] == "failed" and status["error"] == str(caught.value)
-        assert not status.get("diverged") and not (run_path(spec) / "train.csv").exists()
+        assert not status.get("diverged") and not (spec.path / "train.csv").exists()
         write_npz(tmp_path / "cube-single-play-v0.npz", {})
 
 
