@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmark.common.errors import UserError, run_main
 from benchmark.common.options import Parser, whole_number
-from envs.data import environment
+from envs.family import family_of
 
 MOST_TRAJECTORIES = 10_000
 
@@ -70,14 +70,14 @@ def load_run(path: Path, coordinates: tuple[int, int] = (0, 1)):
     from benchmark.loop.segments import init_states
     from benchmark.planning.configure import configure
     from benchmark.planning.registry import agent_class
-    from envs.data import dataset
 
-    cls, env = agent_class(name), environment.make_env(task)
+    cls, family = agent_class(name), family_of(task)
+    env = family.make_env(task)
     hyperparameters = configure(cls, settings)
     chunk_length, chunk_dim = hyperparameters.chunk_length, hyperparameters.chunk_length * env.action_space.shape[-1]
     if max(coordinates) >= chunk_dim:
         raise UserError(f"--coordinates must be two numbers from 0 to {chunk_dim - 1}, e.g. 0,1")
-    data = dataset.load(task, file, env, clip_actions=not sharded, sampler="trajectories", chunk_length=chunk_length)
+    data = family.load(task, file, env, clip_actions=not sharded, sampler="trajectories", chunk_length=chunk_length)
     agent = cls(hyperparameters, data.observation_dim, data.action_dim)
     checkpoints = Checkpoints(RunDirectory(path).checkpoints, read_only=True)
     found = checkpoints.restore(init_states(agent, jnp.asarray(seeds)), print)

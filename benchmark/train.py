@@ -12,9 +12,9 @@ import sys
 from benchmark.common.errors import UserError, run_main
 from benchmark.common.options import Parser, folder
 from benchmark.loop.worker import execute, serve
-from benchmark.planning.asked import begin_anew
 from benchmark.planning.from_options import check_size, generated_from, online_from, protocol_from
 from benchmark.planning.protocols import PROTOCOLS
+from benchmark.planning.run import Run
 from benchmark.runs.run import RunSpec
 from envs.tasks import get_task
 
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         return serve(arguments[1:])
     spec, anew = parse_command(arguments)
     if anew:
-        begin_anew([spec])
+        Run(spec).begin_anew()
     execute(spec)
     return 0
 

@@ -31,17 +31,25 @@ class Domain:
     """Whether rewards are flattened to -1 (unsolved) and 0 (solved)."""
     shards: int = 0
     """Files of the 100M-transition dataset that training rotates through; 0 for a single file."""
-    toy: bool = False
-    """Whether it is made in code (envs/toy/tasks.py): one task, named as the domain, and no data file."""
-    d4rl: bool = False
-    """Whether it is one of D4RL's (envs/d4rl/data.py): one task, named as the domain, and an HDF5 file."""
+    family: str = "ogbench"
+    """The kind of task, a key of `envs.family.FAMILIES`: "ogbench", "d4rl" or "toy"."""
     tuned_as: str = ""
     """Domain whose tuned hyperparameters it takes where it has none of its own; '' for none."""
 
     @property
+    def single_task(self) -> bool:
+        """Whether it has one task, named as the domain, and not five goals."""
+        return self.family != "ogbench"
+
+    @property
+    def toy(self) -> bool:
+        """As `benchmark.sweeping` asks it."""
+        return self.family == "toy"
+
+    @property
     def dataset(self) -> str:
         """File (or, for 100M data, folder) name of the dataset, without suffix."""
-        if self.d4rl:
+        if self.family == "d4rl":
             return self.name
         return f"{self.name}-100m-v0" if self.shards else f"{self.name}-v0"
 
@@ -57,7 +65,7 @@ class Task:
     @property
     def name(self) -> str:
         """OGBench's name, e.g. 'cube-double-play-singletask-task1-v0'; of a toy or one of D4RL's, the domain's."""
-        if self.domain.toy or self.domain.d4rl:
+        if self.domain.single_task:
             return self.domain.name
         return f"{self.domain.name}-singletask-task{self.number}-v0"
 
@@ -106,13 +114,13 @@ SMALL_DOMAINS = (Domain("cube-single-play", episode_limit=200),)
 
 # Known answers, for checking algorithms.
 TOY_TASKS = (
-    Task(Domain("toy-modes", episode_limit=1, chunk_length=1, toy=True), 1),
-    Task(Domain("toy-detour", episode_limit=130, chunk_length=2, toy=True), 1),
+    Task(Domain("toy-modes", episode_limit=1, chunk_length=1, family="toy"), 1),
+    Task(Domain("toy-detour", episode_limit=130, chunk_length=2, family="toy"), 1),
 )
 
 # D4RL's antmaze and adroit tasks of the FQL paper (arXiv 2502.02538), with D4RL's limits on the length of episodes.
 D4RL_TASKS = tuple(
-    Task(Domain(name, episode_limit=limit, chunk_length=1, d4rl=True), 1)
+    Task(Domain(name, episode_limit=limit, chunk_length=1, family="d4rl"), 1)
     for name, limit in {
         **{f"antmaze-{maze}-v2": 700 for maze in ("umaze", "umaze-diverse")},
         **{f"antmaze-{maze}-{kind}-v2": 1000 for maze in ("medium", "large") for kind in ("play", "diverse")},

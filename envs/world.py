@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from envs.d4rl import environments as d4rl_environments
-from envs.data import dataset, environment, origin
+from envs.data import dataset, origin
 from envs.data.shards import Rotation, check_shards, shard_files
 from envs.play.evaluation import EpisodeResults, EvaluationPool, Policy
 from envs.tasks import Task
-from envs.toy.world import ToyWorld
+
+if TYPE_CHECKING:
+    from envs.family import Family
 
 MOST_ENVIRONMENTS = 64
 """Environments in flight at a time; each is a process that shares its meshes with the others."""
@@ -44,20 +46,20 @@ class World(Protocol):
         """Stop what runs."""
 
 
-class OGBenchWorld:
+class SimulatorWorld:
     """A real environment, OGBench's or D4RL's, stepped in worker processes, and one of its datasets."""
 
-    def __init__(self, task: Task, path: Path, environments: int, sampler: str, chunk_length: int):
+    def __init__(self, family: Family, task: Task, path: Path, environments: int, sampler: str, chunk_length: int):
         """Load the dataset at `path`, a file or a folder of shards; the workers' environment is made meanwhile."""
         files, sharded = [path], bool(task.domain.shards) and path.is_dir()
         if sharded:
             files = shard_files(path)
             check_shards(files)
-        self.pool = EvaluationPool(task.name, environments)
+        self.pool = EvaluationPool(task.name, environments, make_env=partial(family.make_env, task))
         try:
-            env = environment.make_env(task)
+            env = family.make_env(task)
             options: dict[str, Any] = dict(clip_actions=not sharded, sampler=sampler, chunk_length=chunk_length)
-            rotation = Rotation(files, lambda file: dataset.load(task, file, env, **options))
+            rotation = Rotation(files, lambda file: family.load(task, file, env, **options))
         except BaseException:
             self.pool.close()
             raise
@@ -69,7 +71,7 @@ class OGBenchWorld:
             "files": len(files),
             "path": str(path),
             **origin.origin(files),
-            **(d4rl_environments.record(task) if task.domain.d4rl else {}),
+            **family.record(task),
         }
 
     def evaluate(self, policy, seeds, episodes, step, active, on_progress=None):
@@ -82,19 +84,11 @@ class OGBenchWorld:
         self.rotation.close()
 
 
-def open_world(
-    task: Task, path: Path | None, environments: int, sampler: str = "sequences", chunk_length: int = 1
-) -> World:
-    """Open a task: on the dataset at `path`, stepping so many environments at a time; a toy needs neither.
+def open_world(task: Task, *arguments: Any, **options: Any) -> World:
+    """`Family.open_world`, as `benchmark.sweeping` asks it."""
+    from envs.family import family_of
 
-    Raises a UserError where the data cannot be learned from, or has no chunk of that length for that sampler.
-    """
-    if task.domain.toy:
-        world = ToyWorld(task)
-        dataset.check_chunks(world.data, sampler, chunk_length, task.dataset)
-        return world
-    assert path is not None, f"{task.name} needs a dataset"
-    return OGBenchWorld(task, path, environments, sampler, chunk_length)
+    return family_of(task).open_world(task, *arguments, **options)
 
 
 def environments_for(seeds: int, episodes: int) -> int:

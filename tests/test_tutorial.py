@@ -12,8 +12,7 @@ import yaml
 import run_all
 from benchmark import sweep, throughput, train
 from benchmark.check import examine
-from benchmark.planning.asked import run_config
-from benchmark.runs.run import run_path
+from benchmark.planning.run import Run
 from benchmark.speed import evaluation
 from envs.tasks import get_domain
 
@@ -59,8 +58,8 @@ def test_the_files_path_is_taken_wherever_an_agents_name_is(tmp_path, capsys):
     assert sweep.main(asked) == 0
     assert "boltzmann_flow: 2 settings x 2 seeds" in capsys.readouterr().out
     spec = train.parse(["--agent", path, "--task=toy-modes", "--set", "inv_temp=3", f"--out={tmp_path}"])
-    assert run_config(spec)["hyperparameters"]["inv_temp"] == 3
-    assert run_path(spec).parts[-3] == "boltzmann_flow"
+    assert Run(spec).config["hyperparameters"]["inv_temp"] == 3
+    assert spec.path.parts[-3] == "boltzmann_flow"
     reported = evaluation.untrained(path, get_domain("cube-double-play"), 1)[1]
     assert reported.name == "boltzmann_flow"
 

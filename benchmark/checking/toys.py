@@ -14,7 +14,7 @@ from benchmark.checking.words import Fault
 from benchmark.planning.plan import plan
 from benchmark.planning.protocols import get_protocol
 from benchmark.planning.suites import get_suite
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from benchmark.runs.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ class ToyRuns:
         code = self.process.wait()
         scores = {}
         for own, floor in self.pairs:
-            status = json.loads((run_path(own) / "status.json").read_text()) if run_path(own).is_dir() else {}
+            status = json.loads((own.path / "status.json").read_text()) if own.path.is_dir() else {}
             if code or status.get("state") != "done":
                 reason = (status.get("error") or Path(self.log.name).read_text()).strip().splitlines()[-1:]
                 raise Fault(f"training on {own.task} failed: {''.join(reason)}")
@@ -86,7 +86,7 @@ class ToyRuns:
 
 def final_success(spec: RunSpec) -> float:
     """Success at a run's last evaluation."""
-    return Table(run_path(spec) / "eval.csv").rows[-1]["success"]
+    return Table(spec.path / "eval.csv").rows[-1]["success"]
 
 
 def judge(scores: Mapping[str, tuple[float, float]], uses_rewards: bool) -> str:

@@ -22,16 +22,14 @@ from benchmark.launching.local import Outcome, record_death, run_in_this_process
 from benchmark.launching.plan_page import print_origins, print_other_code, print_plan
 from benchmark.loop.device import device_name
 from benchmark.loop.tracking import wandb_options
-from benchmark.planning.asked import begin_anew, is_done
 from benchmark.planning.configure import parse_settings
-from benchmark.planning.data import data_path, ensure_data
 from benchmark.planning.from_options import check_size, online_from, protocol_from
 from benchmark.planning.plan import plan
 from benchmark.planning.protocols import AGENT_STEPS
 from benchmark.planning.registry import agent_class
+from benchmark.planning.run import Run
 from benchmark.planning.suites import SUITES, Suite, get_suite
-from benchmark.runs.reading import read_records
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import MOST_SEEDS, parse_seeds
 from benchmark.speed.rates import read_rates
 from envs.tasks import Task
@@ -64,12 +62,15 @@ def run(options: argparse.Namespace) -> int:
         report(out, last)
         return 0
     if options.anew:
-        begin_anew(runs)
+        for spec in runs:
+            Run(spec).begin_anew()
     return launch(out, runs, how, options.watch, last)
 
 
 def retry(options: argparse.Namespace, last: int) -> int:
-    """Launch the failed and the stopped runs of a folder again, as they were launched last."""
+    """Launch the failed and the stopped runs of a folder again, as they were launched last. Their configurations, for
+    which their agents would be imported, are left to their own processes.
+    """
     code = 0
     for out in status.folders(options.out, options.suite):
         damage: list[str] = []
@@ -82,15 +83,8 @@ def retry(options: argparse.Namespace, last: int) -> int:
             continue
         before = read_launches(out)[-1].about
         how = dataclasses.replace(how_to_launch(options, 1), **given_before(before, options))
-        code = max(code, launch(out, runs, how, options.watch, last, is_done=was_done))
+        code = max(code, launch(out, runs, how, options.watch, last, is_done=Run.says_done))
     return code
-
-
-def was_done(spec: RunSpec) -> bool:
-    """Whether a run that was launched before is finished. Its configuration, for which its agent would be imported, is
-    left to its own process. Raises `Damaged`.
-    """
-    return read_records(run_path(spec)).status.get("state") == "done"
 
 
 @dataclass(frozen=True)
@@ -232,53 +226,53 @@ def choose_tasks(suite: Suite, domains: str | None, tasks: str | None) -> list[T
 
 def launch(
     out: Path,
-    runs: list[RunSpec],
+    specs: list[RunSpec],
     how: How,
     watch: bool = False,
     last: int = 1,
-    is_done: Callable[[RunSpec], bool] = is_done,
+    is_done: Callable[[Run], bool] = Run.is_done,
 ) -> int:
     """Do the runs that are not done, or submit them to a cluster; report, say what failed, return the exit code.
 
-    A run whose records `is_done` finds damaged, or whose agent's file is gone, fails alone.
+    A run whose records `is_done` finds damaged, whose agent's file is gone, or whose data cannot be had, fails alone.
     """
     make_folder(out)
-    waiting: list[RunSpec] = []
-    done: list[RunSpec] = []
+    waiting: list[Run] = []
+    done: list[Run] = []
     refused: dict[Path, str] = {}
-    for spec in runs:
+    for run in map(Run, specs):
         try:
-            if spec.agent.endswith(".py") and not Path(spec.agent).is_file():
-                refused[run_path(spec)] = f"no agent file at {spec.agent}"
+            if run.spec.agent.endswith(".py") and not Path(run.spec.agent).is_file():
+                refused[run.path] = f"no agent file at {run.spec.agent}"
             else:
-                (done if is_done(spec) else waiting).append(spec)
+                (done if is_done(run) else waiting).append(run)
         except Damaged as error:
-            refused[run_path(spec)] = error.brief
-        if run_path(spec) in refused:
-            record_death(spec, refused[run_path(spec)])
+            refused[run.path] = error.brief
+        if run.path in refused:
+            record_death(run.spec, refused[run.path])
     if done:
-        console.print(f"{len(done)} of {len(runs)} runs are finished already")
+        console.print(f"{len(done)} of {len(specs)} runs are finished already")
     print_other_code(done)
     if waiting:
-        print_origins(waiting)
+        print_origins([run.spec for run in waiting])
     if how.launcher == "slurm":
         slurm.check_cluster(how.cluster, out)
     reasons = prepare(waiting)
+    for run in waiting:
+        if run.data_path in reasons:
+            refused[run.path] = reasons[run.data_path]
+            record_death(run.spec, refused[run.path])
     outcomes = [Outcome(path, reason) for path, reason in refused.items()]
-    outcomes += [Outcome(run_path(spec), reasons[data_path(spec)]) for spec in waiting if data_path(spec) in reasons]
-    for spec in waiting:
-        if data_path(spec) in reasons:
-            record_death(spec, reasons[data_path(spec)])
-    ready = [spec for spec in waiting if data_path(spec) not in reasons]
+    ready = [run.spec for run in waiting if run.path not in refused]
     if how.launcher == "slurm":
-        submit(out, runs, ready, how)
+        submit(out, specs, ready, how)
         if not watch:
             return print_outcomes(outcomes)
         code = status.show(out, console, watch=True)
         code = max(code, report_if_possible(out, last))
         return max(code, print_outcomes(outcomes))
     if ready:
-        outcomes += run_here(out, runs, ready, how)
+        outcomes += run_here(out, specs, ready, how)
     code = report_if_possible(out, last)
     return max(code, print_outcomes(outcomes))
 
@@ -330,8 +324,8 @@ def submit(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How) -> No
         states = {run.path: run.state for run in status.run_states(out)}
         busy = {path for path, state in states.items() if state in ("queued", "running")}
         done = {path for path, state in states.items() if state == "done"}  # since the runs were planned
-    ready = [spec for spec in ready if run_path(spec) not in done]
-    chosen = [spec for spec in ready if run_path(spec) not in busy]
+    ready = [spec for spec in ready if spec.path not in done]
+    chosen = [spec for spec in ready if spec.path not in busy]
     if len(chosen) < len(ready):
         console.print(f"{len(ready) - len(chosen)} runs are queued or running already")
     if not chosen:
@@ -339,8 +333,8 @@ def submit(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How) -> No
     most = slurm.limits(how.cluster)
     size = slurm.runs_per_job(len(chosen), how.runs_per_job, how.runs_per_process, most)
     record = begin(out, runs, how)
-    index = {run_path(spec): i for i, spec in enumerate(runs)}
-    record.about["submitted"] = [index[run_path(spec)] for spec in chosen]
+    index = {spec.path: i for i, spec in enumerate(runs)}
+    record.about["submitted"] = [index[spec.path] for spec in chosen]
     record.save()
     job = slurm.RunsJob(how.runs_per_process, how.jobs, how.timeout, how.cluster.signal_delay)
     slurm.submit(
@@ -354,12 +348,12 @@ def submit(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How) -> No
     )
 
 
-def prepare(runs: list[RunSpec]) -> dict[Path | None, str]:
+def prepare(runs: list[Run]) -> dict[Path | None, str]:
     """Make or fetch the data of the runs; return why, for the datasets that cannot be had."""
     reasons = {}
-    for path, spec in {data_path(spec): spec for spec in runs if spec.protocol.steps}.items():
+    for path, run in {run.data_path: run for run in runs if run.spec.protocol.steps}.items():
         try:
-            ensure_data(spec)
+            run.ensure_data()
         except (UserError, RuntimeError, OSError) as error:
             reasons[path] = f"no data: {summary(error)}"
             console.print(f"{summary(error)}; the runs on other data go on")

@@ -26,7 +26,7 @@ from benchmark.common.reading import Damaged
 from benchmark.loop.worker import STOP_SIGNAL, execute
 from benchmark.runs.provenance import COMMAND, command_line
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 CORES_PER_RUN = 4
@@ -101,7 +101,7 @@ def run_in_this_process(runs: Sequence[RunSpec]) -> list[Outcome]:
     outcomes = []
     for spec in runs:
         execute(spec)
-        outcomes.append(Outcome(run_path(spec), ""))
+        outcomes.append(Outcome(spec.path, ""))
     return outcomes
 
 
@@ -167,7 +167,7 @@ class LocalLauncher:
                         time.sleep(POLL_SECONDS)
         finally:
             self._end(signal.SIGTERM)
-        return [self.outcomes[path] for path in map(run_path, self.runs) if path in self.outcomes]
+        return [self.outcomes[path] for path in (spec.path for spec in self.runs) if path in self.outcomes]
 
     def stop(self, seconds: float) -> None:
         """Ask the runs to save where they are, and give them `seconds` for it."""
@@ -191,7 +191,7 @@ class LocalLauncher:
         batch: list[RunSpec] = []
         while self.waiting and len(batch) < self.runs_per_process:
             spec = self.waiting.popleft()
-            path = run_path(spec)
+            path = spec.path
             try:
                 done = RunDirectory(path).status.get("state") == "done"
             except Damaged as error:
@@ -237,7 +237,7 @@ class LocalLauncher:
             self.waiting.extendleft(reversed(left[1:]))
 
     def _note(self, spec: RunSpec, state: str, reason: str) -> None:
-        path = run_path(spec)
+        path = spec.path
         self.outcomes[path] = Outcome(path, reason, busy=state == "busy")
         if not self.alone:
             self.console.print(f"{state}: {path}{f': {reason}' if reason else ''}", markup=False, soft_wrap=True)
@@ -348,7 +348,7 @@ def death(code: int) -> str:
 
 def record_death(spec: RunSpec, reason: str) -> None:
     """Record for a run what its dead process could not."""
-    directory = RunDirectory(run_path(spec))
+    directory = RunDirectory(spec.path)
     with contextlib.suppress(OSError, Damaged):
         if Path(spec.out).is_dir() and directory.status.get("state") not in ("done", "failed"):
             directory.path.mkdir(parents=True, exist_ok=True)

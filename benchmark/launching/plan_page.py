@@ -15,10 +15,8 @@ from benchmark.common.terminal import console
 from benchmark.launching import cost
 from benchmark.launching.cost import Hours
 from benchmark.loop.device import device_name
-from benchmark.planning.asked import by_other_code, is_done
-from benchmark.planning.data import data_path, missing_data
-from benchmark.runs.reading import read_records
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.planning.run import Run
+from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import format_seeds
 from benchmark.speed import evaluation
 from benchmark.speed.rates import read_rates
@@ -36,7 +34,7 @@ WAITING = ("to do", "begun")
 class Planned:
     """A run of the plan."""
 
-    spec: RunSpec
+    run: Run
     state: str
     """"done", "to do", "begun" where there is something to go on from, or "damaged"."""
     hours: Hours | None
@@ -45,31 +43,38 @@ class Planned:
     """What is damaged."""
 
     @property
+    def spec(self) -> RunSpec:
+        """What is asked."""
+        return self.run.spec
+
+    @property
     def domain(self) -> str:
-        return get_task(self.spec.task).domain.name
+        """Its domain's name."""
+        return self.run.task.domain.name
 
 
-def print_plan(runs: list[RunSpec], estimate: bool, rates: Path | None = None, anew: bool = False) -> None:
+def print_plan(specs: list[RunSpec], estimate: bool, rates: Path | None = None, anew: bool = False) -> None:
     """Print what would run, what is done already, what data is missing, and what it will cost on this device.
 
     With `estimate` the agents whose speed was not recorded here are timed, else they have no cost; with `anew` no run
     counts as begun.
     """
-    states = [("to do", 0, "") if anew else state_of(spec) for spec in runs]
-    waiting = [(spec, step) for spec, (state, step, _) in zip(runs, states, strict=True) if state in WAITING]
+    runs = [Run(spec) for spec in specs]
+    states = [("to do", 0, "") if anew else state_of(run) for run in runs]
+    waiting = [(spec, step) for spec, (state, step, _) in zip(specs, states, strict=True) if state in WAITING]
     rows = read_rates(rates)
     if estimate:
         rows = [*rows, *cost.estimate((spec for spec, _ in waiting), rows, console.print)]
     evaluations = evaluation.read_rows(evaluation.evaluation_path(rates))
     hours = iter(cost.costs(waiting, rows, evaluations))
     planned = [
-        Planned(spec, state, next(hours) if state in WAITING else None, reason)
-        for spec, (state, _, reason) in zip(runs, states, strict=True)
+        Planned(run, state, next(hours) if state in WAITING else None, reason)
+        for run, (state, _, reason) in zip(runs, states, strict=True)
     ]
     console.print(table_of_runs(planned) if len(runs) <= MOST_ROWS else table_of_counts(planned))
     console.print(table_of_domains(planned))
-    print_origins(runs)
-    count = sum(len(spec.seeds) for spec in runs)
+    print_origins(specs)
+    count = sum(len(spec.seeds) for spec in specs)
     begun = sum(run.state == "begun" for run in planned)
     damaged = [run for run in planned if run.state == "damaged"]
     console.print(
@@ -78,20 +83,20 @@ def print_plan(runs: list[RunSpec], estimate: bool, rates: Path | None = None, a
         + (f" ({begun} of them begun)" if begun else "")
         + (f"; {len(damaged)} damaged, which would fail:" if damaged else "")
     )
-    print_other_code([run.spec for run in planned if run.state == "done"])
+    print_other_code([one.run for one in planned if one.state == "done"])
     for run in damaged[:MOST_ROWS]:
-        console.print(f"damaged: {run_path(run.spec)}: {run.reason}", markup=False, soft_wrap=True)
-    print_data([spec for spec, _ in waiting])
+        console.print(f"damaged: {run.spec.path}: {run.reason}", markup=False, soft_wrap=True)
+    print_data([one.run for one in planned if one.state in WAITING])
     device = rows[0]["device"] if rates and rows else device_name()
     print_cost([run for run in planned if run.state in WAITING], device, {row["domain"] for row in evaluations})
 
 
-def state_of(spec: RunSpec) -> tuple[str, int, str]:
+def state_of(run: Run) -> tuple[str, int, str]:
     """(the state, as of `Planned`; the step that the run has reached; what is damaged)."""
     try:
-        if is_done(spec):
-            return "done", spec.protocol.steps, ""
-        step = max(0, read_records(run_path(spec)).status.get("step", 0))
+        if run.is_done():
+            return "done", run.spec.protocol.steps, ""
+        step = run.step()
     except Damaged as error:
         return "damaged", 0, error.brief
     return ("begun" if step else "to do"), step, ""
@@ -149,23 +154,23 @@ def table_of_domains(planned: list[Planned]) -> Table:
     return table
 
 
-def print_other_code(done: list[RunSpec]) -> None:
+def print_other_code(done: Sequence[Run]) -> None:
     """Say which finished runs were made by other code than today's."""
-    for what, count in Counter(filter(None, map(by_other_code, done))).items():
+    for what, count in Counter(filter(None, map(Run.other_code, done))).items():
         console.print(f"{count} finished runs were made by {what}; --anew makes them again", soft_wrap=True)
 
 
-def print_data(waiting: list[RunSpec]) -> None:
+def print_data(waiting: Sequence[Run]) -> None:
     """Name the datasets that the runs lack, with their sizes."""
-    for path, spec in {data_path(spec): spec for spec in waiting}.items():
-        absent = missing_data(spec)
+    for path, run in {run.data_path: run for run in waiting}.items():
+        absent = run.missing_data()
         if path is None or not absent:
             continue
         sizes = [size for _, size in absent if size is not None]
         about = f"about {sum(sizes) / 1e9:.1f} GB" if sizes else "of unknown size"
         what = f"would be downloaded, {about}"
-        if spec.data is not None:
-            what = f"would be generated ({spec.data.transitions:,} transitions)"
+        if run.spec.data is not None:
+            what = f"would be generated ({run.spec.data.transitions:,} transitions)"
         elif len(absent) > 1:
             what = f"{len(absent)} files {what}"
         console.print(f"data {path}: missing, {what}", soft_wrap=True)

@@ -26,7 +26,7 @@ from benchmark.common.reading import Damaged
 from benchmark.launching import slurm
 from benchmark.launching.ledger import FOLDER, Launch, ignore, read_launches
 from benchmark.runs.reading import read_records
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import format_seeds
 
 STATES = ("planned", "queued", "running", "done", "failed", "stopped", "damaged")
@@ -95,7 +95,7 @@ def places(out: Path, on_damage: Callable[[str], None] = ignore) -> list[Place]:
         for index, spec in enumerate(runs):
             if spec is None:
                 continue
-            path = run_path(spec)
+            path = spec.path
             known = found.get(path)
             job, folder = jobs.get(index, (None, ""))
             if job is None and launch.about["launcher"] == "slurm" and known:
@@ -134,7 +134,7 @@ def run_states(out: Path, on_damage: Callable[[str], None] = ignore) -> list[Run
 
 def _judge(place: Place, queue: dict[str, str], alive: bool) -> RunState:
     """A run's state from its files, its job in the queue, and whether its local launcher lives."""
-    spec, path = place.spec, run_path(place.spec)
+    spec, path = place.spec, place.spec.path
     log = path / "log.txt"
     try:
         record = read_records(path).status

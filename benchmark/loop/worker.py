@@ -15,11 +15,14 @@ from typing import Any
 
 from benchmark.common.errors import Stopped, UserError, summary
 from benchmark.common.options import Parser
-from benchmark.planning.asked import by_other_code, run_config
-from benchmark.planning.data import data_path, data_source, ensure_data
+from benchmark.planning.run import Run
+from benchmark.runs import provenance
+from benchmark.runs.code import own_files
 from benchmark.runs.protocol import Online
-from benchmark.runs.run import RunSpec, run_path
-from envs.tasks import Task, get_task
+from benchmark.runs.record import Busy, RunDirectory
+from benchmark.runs.run import RunSpec
+from envs.family import family_of
+from envs.tasks import Task
 
 STOP_SIGNAL = signal.SIGUSR2
 """Asks a run to save a checkpoint after its next row and to stop; Slurm sends it before a job's time is up."""
@@ -31,19 +34,16 @@ stop_asked = threading.Event()
 
 def execute(spec: RunSpec, quiet: bool = False) -> None:
     """Do a run, from its start or its last checkpoint. What goes wrong is recorded in its status and raised."""
-    from benchmark.runs.code import own_files
-    from benchmark.runs.record import RunDirectory
-
-    config = run_config(spec)
-    data_path(spec)  # where data cannot be is said before a folder is made for the run
-    with RunDirectory(run_path(spec)) as directory:
-        directory.check_config(config, own_files(spec.agent))
+    run = Run(spec)
+    asked, _ = run.config, run.data_path  # where these cannot be is said before a folder is made for the run
+    with run.directory as directory:
+        directory.check_config(asked, own_files(spec.agent))
         if directory.status.get("state") == "done":
-            other = by_other_code(spec)
-            print(f"{directory.path} is finished already" + (f" (made by {other})" if other else ""))
+            other = run.other_code()
+            print(f"{run.path} is finished already" + (f" (made by {other})" if other else ""))
             return
         try:
-            _train(spec, directory, quiet)
+            _train(run, directory, quiet)
         except (KeyboardInterrupt, Stopped) as error:
             directory.record_end("interrupted", str(error) or "interrupted")
             raise
@@ -55,9 +55,8 @@ def execute(spec: RunSpec, quiet: bool = False) -> None:
             raise UserError(f"{spec.label} on {spec.task} ended by {summary(error)}") from error
 
 
-def _train(spec: RunSpec, directory, quiet: bool) -> None:
-    from benchmark.runs import provenance
-
+def _train(run: Run, directory: RunDirectory, quiet: bool) -> None:
+    spec, task, cls = run.spec, run.task, run.agent_class
     if spec.protocol.steps == 0:
         directory.add_start({**provenance.where(spec.agent), "hyperparameters": spec.origins})
         directory.set_status(state="done", step=0, steps=0, diverged={}, error=None)
@@ -65,22 +64,18 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
     from benchmark.loop.compiled import keep_programs
     from benchmark.loop.device import device_name
     from benchmark.loop.progress import RunProgress
-    from benchmark.planning.configure import configure
-    from benchmark.planning.registry import agent_class
-    from envs.world import environments_for, open_world
+    from envs.world import environments_for
 
     keep_programs()
-    task, cls = get_task(spec.task), agent_class(spec.agent)
-    config = configure(cls, spec.settings)
-    path = ensure_data(spec)
+    path = run.ensure_data()
     with _signals_for_this_process_alone():
         environments = environments_for(len(spec.seeds), spec.protocol.eval_episodes)
-        world = open_world(task, path, environments, cls.sampler, config.chunk_length)
+        world = family_of(task).open_world(task, path, environments, cls.sampler, run.hyperparameters.chunk_length)
     try:
-        made = provenance.collect({"source": data_source(spec), **world.source}, device_name(), spec.agent)
+        made = provenance.collect({"source": run.data_source, **world.source}, device_name(), spec.agent)
         directory.add_start({**made, "hyperparameters": spec.origins})
         data = world.data_for(0)
-        agent = cls(config, data.observation_dim, data.action_dim)
+        agent = cls(run.hyperparameters, data.observation_dim, data.action_dim)
         del data  # one shard of several: only the world may hold it
         with (
             RunProgress(f"{spec.shown_as or cls.name} {task.name}", directory.path / "log.txt", quiet) as progress,
@@ -92,7 +87,7 @@ def _train(spec: RunSpec, directory, quiet: bool) -> None:
                 on_progress=progress.update,
                 should_stop=stop_asked.is_set,
             )
-            with _tracked(spec, training):
+            with _tracked(run, training):
                 training.run()
     finally:
         world.close()
@@ -107,10 +102,9 @@ def _training_of(online: Online | None, task: Task, seeds: Sequence[int]) -> Ite
         yield Training
         return
     from benchmark.loop.online import OnlineTraining
-    from envs.play.live import open_live
 
     with _signals_for_this_process_alone():
-        live = open_live(task, seeds)
+        live = family_of(task).open_live(task, seeds)
     try:
         yield functools.partial(OnlineTraining, online=online, live=live)
     finally:
@@ -118,14 +112,14 @@ def _training_of(online: Online | None, task: Task, seeds: Sequence[int]) -> Ite
 
 
 @contextlib.contextmanager
-def _tracked(spec: RunSpec, training) -> Iterator[None]:
+def _tracked(run: Run, training) -> Iterator[None]:
     """Send what training records to W&B too, where that is asked."""
-    if spec.wandb is None:
+    if run.spec.wandb is None:
         yield
         return
     from benchmark.loop.tracking import Tracker
 
-    tracker = Tracker(spec.wandb, training.directory.path, run_config(spec), training.say)
+    tracker = Tracker(run.spec.wandb, run.path, run.config, training.say)
     on_progress = training.on_progress
 
     def send(*progress) -> None:
@@ -189,8 +183,6 @@ def execute_all(specs: Sequence[RunSpec], on_end: Callable[[str, str], None] = l
 
     `on_end` is told of each how it ended, "done", "failed", "busy" or "stopped", and why.
     """
-    from benchmark.runs.record import Busy
-
     failed = 0
     for spec in specs:
         state, reason, details = "done", "", ""

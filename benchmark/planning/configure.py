@@ -25,23 +25,32 @@ sys.meta_path.insert(0, _BesideAgents())
 def configure(cls: type[Agent], *layers: Mapping[str, Any]) -> Config:
     """Build an agent's configuration from its defaults and layers of settings, later ones winning.
 
-    Values may be strings (from the command line) or of the field's own type. Raises a UserError that names the field,
-    what is wrong and what is allowed.
+    Raises a UserError as `typed`, and where what is asked does not fit into this machine's memory.
+    """
+    values: dict[str, Any] = {}
+    for layer in layers:
+        values |= typed(cls, layer)
+    config = cls.Config(**values)
+    check_memory(cls.name, config)
+    return config
+
+
+def typed(cls: type[Agent], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An agent's settings, which may be strings (from the command line), in the types of its fields.
+
+    Raises a UserError that names the field, what is wrong and what is allowed.
     """
     fields = {field.name: field for field in dataclasses.fields(cls.Config)}
     hints = typing.get_type_hints(cls.Config)
     values: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            if key not in fields:
-                raise UserError(
-                    f"agent '{cls.name}' has no hyperparameter '{key}'{nearest(key, fields)}; "
-                    f"it has: {', '.join(fields)}"
-                )
-            values[key] = _check(f"{cls.name}: {key}", _convert(f"{cls.name}: {key}", value, hints[key]), fields[key])
-    config = cls.Config(**values)
-    check_memory(cls.name, config)
-    return config
+    for key, value in settings.items():
+        if key not in fields:
+            raise UserError(
+                f"agent '{cls.name}' has no hyperparameter '{key}'{nearest(key, fields)}; it has: {', '.join(fields)}"
+            )
+        what = f"{cls.name}: {key}"
+        values[key] = _check(what, _convert(what, value, hints[key]), fields[key])
+    return values
 
 
 def parse_settings(items: Iterable[str]) -> dict[str, str]:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from benchmark.common.errors import UserError
 from benchmark.common.options import MOST_EPISODES, MOST_TRANSITIONS, whole_number
 from benchmark.planning.protocols import get_protocol
+from benchmark.planning.run import Run
 from benchmark.runs.protocol import Generated, Online, Protocol
-from benchmark.runs.run import MOST_LETTERS, RunSpec, run_path
+from benchmark.runs.run import MOST_LETTERS, RunSpec
+from envs.family import family_of
 from envs.tasks import Task
 
 
@@ -47,14 +49,9 @@ def protocol_from(options: argparse.Namespace, name: str, agent: str = "") -> Pr
 
 def generated_from(text: str, tasks: Sequence[Task]) -> Generated:
     """The data that --generate asks for. Raises a UserError for a task whose data cannot be generated."""
-    from envs.ogbench.episodes import find_recipe
-
     data = Generated(whole_number("--generate", text, high=MOST_TRANSITIONS))
     for task in tasks:
-        if task.domain.toy or task.domain.d4rl:
-            made = "is made in code" if task.domain.toy else "has a published file"
-            raise UserError(f"--generate: the data of '{task.name}' cannot be generated, it {made}")
-        find_recipe(task.domain.name)
+        family_of(task).check_generated(task)
     return data
 
 
@@ -62,16 +59,14 @@ def check_size(spec: RunSpec, here: bool = True) -> None:
     """Raise a UserError for a run that cannot be: of more seeds than its folder's name can hold or, where it is to run
     `here`, than fit into this machine's memory.
     """
-    from benchmark.planning.configure import configure
     from benchmark.planning.memory import check_memory
-    from benchmark.planning.registry import agent_class
 
-    longest = len(run_path(spec).name)
+    run = Run(spec)
+    longest = len(run.path.name)
     if longest > MOST_LETTERS:
         raise UserError(
             f"--seeds: a run's folder would have a name of {longest} letters, at most {MOST_LETTERS} are allowed; give "
             "seeds in ranges, or fewer that train together"
         )
     if here:
-        cls = agent_class(spec.agent)
-        check_memory(cls.name, configure(cls, spec.settings), len(spec.seeds))
+        check_memory(run.agent_class.name, run.hyperparameters, len(spec.seeds))

@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.base import Agent
 from benchmark.common.errors import UserError
-from benchmark.planning.configure import configure, settings_of
+from benchmark.planning.configure import configure, settings_of, typed
 from benchmark.planning.registry import agent_class, check_label
 from benchmark.planning.suites import Suite
 from benchmark.planning.tuned import tuned, tuned_with_origin
@@ -33,7 +33,7 @@ def _of_domain(task: Task) -> dict[str, Any]:
 def choose(
     cls: type[Agent], task: Task, settings: Mapping[str, Any], suite: Suite | None = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Hyperparameters that a run is given, `settings` being the caller's own, and where each of all of them comes from.
+    """Hyperparameters that a run is given, typed, `settings` being the caller's own; where each of all comes from.
 
     The latter is "default", "domain" (chunk, discount and pessimism, which the papers fix), "published: <source>",
     "derived: <source>", "ours: <source>" (see `tuned_with_origin`), "suite", or "set": by the caller. A layer that
@@ -48,11 +48,11 @@ def choose(
     chosen: dict[str, Any] = {}
     origins = {field.name: "default" for field in dataclasses.fields(cls.Config)}
     for where, layer in [*layers, ("set", settings)]:
-        before, after = configure(cls, chosen), configure(cls, layer)
-        for name in layer:
-            if name not in chosen or getattr(before, name) != getattr(after, name):
+        for name, value in typed(cls, layer).items():
+            if name not in chosen or chosen[name] != value:
                 origins[name] = where
-        chosen.update(layer)
+            chosen[name] = value
+    configure(cls, chosen)  # what does not fit into the machine's memory is said now
     for field in dataclasses.fields(cls.Config):
         if field.metadata.get("off") and origins[field.name] == "default":
             raise UserError(

@@ -15,7 +15,7 @@ LOOP = (
     *(f"envs/data/{name}.py" for name in ("dataset", "samplers", "shards", "replay", "environment")),
     *(f"envs/play/{name}.py" for name in ("evaluation", "worker", "live")),
     *(f"envs/d4rl/{name}.py" for name in ("data", "environments", "antmaze", "adroit")),
-    *("envs/toy/tasks.py", "envs/toy/world.py", "envs/tasks.py", "envs/world.py"),
+    *("envs/toy/tasks.py", "envs/toy/world.py", "envs/tasks.py", "envs/family.py", "envs/world.py"),
 )
 """Files that determine every agent's numbers: updates, batches, episodes."""
 

@@ -7,16 +7,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from benchmark.common.reading import (
-    LIST,
-    OBJECT,
-    TEXT,
-    Damaged,
-    check_fields,
-    optional,
-    parse_object,
-)
+from benchmark.common.reading import LIST, OBJECT, TEXT, Damaged, check_fields, optional, parse_object
 from benchmark.runs.protocol import Generated, Online, Protocol
+from benchmark.runs.seeds import format_seeds
 
 
 def run_directory(out: Path, agent: str, task: str, seeds: str) -> Path:
@@ -64,6 +57,11 @@ class RunSpec:
         """The agent's own name; that of its file where the plan did not say."""
         return self.name or (Path(self.agent).stem if self.agent.endswith(".py") else self.agent)
 
+    @property
+    def path(self) -> Path:
+        """The run's directory. Imports no agent: who reads results runs nothing of what stands in them."""
+        return run_directory(Path(self.out), self.label, self.task, format_seeds(self.seeds))
+
     def to_json(self) -> str:
         """As one line of text."""
         return json.dumps(asdict(self))
@@ -86,7 +84,8 @@ def _spec_of(values: dict[str, Any], source: Path) -> RunSpec:
     check_fields(source, values, _PLAIN | dict.fromkeys(_PARTS, optional(OBJECT)))
     try:
         parts = {name: kind(**values[name]) for name, kind in _PARTS.items() if values.get(name)}
-        spec = RunSpec(**values | dict.fromkeys(_PARTS) | parts | {"seeds": tuple(values["seeds"])})
+        lists = {"seeds": tuple(values["seeds"]), "settings": {k: _value(v) for k, v in values["settings"].items()}}
+        spec = RunSpec(**values | dict.fromkeys(_PARTS) | parts | lists)
     except (TypeError, KeyError) as error:
         raise Damaged(source, f"not a run: {error}") from error
     whole = [(part, field.name) for part in parts.values() for field in fields(part) if field.type == "int"]
@@ -99,8 +98,11 @@ def _spec_of(values: dict[str, Any], source: Path) -> RunSpec:
     return spec
 
 
-def run_path(spec: RunSpec) -> Path:
-    """The run's directory. Imports no agent: who reads results runs nothing of what stands in them."""
-    from benchmark.runs.seeds import format_seeds
+def _value(value: Any) -> Any:
+    """A hyperparameter, which JSON has as a list where it is several numbers."""
+    return tuple(value) if isinstance(value, list) else value
 
-    return run_directory(Path(spec.out), spec.label, spec.task, format_seeds(spec.seeds))
+
+def run_path(spec: RunSpec) -> Path:
+    """As `benchmark.sweeping` asks it."""
+    return spec.path

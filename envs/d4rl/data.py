@@ -14,17 +14,13 @@ transitions is from its `qlearning_dataset` and from FQL's use of it (arXiv 2502
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.common.errors import UserError
+from envs.d4rl.environments import import_h5py, is_maze
 from envs.data.arrays import check_claim, check_flags, check_lengths, check_numbers, check_within
 from envs.tasks import Task
-
-if TYPE_CHECKING:
-    pass
-from envs.d4rl.environments import import_h5py, is_maze
 
 
 def read_rows(task: Task, path: Path) -> dict[str, np.ndarray]:

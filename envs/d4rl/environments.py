@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.common.errors import UserError
+from envs.d4rl.adroit import held_for, make_hand
 from envs.tasks import Task, get_task
 
 if TYPE_CHECKING:
@@ -101,8 +102,6 @@ def make_env(name: str) -> gymnasium.Env:
         env = MazeAnt(name.split("-")[1])
     else:
         check_installed(task)
-        from envs.d4rl.adroit import make_hand
-
         env = make_hand(name.partition("-")[0])
     return gymnasium.wrappers.TimeLimit(env, task.domain.episode_limit)
 
@@ -141,11 +140,6 @@ def OriginalEnv(name: str) -> gymnasium.Env:
             return observation, reward, done, False, {"success": float(self.held > held_for(name))}
 
     return Original()
-
-
-def held_for(name: str) -> int:
-    """Steps at adroit's goal that D4RL calls a success when there are more: 20 for the pen, 25 for the others."""
-    return 20 if name.startswith("pen") else 25
 
 
 def import_h5py() -> Any:

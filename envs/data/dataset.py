@@ -7,9 +7,10 @@ row i + n, since every earlier trajectory has one row more than it has transitio
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -102,28 +103,41 @@ def _from_rows(observations, actions, rewards, masks, last) -> Dataset:
 def load(
     task: Task, path: Path, env, *, clip_actions: bool = True, sampler: str = "sequences", chunk_length: int = 1
 ) -> Dataset:
-    """Load a file for a task: OGBench's relabelled with the task's goal as OGBench does it, D4RL's as it does itself.
+    """Load a file of OGBench's for a task, relabelled with the task's goal as OGBench does it.
 
     Rewards become -1 and 0 where the domain is sparse; actions are clipped to ±(1 - 1e-5) unless `clip_actions` is
     False (as the authors' code leaves those of the 100M files, which then must lie in [-1, 1]). Raises a UserError for
     a file that is missing, damaged, or of another environment, for numbers that cannot be learned from, and where no
     trajectory is as long as the sampler's chunks. `env` is the task's environment (it knows the goal).
     """
-    needed = () if task.domain.d4rl else goal_arrays(task)
-    rows = d4rl.read_rows(task, path) if task.domain.d4rl else read_rows(path, needed)
-    try:
+    needed = goal_arrays(task)
+    rows = read_rows(path, needed)
+    with _refused(path):
         _check_shapes(task, rows, env, needed)
         if not clip_actions:
             check_within("actions", rows["actions"], 1 + 1e-5)
-        data = _from_d4rl(rows) if task.domain.d4rl else _relabelled(task, rows, env, clip_actions)
-    except ValueError as error:
-        raise UserError(f"{path} cannot be used: {error}") from error
+        data = _relabelled(task, rows, env, clip_actions)
     check_chunks(data, sampler, chunk_length, str(path))
     return data
 
 
-def _from_d4rl(rows: dict[str, np.ndarray]) -> Dataset:
-    return from_transitions(**rows | {"actions": _clipped(rows["actions"], True)})
+def load_d4rl(task: Task, path: Path, env, *, sampler: str = "sequences", chunk_length: int = 1) -> Dataset:
+    """Load one of D4RL's files as it does itself; as `load` in all else, actions always clipped."""
+    rows = d4rl.read_rows(task, path)
+    with _refused(path):
+        _check_shapes(task, rows, env, ())
+        data = from_transitions(**rows | {"actions": _clipped(rows["actions"], True)})
+    check_chunks(data, sampler, chunk_length, str(path))
+    return data
+
+
+@contextlib.contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """What is wrong with a file's numbers, as a UserError that names the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
 
 
 def _relabelled(task: Task, rows: dict[str, np.ndarray], env, clip_actions: bool) -> Dataset:

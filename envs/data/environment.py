@@ -1,10 +1,11 @@
-"""A task's environment."""
+"""The environment of one of OGBench's tasks."""
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 
-from envs.d4rl import environments as d4rl_environments
 from envs.tasks import Task
 
 
@@ -13,15 +14,22 @@ def env_name(task: Task) -> str:
     return f"{task.domain.name.rsplit('-', 1)[0]}-singletask-task{task.number}-v0"
 
 
-def make_env(task: Task):
-    """Make the task's environment, without what the simulator says on a machine that has no display."""
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without what simulators say within on a machine that has no display."""
     import gymnasium
 
     gymnasium.logger.min_level = gymnasium.logger.ERROR  # spaces' bounds lose precision at every reset: no matter
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if task.domain.d4rl:
-            return d4rl_environments.make_env(task.name)
+        yield
+
+
+def make_env(task: Task):
+    """Make the task's environment."""
+    import gymnasium
+
+    with quietly():
         import ogbench  # noqa: F401  (registers the environments)
 
         return gymnasium.make(env_name(task), disable_env_checker=True)

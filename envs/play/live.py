@@ -6,7 +6,7 @@ is stopped and goes on plays the same episodes. This module does not import JAX:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
-from envs.play.worker import make_task_env, reset_episode, task_number
+from envs.play.worker import reset_episode, task_number
 from envs.tasks import Task
 
 ONLINE = 0x0A11FE
@@ -70,20 +70,20 @@ class Repeatable(gymnasium.Wrapper):
         return reset_episode(self.env, [seed], self.task_id), {}
 
 
-def make_repeatable(task_name: str) -> gymnasium.Env:
+def make_repeatable(make_env: Callable[[], gymnasium.Env], task_name: str) -> gymnasium.Env:
     """What a worker process makes."""
-    return Repeatable(make_task_env(task_name), task_number(task_name))
+    return Repeatable(make_env(), task_number(task_name))
 
 
-class OGBenchLive:
-    """OGBench's environments, a worker process for each seed."""
+class SimulatorLive:
+    """Environments of a simulator, a worker process for each seed."""
 
-    def __init__(self, task: Task, seeds: Sequence[int]):
-        """Start the workers; making the environments takes seconds."""
+    def __init__(self, make_env: Callable[[], gymnasium.Env], task: Task, seeds: Sequence[int]):
+        """Start the workers; making the environments, for which `make_env` is sent to them, takes seconds."""
         from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
         self.task, self.seeds = task, list(seeds)
-        make = partial(make_repeatable, task.name)
+        make = partial(make_repeatable, make_env, task.name)
         self.env = AsyncVectorEnv([make] * len(self.seeds), context="spawn", autoreset_mode=AutoresetMode.DISABLED)
 
     def reset(self, which, step):
@@ -103,40 +103,3 @@ class OGBenchLive:
     def close(self):
         """See `Live.close`."""
         self.env.close()
-
-
-class ToyLive:
-    """A toy's environments: arrays of states."""
-
-    def __init__(self, task: Task, toy: Any, seeds: Sequence[int]):
-        """`toy` as in `envs.toy.tasks.TOYS`."""
-        self.toy, self.seeds, self.limit = toy, list(seeds), task.domain.episode_limit
-        self.lengths = np.zeros(len(self.seeds), int)
-        self.states: np.ndarray | None = None
-
-    def reset(self, which, step):
-        """See `Live.reset`."""
-        begun = self.toy.start([np.random.default_rng(identity) for identity in identities(self.seeds, step)])
-        self.states = begun if self.states is None else np.where(which[:, None], begun, self.states)
-        self.lengths = np.where(which, 0, self.lengths)
-        return self.states.astype(np.float32)
-
-    def step(self, actions):
-        """See `Live.step`."""
-        rewards, masks = self.toy.labels(self.states, actions)
-        self.states, _, success = self.toy.step(self.states, actions)
-        self.lengths += 1
-        ended = (masks == 0) | (self.lengths >= self.limit)
-        return Steps(self.states.astype(np.float32), rewards, masks > 0, ended, success)
-
-    def close(self):
-        """See `Live.close`."""
-
-
-def open_live(task: Task, seeds: Sequence[int]) -> Live:
-    """Environments of a task, one for each seed."""
-    if task.domain.toy:
-        from envs.toy.tasks import TOYS
-
-        return ToyLive(task, TOYS[task.domain.name](), seeds)
-    return OGBenchLive(task, seeds)

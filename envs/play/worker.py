@@ -24,16 +24,9 @@ from multiprocessing.reduction import recv_handle
 import gymnasium
 import numpy as np
 
-from envs.d4rl import environments as d4rl_environments
-from envs.tasks import D4RL_TASKS
-
-D4RL_NAMES = {task.name for task in D4RL_TASKS}
-
 
 def make_task_env(task_name: str) -> gymnasium.Env:
-    """Make the environment of `task_name`, e.g. OGBench's 'cube-single-play-singletask-task1-v0'."""
-    if task_name in D4RL_NAMES:
-        return d4rl_environments.make_env(task_name)
+    """Make OGBench's environment of that name, e.g. 'cube-single-play-singletask-task1-v0'."""
     import ogbench
 
     # gymnasium's checker inspects every observation, which costs time and never changes a result.

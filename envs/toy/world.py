@@ -1,4 +1,4 @@
-"""A toy task opened for training."""
+"""A toy task opened for training, offline and online."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from envs.data.dataset import Dataset, from_transitions
 from envs.play.evaluation import EpisodeResults, Policy
+from envs.play.live import Steps, identities
 from envs.tasks import Task
 from envs.toy.tasks import TOYS
 
@@ -74,3 +75,31 @@ class ToyWorld:
 
     def close(self) -> None:
         """Nothing runs."""
+
+
+class ToyLive:
+    """A toy's environments to learn in: arrays of states; see `envs.play.live.Live`."""
+
+    def __init__(self, task: Task, seeds: Sequence[int]):
+        """One for each seed."""
+        self.toy, self.seeds, self.limit = TOYS[task.domain.name](), list(seeds), task.domain.episode_limit
+        self.lengths = np.zeros(len(self.seeds), int)
+        self.states: Any = None
+
+    def reset(self, which, step):
+        """See `Live.reset`."""
+        begun = self.toy.start([np.random.default_rng(identity) for identity in identities(self.seeds, step)])
+        self.states = begun if self.states is None else np.where(which[:, None], begun, self.states)
+        self.lengths = np.where(which, 0, self.lengths)
+        return self.states.astype(np.float32)
+
+    def step(self, actions):
+        """See `Live.step`."""
+        rewards, masks = self.toy.labels(self.states, actions)
+        self.states, _, success = self.toy.step(self.states, actions)
+        self.lengths += 1
+        ended = (masks == 0) | (self.lengths >= self.limit)
+        return Steps(self.states.astype(np.float32), rewards, masks > 0, ended, success)
+
+    def close(self):
+        """See `Live.close`."""

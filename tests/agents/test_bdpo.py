@@ -7,9 +7,9 @@ import pytest
 
 from agents.bdpo import BDPO, gaussian_kl
 from agents.diffusion import Schedule
-from benchmark.planning.asked import run_config
 from benchmark.planning.plan import plan
 from benchmark.planning.protocols import PROTOCOLS
+from benchmark.planning.run import Run
 from benchmark.planning.suites import SUITES
 from benchmark.runs.protocol import Online
 from benchmark.train import parse
@@ -248,7 +248,7 @@ def planned(**changes):
     task = get_task("antmaze-large-navigate-singletask-task1-v0")
     words = dict(agents=["bdpo"], tasks=[task], seeds=[0], protocol=PROTOCOLS["rql"], out="runs") | changes
     (run,) = plan(SUITES["ogbench"], **words)
-    return run_config(run)["hyperparameters"]
+    return Run(run).config["hyperparameters"]
 
 
 def test_learning_rates_decay_over_the_length_of_the_run_unless_they_are_set():
@@ -258,7 +258,7 @@ def test_learning_rates_decay_over_the_length_of_the_run_unless_they_are_set():
     assert planned(settings={"decay_steps": "7"})["decay_steps"] == 7
     assert planned(settings={"decay_steps": "0"})["decay_steps"] == 0
     alone = parse(["--agent=bdpo", "--task=scene-play-singletask-task1-v0", "--steps=3000"])
-    assert run_config(alone)["hyperparameters"]["decay_steps"] == 3000
+    assert Run(alone).config["hyperparameters"]["decay_steps"] == 3000
 
 
 def test_mazes_have_the_pessimism_and_the_cloning_rate_of_the_authors_antmaze_runs():

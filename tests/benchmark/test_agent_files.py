@@ -15,7 +15,8 @@ from benchmark.common.errors import UserError, run_main
 from benchmark.loop import worker
 from benchmark.loop.worker import execute
 from benchmark.planning.registry import agent_class
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.planning.run import Run
+from benchmark.runs.run import RunSpec
 from benchmark.train import parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,11 +139,11 @@ def test_an_agent_that_ends_the_process_while_it_trains_has_failed(tmp_path, mon
     def leaves(*_):
         raise SystemExit(0)
 
-    monkeypatch.setattr(worker, "ensure_data", leaves)
+    monkeypatch.setattr(Run, "ensure_data", leaves)
     with pytest.raises(UserError, match="bc on toy-modes ended by SystemExit: 0"):
         execute(spec)
     assert worker.execute_all([spec]) == 1
-    assert '"state": "failed"' in (run_path(spec) / "status.json").read_text()
+    assert '"state": "failed"' in (spec.path / "status.json").read_text()
 
 
 def test_sys_exit_from_within_is_no_success(capsys):
@@ -161,7 +162,7 @@ def test_a_run_travels_with_its_agents_file(tmp_path):
     (tmp_path / "beside_losses.py").write_text("scale = 3\n")
     path = agent_file(tmp_path, "beside_3", "from beside_losses import scale")
     spec = RunSpec.from_json(parse([f"--agent={path}", "--task=toy-modes"]).to_json())
-    code = "from benchmark.planning.asked import run_config; from benchmark.runs.run import RunSpec; "
-    code += f"print(run_config(RunSpec.from_json({spec.to_json()!r}))['agent'])"
+    code = "from benchmark.planning.run import Run; from benchmark.runs.run import RunSpec; "
+    code += f"print(Run(RunSpec.from_json({spec.to_json()!r})).config['agent'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "beside_3", done.stderr

@@ -16,7 +16,7 @@ from benchmark.loop.segments import init_states
 from benchmark.loop.training import Training
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.record import RunDirectory
-from envs.play.live import open_live
+from envs.family import family_of
 from envs.tasks import get_task
 from envs.toy.world import ToyWorld
 from tests.helpers.worlds import D, FakeWorld, O
@@ -215,7 +215,7 @@ def train_online(path, at=None):
             raise Cut
 
     with RunDirectory(path) as directory:
-        options = dict(online=Online(18, start=5), live=open_live(task, (0,)))
+        options = dict(online=Online(18, start=5), live=family_of(task).open_live(task, (0,)))
         OnlineTraining(agent, (0,), protocol, ToyWorld(task), directory, lambda text: None, cut, **options).run()
 
 

@@ -16,10 +16,10 @@ from benchmark.launching import front_door, plan_page
 from benchmark.launching.ledger import Launch, read_launches
 from benchmark.launching.local import LocalLauncher, Slot
 from benchmark.launching.status import run_states, show
-from benchmark.planning.asked import run_config
 from benchmark.planning.protocols import PROTOCOLS
+from benchmark.planning.run import Run
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 
 QUIET = Console(quiet=True)
 STATUS = {"state": "done", "step": 0, "steps": 0, "diverged": {}, "error": None, "updated": "2026-01-01T00:00:00+00:00"}
@@ -31,9 +31,9 @@ def finished_runs(out, count=3):
     """Finished runs of one agent, a seed each, on the record of a launch."""
     runs = [RunSpec("bc", "toy-modes", (seed,), {}, PROTOCOLS["empty"], str(out), "toy") for seed in range(count)]
     for spec in runs:
-        path = run_path(spec)
+        path = spec.path
         path.mkdir(parents=True)
-        (path / "config.json").write_text(json.dumps(run_config(spec)))
+        (path / "config.json").write_text(json.dumps(Run(spec).config))
         (path / "provenance.json").write_text(json.dumps({"starts": [START]}))
         (path / "status.json").write_text(json.dumps(STATUS))
         (path / "eval.csv").write_text(EVALUATIONS.format(seed=spec.seeds[0]))
@@ -177,7 +177,7 @@ def test_damage_to_one_run_is_said_of_it_everywhere_and_touches_no_other(
     out = tmp_path / "out"
     shutil.copytree(untouched, out)
     runs = [RunSpec("bc", "toy-modes", (seed,), {}, PROTOCOLS["empty"], str(out), "toy") for seed in range(3)]
-    broken = run_path(runs[1])
+    broken = runs[1].path
     damage(broken / name)
     monkeypatch.setattr(front_door, "console", Console(width=400, highlight=False))
     monkeypatch.setattr(front_door, "report", lambda out, runs: None)  # what it reads is looked at below
@@ -215,7 +215,7 @@ def test_damage_to_one_run_is_said_of_it_everywhere_and_touches_no_other(
 
 def test_a_damaged_run_is_left_out_of_the_whole_report_by_name(tmp_path, capsys, monkeypatch):
     runs = finished_runs(tmp_path / "out")
-    path = run_path(runs[1])
+    path = runs[1].path
     fields(diverged={"1": "soon"})(path / "status.json")
     monkeypatch.setattr(front_door, "console", Console(width=400, highlight=False))
     front_door.report(tmp_path / "out")
@@ -226,20 +226,20 @@ def test_a_damaged_run_is_left_out_of_the_whole_report_by_name(tmp_path, capsys,
 def test_a_run_with_damaged_records_that_is_to_be_done_fails_and_keeps_them(tmp_path):
     runs = [RunSpec("bc", "toy-modes", (seed,), {}, PROTOCOLS["empty"], str(tmp_path), "toy") for seed in range(3)]
     for seed, name in ((0, "status.json"), (1, "provenance.json")):
-        run_path(runs[seed]).mkdir(parents=True)
-        (run_path(runs[seed]) / name).write_text("{")
+        runs[seed].path.mkdir(parents=True)
+        (runs[seed].path / name).write_text("{")
     launcher = LocalLauncher(runs, QUIET, [Slot(0, {})], runs_per_process=3)
     reasons = [outcome.reason for outcome in launcher.run()]
     assert reasons[0].startswith("status.json: not JSON") and "provenance.json: not JSON" in reasons[1]
-    assert reasons[2] == "" and RunDirectory(run_path(runs[2])).status["state"] == "done"
-    assert (run_path(runs[0]) / "status.json").read_text() == "{"
-    assert (run_path(runs[1]) / "provenance.json").read_text() == "{"
-    assert RunDirectory(run_path(runs[1])).status["error"] == reasons[1]
+    assert reasons[2] == "" and RunDirectory(runs[2].path).status["state"] == "done"
+    assert (runs[0].path / "status.json").read_text() == "{"
+    assert (runs[1].path / "provenance.json").read_text() == "{"
+    assert RunDirectory(runs[1].path).status["error"] == reasons[1]
 
 
 def test_what_was_mended_is_read_again(tmp_path):
     spec = finished_runs(tmp_path, 1)[0]
-    path = run_path(spec) / "status.json"
+    path = spec.path / "status.json"
     good, at = path.read_text(), path.stat()
     path.write_text("x" * len(good))
     os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
@@ -250,7 +250,7 @@ def test_what_was_mended_is_read_again(tmp_path):
 
 
 def test_a_run_that_failed_before_it_had_a_record_is_named_with_its_reason(tmp_path):
-    path = run_path(finished_runs(tmp_path, 1)[0])
+    path = finished_runs(tmp_path, 1)[0].path
     shutil.rmtree(path)
     path.mkdir()
     RunDirectory(path).record_end("failed", "no data")
@@ -331,7 +331,7 @@ def test_where_no_launch_can_be_read_that_is_said_in_a_line(tmp_path):
 @pytest.mark.parametrize("options", [{}, {"cluster": []}, {"cluster": {"x": 1}}, {"cluster": {}, "jobs": "two"}])
 def test_options_of_a_launch_that_are_damaged_are_named_when_it_is_to_be_given_again(tmp_path, options):
     spec = finished_runs(tmp_path, 1)[0]
-    (run_path(spec) / "status.json").write_text(json.dumps(STATUS | {"state": "failed"}))
+    (spec.path / "status.json").write_text(json.dumps(STATUS | {"state": "failed"}))
     fields(options=options)(read_launches(tmp_path)[0].folder / "launch.json")
     with pytest.raises(UserError, match="the last launch's options are damaged"):
         run_all.main(["--retry-failed", f"--out={tmp_path}"])

@@ -12,7 +12,6 @@ from benchmark.loop.training import Training
 from benchmark.loop.worker import STOP_SIGNALS, _signals_for_this_process_alone, execute
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import run_path
 from tests.benchmark.test_status import SPEC
 from tests.helpers.disk import fill
 from tests.helpers.worlds import D, FakeWorld, O
@@ -98,7 +97,7 @@ def test_a_folder_that_vanishes_does_not_hide_what_was_wrong(tmp_path, monkeypat
     spec = SPEC.__class__(**{**SPEC.__dict__, "out": str(tmp_path / "out")})
     with pytest.raises(ValueError, match="the first error"):
         execute(spec, quiet=True)
-    assert not run_path(spec).exists()
+    assert not spec.path.exists()
 
 
 def test_what_steps_the_environments_does_not_see_the_signals_that_ask_to_stop():

@@ -10,9 +10,9 @@ import pytest
 import run_all
 from benchmark.common.errors import UserError
 from benchmark.loop import worker
-from benchmark.planning.asked import run_config
+from benchmark.planning.run import Run
 from benchmark.planning.suites import SUITES
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from benchmark.train import parse
 
 
@@ -84,14 +84,14 @@ def test_a_reader_that_has_enough_of_the_output_is_no_error():
 def test_a_run_travels_as_json():
     spec = parse(["--agent=fql", "--task=cube-double-play-singletask-task2-v0", "--seeds=0-2", "--set=alpha=3"])
     assert RunSpec.from_json(spec.to_json()) == spec
-    assert spec.settings["alpha"] == "3" and spec.settings["discount"] == 0.99
+    assert spec.settings["alpha"] == 3 and spec.settings["discount"] == 0.99
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, capsys, monkeypatch):
     spec = parse(["--agent=bc", "--task=cube-single-play-singletask-task1-v0", f"--out={tmp_path}"])
-    path = run_path(spec)
+    path = spec.path
     path.mkdir(parents=True)
-    (path / "config.json").write_text(json.dumps(run_config(spec)))
+    (path / "config.json").write_text(json.dumps(Run(spec).config))
     (path / "status.json").write_text(json.dumps({"state": "done"}))
     monkeypatch.setattr(worker, "_train", lambda *_: pytest.fail("it ran again"))
     worker.execute(spec)
@@ -101,9 +101,9 @@ def test_a_finished_run_is_not_run_again(tmp_path, capsys, monkeypatch):
 def test_a_folder_of_another_configuration_is_refused_before_any_work(tmp_path):
     asked = ["--agent=bc", "--task=cube-single-play-singletask-task1-v0", f"--out={tmp_path}"]
     spec = parse(asked)
-    path = run_path(spec)
+    path = spec.path
     path.mkdir(parents=True)
-    (path / "config.json").write_text(json.dumps(run_config(spec)))
+    (path / "config.json").write_text(json.dumps(Run(spec).config))
     with pytest.raises(UserError, match=r"another configuration \(hyperparameters.flow_steps: 10, not 4\)"):
         worker.execute(parse([*asked, "--set", "flow_steps=4"]))
 

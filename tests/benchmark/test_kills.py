@@ -18,7 +18,7 @@ import pytest
 
 from benchmark.common.reading import read_json
 from benchmark.runs.protocol import Protocol
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from tests.helpers.forked_runs import PHASES
 
 KILLS = 50
@@ -64,7 +64,7 @@ def plan_of(out):
 
 def records(runs):
     return {
-        (spec.agent, spec.task, name): (run_path(spec) / name).read_text()
+        (spec.agent, spec.task, name): (spec.path / name).read_text()
         for spec in runs
         for name in ("train.csv", "eval.csv")
     }
@@ -110,8 +110,8 @@ def test_a_plan_killed_at_fifty_random_moments_ends_with_the_same_records(server
             assert code == 0
             break
         assert records(cut) == records(whole)
-        assert {read_json(run_path(spec) / "status.json")["state"] for spec in cut} == {"done"}
-        restarts += sum(len(read_json(run_path(spec) / "provenance.json")["starts"]) - 1 for spec in cut)
+        assert {read_json(spec.path / "status.json")["state"] for spec in cut} == {"done"}
+        restarts += sum(len(read_json(spec.path / "provenance.json")["starts"]) - 1 for spec in cut)
         if sum(hit.values()) == KILLS:
             break
     print(f"{KILLS} kills: {dict(hit)}; {attempt + 1} plans, {restarts} runs started again from their own files")

@@ -23,7 +23,7 @@ from benchmark.launching.local import LocalLauncher, Slot, gpus, run_locally, sl
 from benchmark.launching.status import run_states
 from benchmark.planning.protocols import PROTOCOLS
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 
 QUIET = Console(quiet=True)
 
@@ -79,8 +79,8 @@ def test_a_run_that_raises_or_is_killed_does_not_touch_the_others_of_its_process
     assert [bool(reason) for reason in reasons] == [False, True, False, True, False]
     assert "does not import: ValueError: a line of its own" in reasons[1] and "\n" not in reasons[1]
     assert reasons[3] == "its process was killed by signal 9 (SIGKILL)"
-    assert [RunDirectory(run_path(runs[i])).status["state"] for i in (0, 2, 4)] == ["done"] * 3
-    assert RunDirectory(run_path(runs[3])).status["error"] == reasons[3]
+    assert [RunDirectory(runs[i].path).status["state"] for i in (0, 2, 4)] == ["done"] * 3
+    assert RunDirectory(runs[3].path).status["error"] == reasons[3]
 
 
 def test_a_run_that_takes_too_long_is_killed(tmp_path, faulty):
@@ -143,7 +143,7 @@ def test_processes_share_gpus_their_memory_and_the_cores(monkeypatch):
 
 def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path):
     runs = [spec_of(tmp_path, seed=seed) for seed in range(2)]
-    with RunDirectory(run_path(runs[0])):
+    with RunDirectory(runs[0].path):
         first, second = run_locally(runs, QUIET)
         assert first.busy and not second.busy and not second.reason
     assert states(tmp_path) == [None, "done"]
@@ -159,7 +159,7 @@ def test_two_launches_of_a_plan_at_the_same_time_do_each_run_once(tmp_path):
     for thread in threads:
         thread.join()
     assert states(tmp_path) == ["done"] * 6
-    assert [len(read_json(run_path(spec) / "provenance.json")["starts"]) for spec in runs] == [1] * 6
+    assert [len(read_json(spec.path / "provenance.json")["starts"]) for spec in runs] == [1] * 6
 
 
 # ------------------------------------------------------------------------------------------ from another shell

@@ -20,11 +20,11 @@ from benchmark.launching.local import run_locally
 from benchmark.launching.slurm import RunsJob, SlurmOptions, read_options
 from benchmark.launching.status import run_states
 from benchmark.planning import suites
-from benchmark.planning.asked import run_config
 from benchmark.planning.protocols import PROTOCOLS
+from benchmark.planning.run import Run
 from benchmark.runs.provenance import COMMAND, command_line
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from benchmark.train import parse
 from tests.benchmark.test_launch import children, wait_until
 from tests.helpers.disk import fill
@@ -49,8 +49,8 @@ def spec_of(out, agent="bc", seed=0):
 
 def begin(spec, state, **config):
     """Put a run on record, in a state."""
-    with RunDirectory(run_path(spec)) as directory:
-        directory.check_config(run_config(dataclasses.replace(spec, agent="bc", name="")) | config)
+    with RunDirectory(spec.path) as directory:
+        directory.check_config(Run(dataclasses.replace(spec, agent="bc", name="")).config | config)
         directory.set_status(state=state, step=0, steps=0, diverged={}, error=None)
 
 
@@ -102,7 +102,7 @@ def test_the_plan_finds_the_name_of_an_agents_file(tmp_path):
     (run,) = front_door.plan_from(asked, suites.get_suite("toy"), tmp_path)
     single = parse([f"--agent={file}", "--task=toy-modes", f"--out={tmp_path}"])
     for spec in (run, RunSpec.from_json(run.to_json()), single):
-        assert run_path(spec) == tmp_path / "marked/toy-modes/seeds-0"
+        assert spec.path == tmp_path / "marked/toy-modes/seeds-0"
 
 
 def test_an_agent_that_has_taken_another_name_since_it_was_planned_fails_with_both(outside, capsys):
@@ -161,7 +161,7 @@ def test_a_job_of_a_cluster_hands_down_the_command_that_submitted_it(tmp_path, m
     monkeypatch.delenv(COMMAND)
     assert command_line() != "python run_all.py --launcher=slurm"
     assert job([spec_of(tmp_path).to_json()]) == []
-    start = read_json(run_path(spec_of(tmp_path)) / "provenance.json")["starts"][0]
+    start = read_json(spec_of(tmp_path).path / "provenance.json")["starts"][0]
     assert start["command"] == "python run_all.py --launcher=slurm"
 
 

@@ -14,14 +14,14 @@ from analysis.tables import domain_table, reproduction_table, summary, task_tabl
 from benchmark import train
 from benchmark.common.errors import UserError
 from benchmark.launching import front_door
-from benchmark.planning.asked import run_config
 from benchmark.planning.configure import configure
 from benchmark.planning.plan import choose, plan
 from benchmark.planning.protocols import get_protocol
 from benchmark.planning.registry import agent_class, agent_names
+from benchmark.planning.run import Run
 from benchmark.planning.suites import SUITES
 from benchmark.planning.tuned import tuned, tuned_with_origin
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from envs.tasks import OGBENCH_DOMAINS, QUALITY_DOMAINS, get_domain, get_task
 from tests.helpers.simulated_runs import write_run
 
@@ -147,8 +147,8 @@ def test_runs_made_before_origins_were_recorded_are_still_the_same_runs(tmp_path
     before = json.loads(spec.to_json())
     del before["origins"], before["shown_as"]
     old = RunSpec.from_json(json.dumps(before))
-    assert old.origins == {} and run_config(old) == run_config(spec)
-    assert "label" not in run_config(spec) and run_path(old) == run_path(spec)
+    assert old.origins == {} and Run(old).config == Run(spec).config
+    assert "label" not in Run(spec).config and old.path == spec.path
 
 
 # ------------------------------------------------------------------------------- defaults that switch something off
@@ -290,7 +290,7 @@ def test_settings_named_for_one_agent_are_its_alone_and_win(tmp_path):
     sizes = {run.agent: configure(agent_class(run.agent), run.settings).batch_size for run in runs}
     assert sizes == {"rql": 8, "fql": 16, "bc": 16}
     spec = train.parse(["--agent=rql", f"--task={SCENE}", "--set=rql:alpha=7"])
-    assert spec.settings["alpha"] == "7"
+    assert spec.settings["alpha"] == 7
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_a_label_is_the_name_of_results_everywhere(capsys, tmp_path):
 def test_a_single_run_takes_a_label_too(tmp_path):
     spec = train.parse(["--agent=rql", f"--task={SCENE}", "--label=rql_wide", f"--out={tmp_path}"])
     assert RunSpec.from_json(spec.to_json()) == spec and spec.label == "rql_wide"
-    assert run_path(spec) == tmp_path / "rql_wide" / SCENE / "seeds-0"
+    assert spec.path == tmp_path / "rql_wide" / SCENE / "seeds-0"
 
 
 @pytest.mark.parametrize(

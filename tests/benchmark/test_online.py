@@ -14,20 +14,21 @@ from benchmark.common.errors import UserError
 from benchmark.common.reading import read_json
 from benchmark.loop import online
 from benchmark.loop.worker import execute
-from benchmark.planning.asked import run_config
 from benchmark.planning.from_options import online_from
+from benchmark.planning.run import Run
 from benchmark.planning.suites import get_suite
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from benchmark.train import parse
 from envs.data import replay
 from envs.data.dataset import from_transitions
 from envs.data.samplers import sample_sequences
-from envs.play.live import ToyLive, identities, open_live
+from envs.family import family_of
+from envs.play.live import identities
 from envs.tasks import get_task
 from envs.toy.tasks import TOYS
-from envs.toy.world import ToyWorld
+from envs.toy.world import ToyLive, ToyWorld
 from tests.helpers.worlds import D, O, transitions
 
 SMALL = dict(hidden=(8,), batch_size=8, chunk_length=2)
@@ -78,7 +79,7 @@ def test_a_replay_is_the_same_after_writing_and_reading():
 def train(path, agent, task="toy-detour", protocol=PROTOCOL, phase=ONLINE, seeds=(0, 3), **options):
     task = get_task(task)
     with RunDirectory(path) as directory:
-        live = open_live(task, seeds)
+        live = family_of(task).open_live(task, seeds)
         training = online.OnlineTraining(
             agent, seeds, protocol, ToyWorld(task), directory, lambda text: None, online=phase, live=live, **options
         )
@@ -169,10 +170,10 @@ def test_an_agent_is_fine_tuned_by_the_command_of_any_run(tmp_path):
     )
     assert RunSpec.from_json(spec.to_json()) == dataclasses.replace(spec, settings={**spec.settings, "hidden": [8]})
     execute(spec, quiet=True)
-    config = read_json(run_path(spec) / "config.json")
+    config = read_json(spec.path / "config.json")
     assert config["protocol"]["online_steps"] == 18 and config["protocol"]["online_start"] == 5
-    assert "episodes of its own" in (run_path(spec) / "log.txt").read_text()
-    assert "online_steps" not in run_config(dataclasses.replace(spec, online=None))["protocol"]
+    assert "episodes of its own" in (spec.path / "log.txt").read_text()
+    assert "online_steps" not in Run(dataclasses.replace(spec, online=None)).config["protocol"]
 
 
 def test_options_of_the_phase():
@@ -200,12 +201,12 @@ def test_an_episode_depends_on_its_seed_and_first_step_alone_and_ends_once_solve
     task = get_task("toy-detour")
 
     def first(seeds, step):
-        return ToyLive(task, TOYS["toy-detour"](), seeds).reset(np.ones(len(seeds), bool), step)
+        return ToyLive(task, seeds).reset(np.ones(len(seeds), bool), step)
 
     np.testing.assert_array_equal(first([4, 9], 100)[1], first([9], 100)[0])
     assert not np.array_equal(first([9], 100), first([9], 101))
     assert len(set(identities(range(50), 7))) == 50
-    live = ToyLive(task, TOYS["toy-detour"](), [0])
+    live = ToyLive(task, [0])
     live.reset(np.ones(1, bool), 0)
     live.states = np.array([[0.62, 0.7]]) - [[live.toy.radius, 0]]
     steps = [live.step(np.array([[1.0, 0.0]])) for _ in range(3)]
@@ -217,7 +218,7 @@ def test_an_episode_depends_on_its_seed_and_first_step_alone_and_ends_once_solve
 @pytest.mark.slow
 def test_real_environments_give_what_their_datasets_hold():
     task = get_task("cube-single-play-singletask-task1-v0")
-    live = open_live(task, [3, 8])
+    live = family_of(task).open_live(task, [3, 8])
     try:
         begin = live.reset(np.ones(2, bool), 0)
         made = live.step(np.zeros((2, 5)))
@@ -239,7 +240,7 @@ def test_a_real_task_is_fine_tuned(tmp_path):
     data = dict(data=Generated(1000), data_dir=str(tmp_path / "data"))
     spec = RunSpec("bc", task, (0, 1), settings, PROTOCOL, str(tmp_path), online=Online(24, 5), **data)
     execute(spec, quiet=True)
-    assert read_json(run_path(spec) / "status.json")["step"] == 36
-    parts = [dict(np.load(path)) for path in (run_path(spec) / "replay").iterdir()]
+    assert read_json(spec.path / "status.json")["step"] == 36
+    parts = [dict(np.load(path)) for path in (spec.path / "replay").iterdir()]
     assert sum(part["actions"].shape[1] for part in parts) == 24
     assert all((part["rewards"] == -1).all() for part in parts)

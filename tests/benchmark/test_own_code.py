@@ -15,12 +15,12 @@ from benchmark.common.machine import ROOT
 from benchmark.common.reading import read_json
 from benchmark.loop import worker
 from benchmark.loop.worker import execute
-from benchmark.planning.asked import is_done, run_config
 from benchmark.planning.protocols import PROTOCOLS
+from benchmark.planning.run import Run
 from benchmark.runs import code as code_module
 from benchmark.runs.code import LOOP, code_digest, imported_files, own_digests, own_files
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from tests.helpers.simulated_runs import write_run
 
 AGENT = """from agents.bc import BC
@@ -60,12 +60,12 @@ def spec(tmp_path, edit):
 
 def test_a_run_has_digest_and_copy_of_every_file_that_defines_its_agent(spec):
     execute(spec, quiet=True)
-    code = read_json(run_path(spec) / "config.json")["code"]
+    code = read_json(spec.path / "config.json")["code"]
     assert sorted(code) == ["helper_of_test_own_code.py", "mine_of_test_own_code.py"]
     for name, digest in code.items():
-        assert hashlib.sha256((run_path(spec) / "code" / name).read_bytes()).hexdigest() == digest
-    assert (run_path(spec) / "code" / "mine_of_test_own_code.py").read_text() == AGENT
-    assert len(read_json(run_path(spec) / "provenance.json")["starts"][0]["code"]) == 64
+        assert hashlib.sha256((spec.path / "code" / name).read_bytes()).hexdigest() == digest
+    assert (spec.path / "code" / "mine_of_test_own_code.py").read_text() == AGENT
+    assert len(read_json(spec.path / "provenance.json")["starts"][0]["code"]) == 64
 
 
 @pytest.mark.parametrize("name", ["mine_of_test_own_code.py", "helper_of_test_own_code.py"])
@@ -74,12 +74,12 @@ def test_a_run_of_a_file_that_changed_is_refused_with_both_digests_and_a_way_on(
     before = own_digests(spec.agent)[name]
     edit(name, AGENT + "# another algorithm\n")
     now = own_digests(spec.agent)[name]
-    for do in (is_done, execute):
+    for do in (lambda spec: Run(spec).is_done(), execute):
         with pytest.raises(UserError) as caught:
             do(spec)
         told = str(caught.value)
         assert f"{name} was sha256 {before[:12]}, is sha256 {now[:12]} now" in told and "\n" not in told
-        assert "--anew" in told and "--out" in told and str(run_path(spec) / "code") in told
+        assert "--anew" in told and "--out" in told and str(spec.path / "code") in told
 
 
 def test_anew_moves_the_old_run_aside_and_makes_another(spec, edit, tmp_path, capsys):
@@ -89,7 +89,7 @@ def test_anew_moves_the_old_run_aside_and_makes_another(spec, edit, tmp_path, ca
     with pytest.raises(UserError, match="made by other code"):
         train.main(arguments)
     train.main([*arguments, "--anew"])
-    path = run_path(spec)
+    path = spec.path
     old = path.with_name(f".{path.name}-before")
     assert f"{path} begins anew; what it held is kept in {old}" in capsys.readouterr().out
     assert (old / "code" / "mine_of_test_own_code.py").read_text() == AGENT
@@ -131,14 +131,14 @@ def test_a_run_that_has_kept_nothing_takes_the_mended_file(spec, edit, monkeypat
         execute(spec, quiet=True)
     edit("mine_of_test_own_code.py", AGENT + "# mended\n")
     execute(spec, quiet=True)
-    assert read_json(run_path(spec) / "config.json")["code"] == own_digests(spec.agent)
-    assert (run_path(spec) / "code" / "mine_of_test_own_code.py").read_text().endswith("# mended\n")
+    assert read_json(spec.path / "config.json")["code"] == own_digests(spec.agent)
+    assert (spec.path / "code" / "mine_of_test_own_code.py").read_text().endswith("# mended\n")
 
 
 def test_built_in_agents_have_no_files_of_their_own():
     assert own_digests("rql") == {}
     spec = RunSpec("bc", "toy-modes", (0,), {}, PROTOCOLS["empty"], "x", "toy")
-    assert "code" not in run_config(spec)
+    assert "code" not in Run(spec).config
 
 
 def test_imports_are_found_wherever_they_stand_and_nothing_else(tmp_path):
@@ -186,7 +186,7 @@ def test_the_digest_of_built_in_code_changes_with_what_determines_the_numbers_an
 def test_a_finished_run_of_a_built_in_agent_made_by_other_code_is_done_and_said(tmp_path, capsys):
     spec = RunSpec("bc", "toy-modes", (0,), {}, PROTOCOLS["empty"], str(tmp_path), "toy")
     execute(spec, quiet=True)
-    path = run_path(spec)
+    path = spec.path
     starts = read_json(path / "provenance.json")["starts"]
     write_json(path / "provenance.json", {"starts": [starts[0] | {"commit": "c" * 40, "code": "a" * 64}]})
     RunDirectory(path).set_status(code=[starts[0]["code"]])
@@ -196,7 +196,7 @@ def test_a_finished_run_of_a_built_in_agent_made_by_other_code_is_done_and_said(
     execute(spec)
     assert "is finished already (made by other code, commit cccccccccccc)" in capsys.readouterr().out
     asked = ["--suite=toy", "--agents=bc", "--tasks=toy-modes", "--seeds=0", "--protocol=empty", f"--out={tmp_path}"]
-    write_json(path / "config.json", run_config(dataclasses.replace(spec, settings=bc_settings(tmp_path))))
+    write_json(path / "config.json", Run(dataclasses.replace(spec, settings=bc_settings(tmp_path))).config)
     assert run_all.main([*asked, "--dry-run"]) == 0
     assert "1 finished runs were made by other code, commit cccccccccccc; --anew" in capsys.readouterr().out
 

@@ -14,14 +14,13 @@ from benchmark.launching.local import Outcome
 from benchmark.launching.status import run_states
 from benchmark.loop import worker
 from benchmark.planning import suites
-from benchmark.planning.asked import run_config
 from benchmark.planning.configure import configure, describe
-from benchmark.planning.data import missing_data
 from benchmark.planning.plan import plan
 from benchmark.planning.protocols import PROTOCOLS
 from benchmark.planning.registry import agent_class
+from benchmark.planning.run import Run
 from benchmark.runs import provenance
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from benchmark.speed import evaluation
 from benchmark.speed import throughput as measuring
 from envs.generate import SHARDS_NOTE
@@ -147,9 +146,9 @@ def test_the_plan_counts_what_is_done_and_begun(capsys, tmp_path):
     asked = ["--suite=ogbench", "--agents=fql", f"--out={tmp_path}", f"--data-dir={tmp_path}"]
     runs = front_door.plan_from(run_all.parser().parse_args(asked), suites.get_suite("ogbench"), tmp_path)
     for spec, status in zip(runs, [{"state": "done"}, {"state": "failed", "step": 500_000}], strict=False):
-        run_path(spec).mkdir(parents=True)
-        (run_path(spec) / "config.json").write_text(json.dumps(run_config(spec)))
-        (run_path(spec) / "status.json").write_text(json.dumps(status))
+        spec.path.mkdir(parents=True)
+        (spec.path / "config.json").write_text(json.dumps(Run(spec).config))
+        (spec.path / "status.json").write_text(json.dumps(status))
     assert "50 runs of 600 seeds in all; 1 done, 49 to do (1 of them begun)" in plan_text(capsys, *asked)
     text = plan_text(capsys, *asked, "--agents=fql,rql")
     assert "100 runs of 1200 seeds in all; 1 done, 99 to do (1 of them begun)" in text
@@ -164,12 +163,12 @@ def test_the_plan_names_missing_data_with_its_size(capsys, tmp_path):
 
 def test_generated_shards_lack_only_what_was_to_be_generated(tmp_path):
     spec = spec_of("cube-quadruple-play-singletask-task1-v0", data_dir=str(tmp_path))
-    assert len(missing_data(spec)) == 100
+    assert len(Run(spec).missing_data()) == 100
     folder = tmp_path / "cube-quadruple-play-100m-v0"
     folder.mkdir()
     (folder / SHARDS_NOTE).write_text('{"source": "generated", "shards": 2}')
     (folder / "cube-quadruple-play-v0-000.npz").touch()
-    assert missing_data(spec) == [("cube-quadruple-play-v0-001.npz", None)]
+    assert Run(spec).missing_data() == [("cube-quadruple-play-v0-001.npz", None)]
 
 
 def test_data_that_cannot_be_had_stops_only_its_own_runs(tmp_path, monkeypatch, capsys):
@@ -177,22 +176,22 @@ def test_data_that_cannot_be_had_stops_only_its_own_runs(tmp_path, monkeypatch, 
         spec_of(agent=agent, task=task, out=str(tmp_path)) for task in (TASK, "toy-modes") for agent in ("fql", "bc")
     ]
 
-    def ensure(spec):
-        if spec.task == TASK:
+    def ensure(run):
+        if run.spec.task == TASK:
             raise UserError("no source has it")
 
     launched = []
 
     def run(specs, *_, **__):
         launched.extend(specs)
-        return [Outcome(run_path(spec), "") for spec in specs]
+        return [Outcome(spec.path, "") for spec in specs]
 
-    monkeypatch.setattr(front_door, "ensure_data", ensure)
+    monkeypatch.setattr(Run, "ensure_data", ensure)
     monkeypatch.setattr(front_door, "run_locally", run)
     assert front_door.launch(tmp_path, runs, front_door.How()) == 1
     assert launched == runs[2:]
     text = " ".join(capsys.readouterr().out.split())
-    assert f"failed: 2 runs, the first {run_path(runs[0])}: no data: no source has it" in text
+    assert f"failed: 2 runs, the first {runs[0].path}: no data: no source has it" in text
     failed = [run.state for run in run_states(tmp_path)]
     assert failed == ["failed"] * 2 + ["planned"] * 2
 
@@ -287,7 +286,7 @@ def test_a_run_that_went_on_elsewhere_shows_both(tmp_path):
 
 def test_generated_shards_are_recorded_as_generated(monkeypatch, tmp_path):
     """What the files' own records say wins over where the run looked for them."""
-    monkeypatch.setattr(worker, "ensure_data", lambda spec: tmp_path)
+    monkeypatch.setattr(Run, "ensure_data", lambda run: tmp_path)
 
     class Stop(Exception):
         pass
@@ -302,8 +301,8 @@ def test_generated_shards_are_recorded_as_generated(monkeypatch, tmp_path):
         def close(self):
             pass
 
-    monkeypatch.setattr("envs.world.open_world", lambda *_: World())
+    monkeypatch.setattr("envs.world.SimulatorWorld", lambda *_: World())
     with pytest.raises(Stop):
         worker.execute(dataclasses.replace(spec_of(), out=str(tmp_path)))
-    recorded = json.loads((run_path(dataclasses.replace(spec_of(), out=str(tmp_path))) / "provenance.json").read_text())
+    recorded = json.loads((dataclasses.replace(spec_of(), out=str(tmp_path)).path / "provenance.json").read_text())
     assert recorded["starts"][0]["dataset"]["source"] == "generated"

@@ -12,7 +12,7 @@ import pytest
 
 from benchmark.common.reading import read_json
 from benchmark.runs.protocol import Generated, Protocol
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from envs.generate import generate_shards
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def start(spec):
 def wait_for(spec, process, ready):
     """Wait until the run's files satisfy `ready`, while the process lives."""
     deadline = time.monotonic() + 300
-    while not ready(run_path(spec)) and process.poll() is None and time.monotonic() < deadline:
+    while not ready(spec.path) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
 
 
@@ -52,7 +52,7 @@ def step_reached(step):
 
 
 def records(spec):
-    return {name: (run_path(spec) / name).read_text() for name in ("train.csv", "eval.csv")}
+    return {name: (spec.path / name).read_text() for name in ("train.csv", "eval.csv")}
 
 
 def kill_at(spec, moments):
@@ -69,9 +69,9 @@ def kill_at(spec, moments):
 def check_same(cut, whole, starts):
     """The records of a run that was cut are those of the whole one."""
     assert records(cut) == records(whole)
-    assert len(read_json(run_path(cut) / "provenance.json")["starts"]) == starts
-    assert read_json(run_path(cut) / "status.json")["state"] == "done"
-    assert "continuing from step" in (run_path(cut) / "log.txt").read_text()
+    assert len(read_json(cut.path / "provenance.json")["starts"]) == starts
+    assert read_json(cut.path / "status.json")["state"] == "done"
+    assert "continuing from step" in (cut.path / "log.txt").read_text()
 
 
 @pytest.mark.slow

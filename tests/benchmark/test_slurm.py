@@ -19,7 +19,7 @@ from benchmark.launching import slurm, status
 from benchmark.launching.ledger import FOLDER, Launch, read_launches
 from benchmark.launching.slurm import Limits, RunsJob, SlurmOptions
 from benchmark.runs.protocol import Protocol
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 
 pytestmark = pytest.mark.slurm
 
@@ -108,7 +108,7 @@ def states(launch):
 
 
 def records(spec):
-    return {name: (run_path(spec) / name).read_text() for name in ("train.csv", "eval.csv")}
+    return {name: (spec.path / name).read_text() for name in ("train.csv", "eval.csv")}
 
 
 # -------------------------------------------------------------------------------------------------------- faults
@@ -139,7 +139,7 @@ def test_whatever_happens_to_a_job_its_run_ends_with_the_same_records(tmp_path, 
     command("scancel", job[pending])
 
     def step(name):
-        return (read_json(run_path(spec[name]) / "status.json", {}) or {}).get("step", -1)
+        return (read_json(spec[name].path / "status.json", {}) or {}).get("step", -1)
 
     def disturb(name, *words):
         wait_until(lambda: step(name) >= 1000)
@@ -153,7 +153,7 @@ def test_whatever_happens_to_a_job_its_run_ends_with_the_same_records(tmp_path, 
     disturb("cancelled", "scancel", job["cancelled"])
     wait_until(lambda: step("killed") >= 1000)
     os.kill(process_of(job["killed"]), signal.SIGKILL)
-    node = read_json(run_path(spec["untouched"]) / "provenance.json")["starts"][0]["allocation"]["SLURMD_NODENAME"]
+    node = read_json(spec["untouched"].path / "provenance.json")["starts"][0]["allocation"]["SLURMD_NODENAME"]
     command("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
 
     wait_for_end(launch, never_begun=[job[pending]])
@@ -165,8 +165,8 @@ def test_whatever_happens_to_a_job_its_run_ends_with_the_same_records(tmp_path, 
     assert found["cancelled"].reason == f"its job {job['cancelled']} ended as CANCELLED"
     assert found["killed"].reason == f"its job {job['killed']} ended as FAILED"
     for name in same[1:]:
-        assert len(read_json(run_path(spec[name]) / "provenance.json")["starts"]) == 2, name
-        assert "continuing from step" in (run_path(spec[name]) / "log.txt").read_text(), name
+        assert len(read_json(spec[name].path / "provenance.json")["starts"]) == 2, name
+        assert "continuing from step" in (spec[name].path / "log.txt").read_text(), name
 
     again = submit([spec[name] for name in ("killed", "cancelled", "pending")])
     wait_for_end(again)
@@ -180,7 +180,7 @@ def test_a_run_that_takes_longer_than_a_job_may_goes_on_in_others_to_the_same_re
     free, limited = submit(runs[:1]), submit(runs[1:], time="1", signal_delay=20)
     wait_for_end(limited, seconds=1200)
     assert {run.state for run in states(limited).values()} == {"done"}
-    whole, cut = (len(read_json(run_path(run) / "provenance.json")["starts"]) for run in runs)
+    whole, cut = (len(read_json(run.path / "provenance.json")["starts"]) for run in runs)
     print(f"a run under a limit of one minute was begun {cut} times")
     assert whole == 1 < cut
     (job,) = slurm.ended([limited.arrays[0].job]).values()

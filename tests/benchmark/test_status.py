@@ -14,7 +14,7 @@ from benchmark.launching.ledger import JobArray, Launch
 from benchmark.launching.status import page, run_states, show
 from benchmark.planning.protocols import PROTOCOLS
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 
 SPEC = RunSpec("bc", "toy-modes", (0,), {}, PROTOCOLS["toy"], "", "toy")
 
@@ -24,7 +24,7 @@ def plan_of(out, count):
 
 
 def write_status(spec, **values):
-    path = run_path(spec)
+    path = spec.path
     path.mkdir(parents=True, exist_ok=True)
     asked = {"agent": spec.agent, "task": spec.task, "seeds": spec.seeds, "hyperparameters": {}, "protocol": {}}
     (path / "config.json").write_text(json.dumps(asked))
@@ -46,18 +46,18 @@ def test_every_state_of_a_local_run_is_told(tmp_path):
     write_status(runs[2], state="running", step=2000)
     write_status(runs[3], state="failed", error="ValueError: too bad\nTraceback ...", **later)
     write_status(runs[4], state="failed", error="of an earlier launch")
-    with launch.lock, RunDirectory(run_path(runs[1])):
+    with launch.lock, RunDirectory(runs[1].path):
         states = [run.state for run in run_states(tmp_path)]
         assert states == ["done", "running", "queued", "failed", "queued", "queued"]
         text = text_of(tmp_path)
         assert "6 runs; 3 queued, 1 running, 1 done, 1 failed; 1 with diverged seeds" in text
         assert "1,000 of 4,000" in text and "25%" in text and "0:00:30" in text
         assert "; about 0:03:00 left" in text  # 30 s of the one that runs, 50 s for each of the three in the queue
-        assert f"failed: {run_path(runs[3])}: ValueError: too bad\n" in text
+        assert f"failed: {runs[3].path}: ValueError: too bad\n" in text
         assert "diverged:" in text and "seed 0 at step 300" in text
     states = [run.state for run in run_states(tmp_path)]
     assert states == ["done", "stopped", "stopped", "failed", "failed", "planned"]
-    assert f"stopped: 2 runs, the first {run_path(runs[1])}: its process is gone" in text_of(tmp_path)
+    assert f"stopped: 2 runs, the first {runs[1].path}: its process is gone" in text_of(tmp_path)
     assert show(tmp_path, Console(quiet=True)) == 1
 
 

@@ -10,7 +10,7 @@ from benchmark.common.errors import UserError
 from benchmark.loop.tracking import Tracker
 from benchmark.loop.worker import execute
 from benchmark.planning.protocols import PROTOCOLS
-from benchmark.runs.run import RunSpec, run_path
+from benchmark.runs.run import RunSpec
 from benchmark.runs.table import Table
 
 
@@ -80,7 +80,7 @@ def test_a_real_run_sends_training_and_evaluation(wandb, tmp_path):
     execute(spec, quiet=True)
     assert any("eval/success/seed-0" in row for row in wandb.run.rows)
     assert any("train/loss/seed-0" in row for row in wandb.run.rows)
-    assert "wandb" not in (run_path(spec) / "config.json").read_text()
+    assert "wandb" not in (spec.path / "config.json").read_text()
 
 
 def test_without_the_package_the_front_door_says_how_to_get_it(monkeypatch, tmp_path):

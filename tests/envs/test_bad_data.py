@@ -16,14 +16,14 @@ import pytest
 
 from benchmark.common.errors import UserError
 from benchmark.loop.worker import execute
-from benchmark.runs.run import run_path
 from benchmark.train import parse
 from envs import world
 from envs.d4rl import data as d4rl
-from envs.data.dataset import check_chunks, from_transitions, load
+from envs.data.dataset import check_chunks, from_transitions, load, load_d4rl
 from envs.data.environment import make_env
 from envs.data.samplers import SAMPLERS
 from envs.data.shards import Rotation, check_shards
+from envs.family import family_of
 from envs.tasks import get_task
 from tests.helpers.worlds import transitions
 
@@ -356,7 +356,7 @@ def test_a_bad_hdf5_file_is_refused_in_one_line(case, tmp_path):
                 make(name)
             elif value is not None:
                 file[name] = value
-    refused(path, reason, lambda: load(UMAZE, path, make_env(UMAZE)))
+    refused(path, reason, lambda: load_d4rl(UMAZE, path, family_of(UMAZE).make_env(UMAZE)))
 
 
 def test_a_d4rl_file_is_checked_for_its_chunks_too(tmp_path):
@@ -366,7 +366,7 @@ def test_a_d4rl_file_is_checked_for_its_chunks_too(tmp_path):
         for name, value in valid_maze().items():
             file.create_dataset(name, data=value, compression="gzip")
     assert len(d4rl.read_rows(UMAZE, path)["rewards"]) == 18
-    refused(path, "longest has 9", lambda: load(UMAZE, path, make_env(UMAZE), chunk_length=10))
+    refused(path, "longest has 9", lambda: load_d4rl(UMAZE, path, family_of(UMAZE).make_env(UMAZE), chunk_length=10))
 
 
 # ------------------------------------------------------------------------------------------------ whole programs
@@ -381,7 +381,7 @@ def test_a_run_on_bad_data_is_failed_with_that_line_and_no_seed_diverged(tmp_pat
     class Pool:
         """No processes: data are bad before anything is evaluated."""
 
-        def __init__(self, *_):
+        def __init__(self, *_, **__):
             pass
 
         def close(self):
@@ -393,9 +393,9 @@ def test_a_run_on_bad_data_is_failed_with_that_line_and_no_seed_diverged(tmp_pat
         spec = parse(command(tmp_path, *more, *([f"--out={tmp_path / 'other'}"] if more else [])))
         with pytest.raises(UserError, match=reason) as caught:
             execute(spec, quiet=True)
-        status = json.loads((run_path(spec) / "status.json").read_text())
+        status = json.loads((spec.path / "status.json").read_text())
         assert status["state"] == "failed" and status["error"] == str(caught.value)
-        assert not status.get("diverged") and not (run_path(spec) / "train.csv").exists()
+        assert not status.get("diverged") and not (spec.path / "train.csv").exists()
         write_npz(tmp_path / "cube-single-play-v0.npz", {})
 
 

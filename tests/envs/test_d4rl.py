@@ -244,7 +244,7 @@ def test_a_file_becomes_the_transitions_that_d4rl_and_fql_make_of_it(folder: Pat
         ends = row == 395 or i + 1 in np.flatnonzero(content["timeouts"])
         assert rows["terminals"][row] == ends, (row, i)
     assert content["rewards"].sum() > 0 and np.all((rows["rewards"] == 0) == (rows["masks"] == 0))
-    data = dataset.load(UMAZE, path, MazeAnt("umaze"))
+    data = dataset.load_d4rl(UMAZE, path, MazeAnt("umaze"))
     assert (data.size, data.first.shape[0], data.observation_dim, data.action_dim) == (396, 4, 29, 8)
     assert float(np.abs(data.actions).max()) <= 1 - 1e-5 + 1e-7
 

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 
 from benchmark.loop.worker import execute
-from benchmark.planning.data import data_path
 from benchmark.planning.plan import plan
 from benchmark.planning.protocols import get_protocol
+from benchmark.planning.run import Run
 from benchmark.planning.suites import get_suite
-from benchmark.runs.run import run_path
+from envs.family import family_of
 from envs.tasks import TOY_TASKS, get_task
 from envs.toy.tasks import TOYS, Detour, Modes, turn
 from envs.toy.world import ToyWorld
-from envs.world import open_world
 
 MODES, DETOUR = Modes(), Detour()
 
@@ -172,8 +171,8 @@ def test_a_toy_run_needs_no_data_file_and_leaves_the_records_of_any_run(tmp_path
     runs = plan(suite, agents=["bc"], tasks=suite.tasks, seeds=[0], protocol=protocol, out=str(tmp_path))
     assert [spec.task for spec in runs] == [task.name for task in TOY_TASKS] == list(TOYS)
     for spec in runs:
-        assert data_path(spec) is None
+        assert Run(spec).data_path is None
         execute(spec, quiet=True)
-        assert {"config.json", "provenance.json", "eval.csv"} <= {path.name for path in run_path(spec).iterdir()}
-        assert '"source": "toy"' in (run_path(spec) / "provenance.json").read_text()
-    assert isinstance(open_world(get_task("toy-modes"), None, 1), ToyWorld)
+        assert {"config.json", "provenance.json", "eval.csv"} <= {path.name for path in spec.path.iterdir()}
+        assert '"source": "toy"' in (spec.path / "provenance.json").read_text()
+    assert isinstance(family_of(get_task("toy-modes")).open_world(get_task("toy-modes"), None, 1), ToyWorld)

@@ -9,7 +9,6 @@ from benchmark.loop.worker import execute
 from benchmark.planning.plan import plan
 from benchmark.planning.protocols import get_protocol
 from benchmark.planning.suites import get_suite
-from benchmark.runs.run import run_path
 from envs.tasks import get_task
 
 SUITE = get_suite("toy")
@@ -20,6 +19,6 @@ def score(agent: str, task: str, out: Path) -> float:
     protocol = get_protocol(SUITE.protocol)
     (spec,) = plan(SUITE, agents=[agent], tasks=[get_task(task)], seeds=SUITE.seeds, protocol=protocol, out=str(out))
     execute(spec, quiet=True)
-    rows = list(csv.DictReader((run_path(spec) / "eval.csv").open()))
+    rows = list(csv.DictReader((spec.path / "eval.csv").open()))
     assert len(rows) == len(SUITE.seeds) and {int(row["step"]) for row in rows} == {protocol.steps}
     return float(np.mean([float(row["success"]) for row in rows]))
