@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmark.common.errors import run_main
 from benchmark.common.options import Parser, folder
+from benchmark.launching import slurm_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,17 +61,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--wandb-offline", action="store_true", help="keep W&B's copy in the run's folder")
     cluster = parser.add_argument_group("on Slurm", "checked before anything is submitted")
     cluster.add_argument("--slurm-config", metavar="FILE", help="YAML with the options below, e.g. 'partition: gpu'")
-    cluster.add_argument("--partition")
-    cluster.add_argument("--account")
-    cluster.add_argument("--qos")
-    cluster.add_argument("--gpus", help="GPUs of a job")
-    cluster.add_argument("--cpus", help="cores of a job")
-    cluster.add_argument("--memory", help="main memory of a job, e.g. 16G")
-    cluster.add_argument("--time", help="a job's time limit, e.g. 4:00:00 (default: 24 hours); it is queued again")
-    cluster.add_argument("--parallel", help="jobs at once")
-    cluster.add_argument("--constraint", help="features that a node must have")
-    cluster.add_argument("--setup", action="append", metavar="LINE", help="a shell line before each job; repeatable")
-    cluster.add_argument("--signal-delay", help="seconds before its end at which a job saves (default: 120)")
+    slurm_options.add_flags(cluster)
     cluster.add_argument("--runs-per-job", help="runs that a job does (default: one, or as the cluster's limits want)")
     follow = parser.add_argument_group("what was launched (in --out, or in all of runs/)")
     follow.add_argument("--status", action="store_true", help="how the runs stand")

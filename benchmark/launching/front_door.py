@@ -15,11 +15,12 @@ from benchmark.common.files import make_folder
 from benchmark.common.options import MOST_JOBS, MOST_MINUTES, input_file, names, whole_number
 from benchmark.common.reading import Damaged
 from benchmark.common.terminal import console
-from benchmark.launching import cost, slurm, status
+from benchmark.launching import cost, slurm, slurm_options, status
 from benchmark.launching.ledger import Launch, read_launches
 from benchmark.launching.listing import list_everything
 from benchmark.launching.local import Outcome, record_death, run_in_this_process, run_locally
 from benchmark.launching.plan_page import print_origins, print_other_code, print_plan
+from benchmark.launching.slurm_options import SlurmOptions
 from benchmark.loop.device import device_name
 from benchmark.loop.tracking import wandb_options
 from benchmark.planning.configure import parse_settings
@@ -97,7 +98,7 @@ class How:
     timeout: float | None = None
     """Seconds that a run may take in one process."""
     runs_per_job: int | None = None
-    cluster: slurm.SlurmOptions = dataclasses.field(default_factory=slurm.SlurmOptions)
+    cluster: SlurmOptions = dataclasses.field(default_factory=SlurmOptions)
 
 
 LAUNCHERS = ("local", "slurm", "debug")
@@ -110,11 +111,10 @@ def how_to_launch(options: argparse.Namespace, runs_per_process: int) -> How:
         text = getattr(options, name)
         return None if text is None else whole_number(f"--{name.replace('_', '-')}", text, high=high)
 
-    fields = [field.name for field in dataclasses.fields(slurm.SlurmOptions)]
-    given = {name: getattr(options, name) for name in fields}
+    given = {name: getattr(options, name) for name in slurm_options.NAMES}
     launcher = check_choice("launcher", options.launcher or "local", LAUNCHERS)
     if launcher != "slurm":
-        wrong = [name for name in (*fields, "slurm_config", "runs_per_job") if getattr(options, name) is not None]
+        wrong = [name for name in (*given, "slurm_config", "runs_per_job") if getattr(options, name) is not None]
         if wrong and not options.retry_failed:
             raise UserError(f"--{wrong[0].replace('_', '-')} is for --launcher=slurm")
     minutes = number("run_timeout", MOST_MINUTES)
@@ -126,7 +126,7 @@ def how_to_launch(options: argparse.Namespace, runs_per_process: int) -> How:
         number("jobs", MOST_JOBS),
         minutes * 60 if minutes else None,
         number("runs_per_job"),
-        slurm.read_options(options.slurm_config, given),
+        slurm_options.read_options(options.slurm_config, given),
     )
 
 
@@ -134,11 +134,10 @@ def given_before(last: dict, options: argparse.Namespace) -> dict:
     """What a launch was given that the options of its repetition leave open."""
     before = dict(last["options"], launcher=last["launcher"])
     cluster = before.pop("cluster", None)
-    known = {field.name for field in dataclasses.fields(slurm.SlurmOptions)}
     numbers = {name: value for name, value in before.items() if name != "launcher"}
     if not (
         isinstance(cluster, dict)
-        and cluster.keys() <= known
+        and cluster.keys() <= set(slurm_options.NAMES)
         and numbers.keys() <= {field.name for field in dataclasses.fields(How)}
         and all(value is None or (type(value) in (int, float) and value > 0) for value in numbers.values())
     ):
@@ -153,7 +152,7 @@ def given_before(last: dict, options: argparse.Namespace) -> dict:
     }
     kept = {name: value for name, value in before.items() if asked[name] is None}
     given = {name: getattr(options, name) for name in cluster if getattr(options, name) is not None}
-    return {**kept, "cluster": slurm.read_options(options.slurm_config, {**cluster, **given})}
+    return {**kept, "cluster": slurm_options.read_options(options.slurm_config, {**cluster, **given})}
 
 
 def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunSpec]:

@@ -7,7 +7,6 @@ that it does not matter whether Slurm starts it again by itself or submitit asks
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import getpass
 import re
 import shlex
@@ -15,17 +14,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from benchmark.common.errors import UserError, check_choice, nearest, summary
-from benchmark.common.options import MOST_MINUTES
+from benchmark.common.errors import UserError, check_choice
 from benchmark.launching.ledger import JobArray, Launch
 from benchmark.launching.local import ROOT, LocalLauncher, slots
+from benchmark.launching.slurm_options import SlurmOptions
 from benchmark.runs.provenance import command_line
 from benchmark.runs.run import RunSpec
 
@@ -41,110 +38,6 @@ SECONDS_TO_BE_ENDED = 600
 
 UNFINISHED = {"PENDING", "RUNNING", "COMPLETING", "REQUEUED", "RESIZING", "SUSPENDED"}
 """States, in Slurm's accounting, of jobs that have not ended."""
-
-
-@dataclass(frozen=True)
-class SlurmOptions:
-    """What a job asks of the cluster; None leaves it to the cluster."""
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    gpus: int | None = field(default=None, metadata={"low": 0})
-    """GPUs of a job."""
-    cpus: int | None = field(default=None, metadata={"low": 1})
-    """Cores of a job."""
-    memory: str | None = field(default=None, metadata={"like": r"\d{1,9}[KMGT]?", "text": "a size such as 16G"})
-    """Main memory of a job."""
-    time: str = field(
-        default="24:00:00",
-        metadata={"like": r"(\d{1,9}-)?\d{1,9}(:\d\d){0,2}", "text": "minutes, hours:minutes:seconds or days-hours"},
-    )
-    """How long a job may take; one that is not done by then goes on in another."""
-    parallel: int | None = field(default=None, metadata={"low": 1})
-    """Jobs at once."""
-    constraint: str | None = None
-    """Features that a node must have."""
-    setup: tuple[str, ...] = ()
-    """Shell lines before the job's own, e.g. `module load cuda`."""
-    signal_delay: int = field(default=120, metadata={"low": 5, "high": 86_400})
-    """Seconds before the end of its time at which a job is told to save."""
-
-    @property
-    def minutes(self) -> int:
-        """The time limit in minutes, as Slurm reads it."""
-        days, dash, rest = self.time.rpartition("-")
-        parts = [int(part) for part in rest.split(":")]
-        if dash:  # days-hours[:minutes[:seconds]]
-            hours, minutes, seconds = (*parts, 0, 0, 0)[:3]
-        elif len(parts) == 3:
-            hours, minutes, seconds = parts
-        else:  # minutes[:seconds]
-            hours, minutes, seconds = 0, *(*parts, 0)[:2]
-        return max(1, int(days or 0) * 1440 + hours * 60 + minutes + (seconds > 0))
-
-    def flags(self) -> dict[str, Any]:
-        """What sbatch is to be told, apart from time, set-up and parallelism, by sbatch's names."""
-        flags: dict[str, Any] = dict(
-            partition=self.partition, account=self.account, qos=self.qos, constraint=self.constraint
-        )
-        flags |= dict(mem=self.memory, cpus_per_task=self.cpus, gpus_per_node=self.gpus or None)
-        return {name: value for name, value in flags.items() if value is not None}
-
-
-def read_options(path: str | None, given: Mapping[str, Any]) -> SlurmOptions:
-    """Options from a YAML file and, stronger, those `given` by flags (None where not); every mistake is named."""
-    values: dict[str, Any] = {}
-    if path:
-        try:
-            # As text: YAML would read 8:00:00 as a number of seconds.
-            values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise UserError(f"{path} is not YAML: {summary(error)}") from error
-        if not isinstance(values, dict):
-            raise UserError(f"{path} must hold lines such as 'partition: gpu'")
-    values |= {name: value for name, value in given.items() if value is not None}
-    fields = {option.name: option for option in dataclasses.fields(SlurmOptions)}
-    for name in values:
-        if name not in fields:
-            raise UserError(
-                f"unknown Slurm option '{name}' in {path}{nearest(str(name), fields)}; allowed: {', '.join(fields)}"
-            )
-    checked = {name: _checked(fields[name], value) for name, value in values.items() if value not in (None, "")}
-    return SlurmOptions(**checked)
-
-
-def _checked(option: dataclasses.Field, value: Any) -> Any:
-    """An option's value in its own type, or a UserError."""
-    rules = option.metadata
-    if isinstance(value, dict | list) and option.name != "setup":
-        raise UserError(f"Slurm option {option.name} must be a word, not several")  # as text they may be endless
-    if option.name != "setup" and not str(value).isprintable():
-        raise UserError(f"Slurm option {option.name} must be one line without control characters, not {str(value)!r}")
-    if "low" in rules:
-        low, high = rules["low"], rules.get("high", 1_000_000)
-        if not re.fullmatch(r"[0-9]{1,9}", str(value)) or not low <= int(value) <= high:
-            bound = f"at least {low}" + (f", at most {high:,}" if str(value).isdigit() else "")
-            raise UserError(f"Slurm option {option.name} must be a whole number of {bound}: '{value}'")
-        return int(value)
-    if option.name == "setup":
-        lines = [value] if isinstance(value, str) else value
-        if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
-            raise UserError("Slurm option setup must be a list of shell lines")
-        lines = [part for line in lines for part in re.split(r"\r?\n", line) if part]
-        for line in lines:
-            if not line.replace("\t", " ").isprintable():
-                raise UserError(f"Slurm option setup has a control character in {line!r}")
-        return tuple(lines)
-    if not isinstance(value, str | int) or isinstance(value, bool) or not str(value).strip():
-        raise UserError(f"Slurm option {option.name} must be a word, not '{value}'")
-    if "like" in rules and not re.fullmatch(rules["like"], str(value)):
-        raise UserError(f"Slurm option {option.name} must be {rules['text']}, not '{value}'")
-    if option.name == "time" and SlurmOptions(time=str(value)).minutes > MOST_MINUTES:
-        raise UserError(f"Slurm option time must be at most a year, not '{value}'")
-    return str(value)
 
 
 # ------------------------------------------------------------------------------------------- asking the cluster

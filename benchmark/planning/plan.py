@@ -11,7 +11,7 @@ from benchmark.common.errors import UserError
 from benchmark.planning.configure import configure, settings_of, typed
 from benchmark.planning.registry import agent_class, check_label
 from benchmark.planning.suites import Suite
-from benchmark.planning.tuned import tuned, tuned_with_origin
+from benchmark.planning.tuned import suite_settings, tuned, tuned_with_origin
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.run import RunSpec
 from envs.tasks import Task
@@ -44,7 +44,7 @@ def choose(
     layers: list[tuple[str, Mapping[str, Any]]] = [("domain", _of_domain(task)), (origin, values)]
     if suite is not None:
         layers.append(("suite", known_settings(cls, suite.settings)))
-        layers.append(("suite", suite.agent_settings.get(cls.name) or cls.suite_settings.get(suite.name, {})))
+        layers.append(("suite", suite.agent_settings.get(cls.name) or suite_settings(cls, suite.name)))
     chosen: dict[str, Any] = {}
     origins = {field.name: "default" for field in dataclasses.fields(cls.Config)}
     for where, layer in [*layers, ("set", settings)]:

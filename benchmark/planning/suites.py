@@ -30,40 +30,14 @@ class Suite:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Hyperparameters that differ from the published ones, for all agents."""
     agent_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The same for single agents."""
+    """The same for single agents; `tuned.suite_settings` has more."""
     runs_per_process: int = 1
     """Runs that one process does after another, where they are so short that starting a process counts."""
 
 
-# Hyperparameters of the toy suite, the same on both of its tasks. A better action is worth about 1 there and up to 100
-# on OGBench, so weights against Q are smaller, and inverse temperatures larger, than the published ones; 4,000 updates
+# The toy suite's settings of single agents stand in tuned/. A better action is worth about 1 there and up to 100 on
+# OGBench, so weights against Q are smaller, and inverse temperatures larger, than the published ones; 4,000 updates
 # instead of a million want faster averages. Where noise is added on the way or Q steers it, five steps are too coarse.
-TOY_SETTINGS: dict[str, dict[str, Any]] = {
-    "rql": dict(alpha=0.2, expectile=0.6, ema_rate=0.02, learning_rate=4e-3),
-    # Value travels levels + 1 backups per chunk where RQL's travels one: fewer levels, all trained, a faster target.
-    "tfql": dict(alpha=0.2, expectile=0.7, ema_rate=0.02, learning_rate=3e-3)
-    | dict(flow_steps=3, levels="all", target_rate=0.5),
-    "bdpo": dict(eta=0.1, actor_learning_rate=1e-3, behaviour_learning_rate=2e-3)
-    # A rate that falls to 0 within 4,000 updates leaves the critics of the detour unfinished.
-    | dict(critic_warmup=0, pretraining_steps=1_000, candidates=2, batch_size=64, decay_steps=0),
-    "diffusion_ql": dict(eta=3, average_from=100, average_every=1, batch_size=64),
-    "rebrac": dict(alpha=0.005, actor_noise=0),
-    "fbrac": dict(alpha=0.5),
-    "bam": dict(inv_temp=40, flow_steps=10, batch_size=64),
-    "fql": dict(alpha=0.3),
-    "fawac": dict(inv_temp=4),
-    "cgql": dict(guidance_coef=0.03, inv_temp=30, flow_steps=10, batch_size=64),
-    "cgql_m": dict(guidance_coef=0.2, inv_temp=30, noisy_coef=0.3, flow_steps=10, batch_size=64),
-    "cgql_l": dict(guidance_coef=0.2, inv_temp=10, noisy_coef=0.01, flow_steps=10, batch_size=64),
-    "dac": dict(alpha=0.07, batch_size=64),
-    "qsm": dict(inv_temp=3, alpha=3, batch_size=64),
-    "dsrl": dict(noise_scale=1.5),
-    "fedit": dict(edit_scale=1.2),
-    "ifql": dict(expectile=0.9),
-    "qam": dict(inv_temp=5, flow_steps=10, batch_size=64),
-    "qam_f": dict(inv_temp=5, fql_alpha=0.3, flow_steps=10, batch_size=64),
-    "qam_e": dict(inv_temp=5, edit_scale=0.3, flow_steps=10, batch_size=64),
-}
 
 # One rule for all agents of the suite `small`: the published hyperparameters of the domain; learning rates 10/3 of the
 # published ones; what is counted in updates shortened with the run, 1M to 12,000.
@@ -98,7 +72,6 @@ SUITES = {
             settings=dict(
                 hidden=(64, 64), ensemble=2, batch_size=128, learning_rate=2e-3, target_rate=0.1, flow_steps=5
             ),
-            agent_settings=TOY_SETTINGS,
             runs_per_process=7,
         ),
         Suite(

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from agents.base import REGISTRY
+from agents.base import REGISTRY, Agent
 from envs.tasks import DOMAINS
 
 TUNED = Path(__file__).parent / "tuned"
@@ -31,18 +31,31 @@ def tuned_with_origin(agent: str, domain: str) -> tuple[dict[str, Any], str]:
     "published: <source>"; "derived: <source>" where it is taken over from what is published, but not for this agent on
     these tasks; "ours: <source>".
     """
-    path = TUNED / f"{agent}.yaml"
-    cls = REGISTRY.get(agent)
-    if cls is not None and not cls.__module__.startswith("agents."):
-        file = sys.modules[cls.__module__].__file__
-        assert file is not None
-        path = Path(file).with_suffix(".yaml")
+    path = _path(agent)
     base = DOMAINS[domain].tuned_as if domain in DOMAINS else ""
     for name in filter(None, (domain, base)):
         for content in (_tuned_file(path), _tuned_file(TUNED / "d4rl" / path.name)):
             if name in content["domains"]:
                 return dict(content["domains"][name]), _origin(content, name if name != domain else "")
     return {}, ""
+
+
+def suite_settings(cls: type[Agent], suite: str) -> dict[str, Any]:
+    """What an agent is given in a suite of its own scale, e.g. the toy's, in place of what is tuned for its domains: of
+    `suites` in its tuned file, else of its class's `suite_settings`; {} where it says nothing.
+    """
+    found = _tuned_file(_path(cls.name)).get("suites", {}).get(suite)
+    return dict(found["settings"] if found else cls.suite_settings.get(suite, {}))
+
+
+def _path(agent: str) -> Path:
+    """Where an agent's tuned file is, if it has one."""
+    cls = REGISTRY.get(agent)
+    if cls is None or cls.__module__.startswith("agents."):
+        return TUNED / f"{agent}.yaml"
+    file = sys.modules[cls.__module__].__file__
+    assert file is not None
+    return Path(file).with_suffix(".yaml")
 
 
 def _origin(content: Mapping[str, Any], base: str) -> str:

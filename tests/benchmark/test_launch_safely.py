@@ -17,7 +17,8 @@ from benchmark.common.reading import read_json
 from benchmark.launching import front_door, slurm
 from benchmark.launching.ledger import Launch
 from benchmark.launching.local import run_locally
-from benchmark.launching.slurm import RunsJob, SlurmOptions, read_options
+from benchmark.launching.slurm import RunsJob
+from benchmark.launching.slurm_options import SlurmOptions, read_options
 from benchmark.launching.status import run_states
 from benchmark.planning import suites
 from benchmark.planning.protocols import PROTOCOLS

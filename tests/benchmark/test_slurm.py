@@ -17,7 +17,8 @@ from benchmark.common.errors import UserError
 from benchmark.common.reading import read_json
 from benchmark.launching import slurm, status
 from benchmark.launching.ledger import FOLDER, Launch, read_launches
-from benchmark.launching.slurm import Limits, RunsJob, SlurmOptions
+from benchmark.launching.slurm import Limits, RunsJob
+from benchmark.launching.slurm_options import SlurmOptions
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.run import RunSpec
 

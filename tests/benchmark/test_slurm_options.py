@@ -5,7 +5,8 @@ import pytest
 import run_all
 from benchmark.common.errors import UserError
 from benchmark.launching import slurm
-from benchmark.launching.slurm import Limits, RunsJob, SlurmOptions, limits, read_options, runs_per_job
+from benchmark.launching.slurm import Limits, RunsJob, limits, runs_per_job
+from benchmark.launching.slurm_options import OPTIONS, SlurmOptions, read_options
 
 
 def test_flags_win_over_the_file_and_both_have_their_types(tmp_path):
@@ -106,3 +107,16 @@ def test_a_job_that_accounting_has_not_seen_end_has_not_ended(monkeypatch):
     assert slurm.ended(["7_0"]) == {"7_0": "COMPLETED", "7_3": "CANCELLED"}
     monkeypatch.setattr(slurm, "ask", lambda *words: None)
     assert slurm.ended(["7_0"]) == {}
+
+
+def test_every_field_is_a_flag_a_key_of_the_file_and_only_named_ones_are_sbatchs(tmp_path):
+    given = {"gpus": "2", "cpus": "3", "parallel": "4", "signal_delay": "60", "memory": "8G", "time": "30"}
+    values = {option.name: given.get(option.name, "word") for option in OPTIONS}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+    options = run_all.parser().parse_args(flags)
+    by_flags = read_options(None, {name: getattr(options, name) for name in values})
+    path = tmp_path / "slurm.yaml"
+    path.write_text("".join(f"{name}: {value}\n" for name, value in values.items()))
+    assert by_flags == read_options(str(path), {}) and by_flags.setup == ("word",)
+    words = dict.fromkeys(("partition", "account", "qos", "constraint"), "word")
+    assert by_flags.flags() == {**words, "gpus_per_node": 2, "cpus_per_task": 3, "mem": "8G"}
