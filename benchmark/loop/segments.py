@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax import Array
 
-from agents.base import Agent, State
+from agents.base import Agent, Batch, State
 from envs.data.dataset import Dataset
 from envs.data.samplers import SAMPLERS
 
@@ -42,7 +42,7 @@ def run_segment(
     def segment(agent, state):
         def one_cycle(state, _):
             metrics: dict[str, Array] = {}
-            for name, repeats in groupby(parts_of(agent, cycle)):
+            for name, repeats in groupby(cycle):
                 state, new = repeated(partial(call, agent, name, data), state, len(list(repeats)))
                 metrics |= new
             return state, metrics
@@ -75,15 +75,9 @@ def over_seeds(function: Callable, agent: Agent, states: State, agent_axis: int 
     return jax.lax.map(lambda pair: function(*pair), (agent, states))
 
 
-def parts_of(agent: Agent, cycle: Sequence[str]) -> list[str]:
-    """The methods to call for a pattern of updates: instead of one that is composed of two, the two."""
-    return [part for name in cycle for part in agent.composed.get(name, (name,))]
-
-
 def call(agent: Agent, name: str, data: Dataset, state: State) -> tuple[State, dict[str, Array]]:
-    """Call an update method, or one part of it, on the batch that the update draws."""
-    counted = name in {second for _, second in agent.composed.values()}
-    return getattr(agent, name)(state, sample(agent, state, data, counted))
+    """Call an update method on the batch that the update draws."""
+    return getattr(agent, name)(state, sample(agent, state, data))
 
 
 def repeated(function: Callable[[State], tuple[State, dict]], state: State, times: int) -> tuple[State, dict]:
@@ -94,9 +88,9 @@ def repeated(function: Callable[[State], tuple[State, dict]], state: State, time
     return state, jax.tree.map(lambda values: values[-1], metrics)
 
 
-def sample(agent: Agent, state: State, data: Dataset, counted: bool = False):
-    """Draw, as the agent was published with, the batch of the next update, or of the one that `state` counted last."""
-    rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step - int(counted)), SAMPLING)
+def sample(agent: Agent, state: State, data: Dataset) -> Batch:
+    """Draw the batch of the next update, as the agent was published with."""
+    rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), SAMPLING)
     config = agent.config
     return SAMPLERS[agent.sampler](data, rng, config.batch_size, config.chunk_length, config.discount)
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ import pytest
 from agents.rql import RQL
 from benchmark.common.errors import UserError
 from benchmark.loop.checkpoints import Checkpoints
-from benchmark.loop.segments import init_states, run_segment, sample
+from benchmark.loop.segments import init_states, run_segment
 from benchmark.loop.training import Training
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.record import RunDirectory
@@ -261,39 +260,6 @@ def test_repeated_names_of_a_cycle_are_updates_one_after_another():
         apart, _ = run_segment(agent, apart, data, 1, (name,))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), together.params, apart.params)
     assert metrics["other"].tolist() == [2 * (3 + 6) / 2] and {"loss", "value_loss"} <= set(metrics)
-
-
-class Composed(RQL):
-    """RQL with an update that goes on, on the same batch, after the usual one."""
-
-    composed: ClassVar = {"update_and_shift": ("update", "shift")}
-
-    def shift(self, state, batch):
-        params = jax.tree.map(lambda leaf: leaf + 0.01 * batch.rewards.mean(), state.params)
-        return state.replace(params=params), {"shift": 1.0 * state.step}
-
-    def update_and_shift(self, state, batch):
-        state, metrics = self.update(state, batch)
-        state, more = self.shift(state, batch)
-        return state, metrics | more
-
-
-def test_what_a_composed_update_shares_with_others_of_a_cycle_is_compiled_once():
-    data, agent, names = FakeWorld().data, Composed(SMALL, O, D), ("update", "update", "update_and_shift")
-    state = jax.tree.map(lambda leaf: leaf[0], init_states(agent, jnp.asarray([0])))
-    one = {name: jax.jit(lambda s, name=name: getattr(agent, name)(s, sample(agent, s, data))) for name in names}
-    for name in 2 * names:
-        state, _ = one[name](state)
-
-    def segment(cycle, length):
-        return run_segment.lower(agent, init_states(agent, jnp.asarray([0])), data, length, cycle)
-
-    compiled = segment(names, 6)
-    states, metrics = compiled.compile()(agent, init_states(agent, jnp.asarray([0])), data)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-5, atol=1e-7), states.params, state.params)
-    assert int(states.step[0]) == 6 and metrics["shift"].tolist() == [(3 + 6) / 2]
-    products = [lowered.as_text().count("dot_general") for lowered in (compiled, segment(names[:1], 1))]
-    assert products[0] == products[1] > 0
 
 
 @pytest.mark.parametrize("precision,word", [("bfloat16", "bf16"), ("tensorfloat32", "HIGH,"), ("float32", "HIGHEST")])
