@@ -263,7 +263,7 @@ def check_programs(subject: Subject) -> str:
     compare("scan over updates", begin, one_by_one, scanned)
     batched = jax.tree.map(lambda value: jnp.full(2, value, jnp.float32), agent)
     each = jax.jit(jax.vmap(call, (0, None, None, 0)), static_argnums=1)
-    mapped = init_states(batched, seeds, agent_axis=0)
+    mapped = init_states(batched, seeds)
     with told("with numeric hyperparameters as a batched axis, as a sweep has them"):
         for name in names:
             mapped, _ = each(batched, name, data, mapped)

@@ -17,10 +17,10 @@ from agents.rql import RQL
 from benchmark.common.errors import UserError
 from benchmark.loop.checkpoints import Checkpoints
 from benchmark.loop.segments import init_states, run_segment
-from benchmark.loop.training import Training
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.table import Table
+from tests.helpers.loop import training_of
 from tests.helpers.worlds import D, FakeWorld, O
 
 SMALL = RQL.Config(hidden=(16, 16), ensemble=2, chunk_length=3, batch_size=4, flow_steps=2)
@@ -30,7 +30,7 @@ PROTOCOL = Protocol(steps=12, eval_every=6, eval_episodes=3, eval_first=True, lo
 
 def train(path, world=None, seeds=(0, 3), protocol=PROTOCOL, agent=AGENT, **options):
     with RunDirectory(path) as directory:
-        training = Training(agent, seeds, protocol, world or FakeWorld(), directory, say=lambda text: None, **options)
+        training = training_of(directory, agent, protocol, world or FakeWorld(), seeds, **options)
         training.run()
     return training
 
@@ -123,7 +123,7 @@ def test_a_device_trains_on_while_it_evaluates_and_the_records_are_the_same(tmp_
     # checkpoints as often as evaluations, as in the protocols: they would otherwise wait for the slow one
     protocol = dataclasses.replace(PROTOCOL, checkpoint_every=6)
     world = SlowWorld()
-    train(tmp_path / "run", world, protocol=protocol, on_progress=world.note, overlap=True)
+    train(tmp_path / "run", world, protocol=protocol, on_progress=world.note, beside=True)
     assert records(tmp_path / "run") == whole_records
 
 
@@ -134,8 +134,8 @@ def test_a_run_cut_beside_its_evaluation_ends_with_the_same_records(tmp_path, se
             raise Cut
 
     with pytest.raises(Cut):
-        train(tmp_path / "run", on_progress=cut, overlap=True)
-    train(tmp_path / "run", overlap=True)
+        train(tmp_path / "run", on_progress=cut, beside=True)
+    train(tmp_path / "run", beside=True)
     assert records(tmp_path / "run") == whole_records
 
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_is_written_only_after_the_rows_of_its_evaluation(tmp_path)
 
     protocol = dataclasses.replace(PROTOCOL, checkpoint_every=6)
     with pytest.raises(RuntimeError, match="the simulator broke"):
-        train(tmp_path / "run", Broken(), protocol=protocol, overlap=True)
+        train(tmp_path / "run", Broken(), protocol=protocol, beside=True)
     assert not [p for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit()]
 
 
@@ -159,9 +159,9 @@ def test_segments_beside_an_evaluation_are_short_and_hold_whole_cycles(tmp_path)
 
     agent, protocol = Cycled(SMALL, O, D), dataclasses.replace(PROTOCOL, steps=1000, log_every=1000)
     with RunDirectory(tmp_path) as directory:
-        training = Training(agent, (0,), protocol, FakeWorld(), directory, overlap=True)
+        training = training_of(directory, agent, protocol, FakeWorld(), (0,), beside=True)
     assert training.next_segment(1000) == (51, ("update",) * 3)
-    training.update = 999
+    training.progress = 999
     assert training.next_segment(1000) == (1, ("update",))
 
 
