@@ -162,9 +162,6 @@ class Agent:
     """Networks that have a target copy, tracked at `Config.target_rate` unless `target_rates` says otherwise."""
     max_gradient_norm: ClassVar[float | None] = None
     """Where set, the joint gradient of all networks is scaled down to this global norm before Adam."""
-    composed: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    """Updates that are another update and then a further method on the same batch, which finds the update counted:
-    {"update": ("update_critics", "update_actors")}. In a cycle what such updates share is compiled once."""
     run_length_options: ClassVar[tuple[str, ...]] = ()
     """Hyperparameters that are the run's number of updates where nobody sets them, such as a schedule's length."""
     suite_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

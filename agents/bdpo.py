@@ -20,7 +20,6 @@ as in their script: the critics' to 0 at its end, the actor's, of every fifth up
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -82,7 +81,6 @@ class BDPO(AlternatingAgent):
     Config = BDPOConfig
     targets = ("critic", "value", "behaviour", "actor")
     max_gradient_norm = 1.0
-    composed: ClassVar = {"update": ("update_critics", "update_actors")}
     run_length_options = ("decay_steps",)
 
     def networks(self):
@@ -147,16 +145,12 @@ class BDPO(AlternatingAgent):
         state, metrics = self.descend(state, batch, noise, critic=self.critic_loss, value=self.value_loss)
         return state.replace(step=state.step + 1), metrics
 
-    def update_actors(self, state, batch):
-        """Train the actor on Q's and V's new targets, and the behaviour policy, of the update counted last."""
-        noise = self.noise(state.replace(step=state.step - 1), batch)
-        return self.descend(state, batch, noise, actor=self.actor_loss, behaviour=self.behaviour_loss)
-
     def update(self, state, batch):
-        """Train Q and V, then the actor and the behaviour policy."""
-        state, critics = self.update_critics(state, batch)
-        state, actors = self.update_actors(state, batch)
-        return state, critics | actors
+        """Train Q and V; then the actor on their new targets, and the behaviour policy."""
+        noise = self.noise(state, batch)
+        state, critics = self.descend(state, batch, noise, critic=self.critic_loss, value=self.value_loss)
+        state, actors = self.descend(state, batch, noise, actor=self.actor_loss, behaviour=self.behaviour_loss)
+        return state.replace(step=state.step + 1), critics | actors
 
     # ---- losses
 

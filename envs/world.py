@@ -84,13 +84,6 @@ class SimulatorWorld:
         self.rotation.close()
 
 
-def open_world(task: Task, *arguments: Any, **options: Any) -> World:
-    """`Family.open_world`, as `benchmark.sweeping` asks it."""
-    from envs.family import family_of
-
-    return family_of(task).open_world(task, *arguments, **options)
-
-
 def environments_for(seeds: int, episodes: int) -> int:
     """How many environments to step at a time, for so many seeds of so many episodes each."""
     return seeds * max(1, min(episodes, MOST_ENVIRONMENTS // seeds))

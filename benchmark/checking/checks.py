@@ -35,7 +35,7 @@ from benchmark.checking.subject import (
 )
 from benchmark.checking.words import Fault, told
 from benchmark.loop.checkpoints import Checkpoints
-from benchmark.loop.segments import act, call, init_states, parts_of, run_segment, sample
+from benchmark.loop.segments import act, call, init_states, run_segment, sample
 from benchmark.planning.configure import configure
 from benchmark.planning.plan import known_settings, settings_for
 from benchmark.planning.registry import agent_class
@@ -83,10 +83,8 @@ def check_interface(subject: Subject) -> str:
         )
     for _, names in phases(agent):
         for name in names:
-            for part in (name, *agent.composed.get(name, ())):
-                if not callable(getattr(agent, part, None)):
-                    where = "cycle()" if part == name else f"composed['{name}']"
-                    raise Fault(f"{where} names the update '{part}', which the agent does not have")
+            if not callable(getattr(agent, name, None)):
+                raise Fault(f"cycle() names the update '{name}', which the agent does not have")
     numeric = ", ".join(numeric_fields(cls.Config))
     return f"networks {', '.join(networks)}; targets {', '.join(cls.targets) or 'none'}; can be swept: {numeric}"
 
@@ -148,7 +146,7 @@ def check_shapes(subject: Subject) -> str:
 
 def check_update_shapes(agent: Agent, state: State, batch: Batch, where: str) -> None:
     """Every kind of update maps a state to one of the same form, and gives scalars to log."""
-    for name in dict.fromkeys(name for _, names in phases(agent) for name in names):
+    for name in kinds_of_update(phases(agent)):
         made = jax.eval_shape(getattr(agent, name), state, batch)
         if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], dict)):
             raise Fault(f"{name} must return (state, dictionary of metrics), {where}")
@@ -189,7 +187,7 @@ def check_purity(subject: Subject) -> str:
     state = initial(agent, 0)
     batch = batch_for(agent, data, 8)
     before = side_state(cls)
-    for name in kinds_of_update(agent, phases(agent)):
+    for name in kinds_of_update(phases(agent)):
         first, second = (program(getattr(agent, name), state, batch) for _ in range(2))
         if first != second:
             raise Fault(
@@ -265,9 +263,9 @@ def check_programs(subject: Subject) -> str:
     compare("scan over updates", begin, one_by_one, scanned)
     batched = jax.tree.map(lambda value: jnp.full(2, value, jnp.float32), agent)
     each = jax.jit(jax.vmap(call, (0, None, None, 0)), static_argnums=1)
-    mapped = init_states(batched, seeds, agent_axis=0)
+    mapped = init_states(batched, seeds)
     with told("with numeric hyperparameters as a batched axis, as a sweep has them"):
-        for name in parts_of(agent, names):
+        for name in names:
             mapped, _ = each(batched, name, data, mapped)
     compare("vmap over seeds and hyperparameters", begin, one_by_one, mapped)
     return f"{len(names)} updates of 2 seeds: one by one, scanned and vmapped (hyperparameters batched) agree"
@@ -358,7 +356,7 @@ def check_domains(subject: Subject) -> str:
             " of equal rows": jax.tree.map(lambda x: jnp.repeat(x[:1], 8, axis=0), batch._replace(valid=one)),
         }
         first = domain is OGBENCH_DOMAINS[0]
-        for name in kinds_of_update(agent, phases(agent)[0 if first else -1 :]):
+        for name in kinds_of_update(phases(agent)[0 if first else -1 :]):
             for kind, rows in kinds.items():
                 with told(f"on {domain.name}"):
                     after, metrics = compiled(name)(agent, state, rows)

@@ -66,7 +66,7 @@ def programs_of(agent: Agent, data: Dataset, size: int) -> Iterator[tuple[str, P
     state, batch = jax.eval_shape(agent.init, rng), batch_form(agent, data, size)
     yield "act", trace(lambda agent, *rest: agent.act(*rest), agent, state, batch.observations, rng, key=rng)
     yield "init", trace(lambda agent, rng: agent.init(rng), agent, rng, key=rng)
-    for name in kinds_of_update(agent, phases(agent)):
+    for name in kinds_of_update(phases(agent)):
         yield name, trace(lambda agent, *rest: getattr(agent, name)(*rest)[0], agent, state, batch, key=state.rng)
 
 
@@ -260,7 +260,7 @@ def terms(agent: Agent, trained: dict, state: State, batch: Batch) -> dict[str, 
 
     looking = copy.copy(agent)
     looking.descend = descend  # type: ignore[method-assign]
-    for name in kinds_of_update(agent, phases(agent)):
+    for name in kinds_of_update(phases(agent)):
         getattr(looking, name)(state, batch)
     return found
 

@@ -127,11 +127,9 @@ def phases(agent: Agent) -> list[tuple[int, tuple[str, ...]]]:
         start = until
 
 
-def kinds_of_update(agent: Agent, patterns: Sequence[tuple[int, tuple[str, ...]]]) -> list[str]:
-    """Each update of the patterns once, but none that is looked at as the first part of a composed one anyway."""
-    names = dict.fromkeys(name for _, pattern in patterns for name in pattern)
-    parts = {agent.composed[name][0] for name in names if name in agent.composed}
-    return [name for name in names if name not in parts]
+def kinds_of_update(patterns: Sequence[tuple[int, tuple[str, ...]]]) -> list[str]:
+    """Each update of the patterns once."""
+    return list(dict.fromkeys(name for _, pattern in patterns for name in pattern))
 
 
 def one_cycle(agent: Agent, state: State, batch: Batch) -> State:

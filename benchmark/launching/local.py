@@ -23,7 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmark.common.errors import UserError
 from benchmark.common.files import is_locked
 from benchmark.common.reading import Damaged
-from benchmark.loop.worker import STOP_SIGNAL, execute
+from benchmark.loop.stopping import STOP_SIGNAL
+from benchmark.loop.worker import execute
 from benchmark.runs.provenance import COMMAND, command_line
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec

@@ -27,9 +27,11 @@ from agents.base import Agent, State
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder
 from benchmark.loop.checkpoints import file_digest
+from benchmark.loop.evaluator import Evaluator
+from benchmark.loop.experiment import Experiment, Watch
+from benchmark.loop.recorder import Recorder
 from benchmark.loop.segments import SAMPLING, act, named_precision, over_seeds
 from benchmark.loop.training import Training
-from benchmark.runs.protocol import Online
 from benchmark.runs.record import ANEW
 from envs.data import replay
 from envs.data.dataset import Dataset
@@ -55,118 +57,103 @@ def update(agent: Agent, states: State, data: Dataset, replays: Replay, name: st
     # Batches first, for all seeds: a loop over seeds would copy each one's replay.
     pairs: Any = (states, jax.vmap(draw)(states, replays))
     with named_precision(config.matmul_precision):
-        return over_seeds(lambda agent, pair: getattr(agent, name)(*pair), agent, pairs, None)
+        return over_seeds(lambda agent, pair: getattr(agent, name)(*pair), agent, pairs)
+
+
+class KeptReplay:
+    """The transitions of every seed: on the device, and in files that end where checkpoints were made."""
+
+    def __init__(self, run: Path, first: int, replays: Replay):
+        """`run`: the run's folder; `first`: the step before the phase's first; `replays`: empty ones, stacked."""
+        self.folder, self.first, self.replays = run / "replay", first, replays
+        self.digests: dict[str, str] = {}
+        """Of the files, by name."""
+
+    def files(self) -> list[Path]:
+        """In order; each is named after the phase's step at which it ends."""
+        return sorted(self.folder.glob("[0-9]*.npz"), key=lambda path: int(path.stem))
+
+    def vouch(self, step: int) -> dict[str, str]:
+        """Digests of the files up to a step."""
+        return {name: digest for name, digest in self.digests.items() if int(Path(name).stem) <= step - self.first}
+
+    def check(self, step: int, vouched: dict[str, str]) -> None:
+        """Raise a UserError where a file is not the one that was written."""
+        for name, digest in vouched.items():
+            path = self.folder / name
+            if not path.is_file() or file_digest(path) != digest:
+                raise UserError(
+                    f"{path} {'is damaged' if path.exists() else 'is gone'}, so the run cannot go on from its "
+                    f"checkpoint of step {step}; put the file back as it was, or begin again with {ANEW}"
+                )
+        self.digests = dict(vouched)
+
+    def keep_until(self, step: int) -> None:
+        """Drop the files after a step, and read the others."""
+        for path in self.files():
+            if path.name not in self.vouch(step):
+                path.unlink()
+        parts = [dict(np.load(path)) for path in self.files()]
+        if parts:
+            arrays = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+            self.replays = replay.from_arrays(self.replays, arrays)
+
+    def write(self, done: int) -> None:
+        """Write the transitions up to the phase's step `done` that are in no file yet."""
+        kept = max((int(Path(name).stem) for name in self.digests), default=0)
+        if done <= kept:
+            return
+        make_folder(self.folder)
+        path = self.folder / f"{done}.npz"
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            arrays: dict[str, Any] = replay.to_arrays(self.replays, kept, done)
+            np.savez(file, **arrays)
+        temporary.replace(path)
+        self.digests[path.name] = file_digest(path)
 
 
 class OnlineTraining(Training):
     """A run with an online phase after its offline one."""
 
-    def __init__(self, *arguments: Any, online: Online, live: Live, **options: Any):
-        """As `Training`; `live` has an environment for each seed."""
-        self.online, self.live = online, live
-        self.done_online = 0
-        super().__init__(*arguments, **options)
-        self.steps = self.protocol.steps + online.steps
-        self.folder = self.directory.path / "replay"
-        self.kept = 0
-        """Transitions a seed that are in files."""
-        self.digests: dict[str, str] = {}
-        """Of those files, by name."""
+    def __init__(self, experiment: Experiment, evaluator: Evaluator, recorder: Recorder, watch: Watch, live: Live):
+        """As `Training`, of an experiment with an online phase; `live` has an environment for each seed."""
+        super().__init__(experiment, evaluator, recorder, watch)
+        assert experiment.online is not None
+        self.seeds, self.online, self.live = experiment.seeds, experiment.online, live
+        self.end += self.online.steps
         data = self.world.data_for(0)
-        room = replay.empty(online.steps, data.observation_dim, data.action_dim)
-        self.replays = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(self.seeds)), room)
-
-    # ---- where it is
-
-    @property
-    def step(self) -> int:
-        """Steps so far, offline and online."""
-        return min(self.update, self.total) - self.offset + self.done_online
+        room = replay.empty(self.online.steps, data.observation_dim, data.action_dim)
+        replays = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(self.seeds)), room)
+        self.replay = KeptReplay(recorder.directory.path, self.protocol.steps, replays)
+        recorder.further["replay"] = self.replay
 
     @property
-    def last(self) -> bool:
-        """Whether the phase's last step is done."""
-        return self.done_online == self.online.steps or (self.update == self.total and self.done_online == 0)
+    def done_online(self) -> int:
+        """Steps of the phase so far."""
+        return max(0, self.progress - self.end_of_updates)
 
-    @property
-    def progress(self) -> int:
-        """What a checkpoint is named by: updates of the offline phase and steps of the online one."""
-        return self.offset + self.step
-
-    def go_to(self, progress: int) -> None:
-        """Be where a checkpoint was made."""
-        self.done_online = max(0, progress - self.total)
-        self.update = min(progress, self.total) + max(0, self.done_online - self.online.start)
-        self.kept = self.done_online
-
-    def record(self, step: int, clocks: dict[str, float]) -> dict[str, Any]:
-        """As of any training, with digests of the files of the replay."""
-        until = step - self.protocol.steps
-        return super().record(step, clocks) | {
-            "replay": {name: digest for name, digest in self.digests.items() if int(Path(name).stem) <= until}
-        }
-
-    def check(self, record: dict[str, Any]) -> None:
-        """As of any training; the files of the replay too are to be those that were written."""
-        super().check(record)
-        for name, digest in record["replay"].items():
-            path = self.folder / name
-            if not path.is_file() or (found := file_digest(path)) != digest:
-                raise UserError(
-                    f"{path} {'is damaged' if path.exists() else 'is gone'}, so the run cannot go on from its "
-                    f"checkpoint of step {self.step}; put the file back as it was, or begin again with {ANEW}"
-                )
-            self.digests[name] = found
-
-    def resume(self) -> None:
-        """Continue from the newest checkpoint that is whole, with the replay that it had."""
-        super().resume()
-        for path in self.parts():
-            if path.name not in self.digests:
-                path.unlink()
-        parts = [dict(np.load(path)) for path in self.parts()]
-        if parts:
-            arrays = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
-            self.replays = replay.from_arrays(self.replays, arrays)
-
-    def parts(self) -> list[Path]:
-        """Files of the replay, in order; each is named after the step at which it ends."""
-        return sorted(self.folder.glob("[0-9]*.npz"), key=lambda path: int(path.stem))
-
-    def checkpoint(self, step: int) -> None:
+    def checkpoint(self) -> None:
         """Write the transitions since the last checkpoint, then the states.
 
         Only on schedule in the online phase: a run that is asked to stop elsewhere goes on from the checkpoint before,
         since its episodes are to be cut where those of an undisturbed run are.
         """
-        if self.done_online and step % self.protocol.checkpoint_every and not self.last:
+        if self.done_online and self.step % self.protocol.checkpoint_every and not self.phase_ends:
             return
-        if self.done_online > self.kept:
-            make_folder(self.folder)
-            path = self.folder / f"{self.done_online}.npz"
-            temporary = path.with_suffix(".tmp")
-            with temporary.open("wb") as file:
-                arrays: dict[str, Any] = replay.to_arrays(self.replays, self.kept, self.done_online)
-                np.savez(file, **arrays)
-            temporary.replace(path)
-            self.digests[path.name] = file_digest(path)
-            self.kept = self.done_online
-        super().checkpoint(step)
-
-    # ---- the phase
+        self.replay.write(self.done_online)
+        super().checkpoint()
 
     def learn(self) -> None:
         """The offline phase, where it is not done, and then the online one."""
         super().learn()
-        if self.done_online < self.online.steps:
+        if self.progress < self.end:
             self.begin_episodes()
-        while self.done_online < self.online.steps:
-            started, begun = time.perf_counter(), self.done_online
+        while self.progress < self.end:
+            started, begun = time.perf_counter(), self.progress
             due = self.protocol.log_every - self.step % self.protocol.log_every
-            metrics = self.interact(min(due, self.online.steps - self.done_online))
-            seconds = time.perf_counter() - started
-            self.clocks["train_seconds"] += seconds
-            self.after_row(metrics, (self.done_online - begun) / seconds)
+            metrics = self.interact(min(due, self.end - self.progress))
+            self.after_row(metrics, begun, time.perf_counter() - started)
             if self.step % self.protocol.checkpoint_every == 0:
                 self.begin_episodes()
 
@@ -182,15 +169,14 @@ class OnlineTraining(Training):
         rows: dict[str, list[Array]] = {}
         episodes: list[float] = []
         for _ in range(steps):
-            data = self.world.data_for(self.total + self.done_online)
+            data = self.world.data_for(self.progress)
             taken = self.next_actions()
             made = self.live.step(taken)
             self.remember(taken, made)
-            self.done_online += 1
-            if self.done_online > self.online.start:
-                name = self.agent.cycle(self.update)[0][0]
-                self.states, metrics = update(self.agent, self.states, data, self.replays, name)
-                self.update += 1
+            self.progress += 1
+            if (made_before := self.done_online - self.online.start - 1) >= 0:
+                name = self.agent.cycle(self.end_of_updates + made_before)[0][0]
+                self.states, metrics = update(self.agent, self.states, data, self.replay.replays, name)
                 for metric, values in metrics.items():
                     rows.setdefault(metric, []).append(values)
             del data  # the world may let go of it
@@ -199,14 +185,14 @@ class OnlineTraining(Training):
                 self.observations = self.live.reset(made.ended, self.step)
                 self.queue = [[] if over else left for over, left in zip(made.ended, self.queue, strict=True)]
         if episodes:
-            self.say(f"step {self.step}: {len(episodes)} episodes of its own, success {np.mean(episodes):.2f}")
+            self.watch.say(f"step {self.step}: {len(episodes)} episodes of its own, success {np.mean(episodes):.2f}")
         return {name: np.mean(jax.device_get(values), axis=0) for name, values in rows.items()}
 
     def next_actions(self) -> np.ndarray:
         """The next action (S, d) of every seed; where a chunk is used up the policy is asked for another."""
         if not all(self.queue):
             ids = np.array([[[seed, ONLINE, self.step]] for seed in self.seeds], np.uint32)
-            chunks = np.asarray(act(self.agent, self.states, self.observations[:, None], ids, self.agent_axis))[:, 0]
+            chunks = np.asarray(act(self.agent, self.states, self.observations[:, None], ids))[:, 0]
             self.queue = [left or list(chunk) for left, chunk in zip(self.queue, chunks, strict=True)]
         # A seed that diverged stands still: the simulators take numbers only.
         return np.clip(np.nan_to_num([left.pop(0) for left in self.queue]), -1, 1)
@@ -220,5 +206,5 @@ class OnlineTraining(Training):
             masks=jnp.asarray(made.masks),
             next_observations=jnp.asarray(made.next_observations),
         )
-        self.replays = append(self.replays, transitions, jnp.asarray(self.first))
+        self.replay.replays = append(self.replay.replays, transitions, jnp.asarray(self.first))
         self.observations, self.first = made.next_observations, made.ended.copy()

@@ -8,9 +8,10 @@ from itertools import groupby
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
-from agents.base import Agent, State
+from agents.base import Agent, Batch, State
 from envs.data.dataset import Dataset
 from envs.data.samplers import SAMPLERS
 
@@ -19,30 +20,26 @@ BLOCK = 50  # updates of a segment where evaluation goes on beside training: a p
 
 
 # Initialisation runs once and has a random draw for every array: compiled plainly it takes seconds, as it is a tenth.
-@partial(
-    jax.jit,
-    static_argnames="agent_axis",
-    compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
-)
-def init_states(agent: Agent, seeds: Array, agent_axis: int | None = None) -> State:
+@partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
+def init_states(agent: Agent, seeds: Array) -> State:
     """Initial states of all seeds, stacked on a leading axis. Seed k's does not depend on the others."""
-    return jax.vmap(lambda agent, seed: agent.init(jax.random.PRNGKey(seed)), (agent_axis, 0))(agent, seeds)
+    return jax.vmap(lambda agent, seed: agent.init(jax.random.PRNGKey(seed)), (agent_axis(agent), 0))(agent, seeds)
 
 
-@partial(jax.jit, static_argnames=("length", "cycle", "agent_axis"), donate_argnames="states")
+@partial(jax.jit, static_argnames=("length", "cycle"), donate_argnames="states")
 def run_segment(
-    agent: Agent, states: State, data: Dataset, length: int, cycle: Sequence[str], agent_axis: int | None = None
+    agent: Agent, states: State, data: Dataset, length: int, cycle: Sequence[str]
 ) -> tuple[State, dict[str, Array]]:
     """Run `length` updates of every seed; return the states and each metric's mean over the segment, (S,).
 
     `cycle` names the agent's update methods that follow one another (see `Agent.cycle`); `length` is a multiple of
-    theirs. With `agent_axis` 0 each seed has hyperparameters of its own.
+    theirs.
     """
 
     def segment(agent, state):
         def one_cycle(state, _):
             metrics: dict[str, Array] = {}
-            for name, repeats in groupby(parts_of(agent, cycle)):
+            for name, repeats in groupby(cycle):
                 state, new = repeated(partial(call, agent, name, data), state, len(list(repeats)))
                 metrics |= new
             return state, metrics
@@ -51,7 +48,7 @@ def run_segment(
         return state, jax.tree.map(lambda values: values.mean(axis=0), metrics)
 
     with named_precision(agent.config.matmul_precision):
-        return over_seeds(segment, agent, states, agent_axis)
+        return over_seeds(segment, agent, states)
 
 
 def named_precision(name: str):
@@ -62,28 +59,29 @@ def named_precision(name: str):
     return jax.default_matmul_precision("BF16_BF16_F32" if name == "bfloat16" else name)
 
 
-def over_seeds(function: Callable, agent: Agent, states: State, agent_axis: int | None) -> Any:
+def agent_axis(agent: Agent) -> int | None:
+    """The axis over which a loop over seeds takes the agent's hyperparameters apart: 0 where each seed has numbers of
+    its own, (S,), None where all seeds share them.
+    """
+    return 0 if any(jnp.ndim(number) for number in jax.tree.leaves(agent)) else None
+
+
+def over_seeds(function: Callable, agent: Agent, states: State) -> Any:
     """Apply function(agent, state) to every seed, and stack.
 
     All at once on an accelerator, which one seed does not fill. On a CPU one after the other: one seed's matrix
     products fill it, and batched ones are a quarter slower there.
     """
     if jax.default_backend() != "cpu":
-        return jax.vmap(function, (agent_axis, 0))(agent, states)
-    if agent_axis is None:
+        return jax.vmap(function, (agent_axis(agent), 0))(agent, states)
+    if agent_axis(agent) is None:
         return jax.lax.map(lambda state: function(agent, state), states)
     return jax.lax.map(lambda pair: function(*pair), (agent, states))
 
 
-def parts_of(agent: Agent, cycle: Sequence[str]) -> list[str]:
-    """The methods to call for a pattern of updates: instead of one that is composed of two, the two."""
-    return [part for name in cycle for part in agent.composed.get(name, (name,))]
-
-
 def call(agent: Agent, name: str, data: Dataset, state: State) -> tuple[State, dict[str, Array]]:
-    """Call an update method, or one part of it, on the batch that the update draws."""
-    counted = name in {second for _, second in agent.composed.values()}
-    return getattr(agent, name)(state, sample(agent, state, data, counted))
+    """Call an update method on the batch that the update draws."""
+    return getattr(agent, name)(state, sample(agent, state, data))
 
 
 def repeated(function: Callable[[State], tuple[State, dict]], state: State, times: int) -> tuple[State, dict]:
@@ -94,15 +92,15 @@ def repeated(function: Callable[[State], tuple[State, dict]], state: State, time
     return state, jax.tree.map(lambda values: values[-1], metrics)
 
 
-def sample(agent: Agent, state: State, data: Dataset, counted: bool = False):
-    """Draw, as the agent was published with, the batch of the next update, or of the one that `state` counted last."""
-    rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step - int(counted)), SAMPLING)
+def sample(agent: Agent, state: State, data: Dataset) -> Batch:
+    """Draw the batch of the next update, as the agent was published with."""
+    rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), SAMPLING)
     config = agent.config
     return SAMPLERS[agent.sampler](data, rng, config.batch_size, config.chunk_length, config.discount)
 
 
-@partial(jax.jit, static_argnames="agent_axis")
-def act(agent: Agent, states: State, observations: Array, ids: Array, agent_axis: int | None = None) -> Array:
+@jax.jit
+def act(agent: Agent, states: State, observations: Array, ids: Array) -> Array:
     """Action chunks (S, P, H, d) for observations (S, P, O); the noise of each is drawn from its ids (S, P, n)."""
 
     def one(agent, state, observation, identity):
@@ -112,4 +110,5 @@ def act(agent: Agent, states: State, observations: Array, ids: Array, agent_axis
         return agent.act(state, observation[None], rng)[0]
 
     with named_precision(agent.config.matmul_precision):
-        return jax.vmap(jax.vmap(one, (None, None, 0, 0)), (agent_axis, 0, 0, 0))(agent, states, observations, ids)
+        every_seed = jax.vmap(jax.vmap(one, (None, None, 0, 0)), (agent_axis(agent), 0, 0, 0))
+        return every_seed(agent, states, observations, ids)

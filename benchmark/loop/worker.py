@@ -1,9 +1,12 @@
-"""Doing runs: one, or several one after the other for a launcher, which learns how each ended."""
+"""Doing runs: one, or several one after the other for a launcher, which learns how each ended.
+
+A worker answers signals that ask it to stop from its start on, so what loads JAX, which takes seconds, is imported
+where a run is trained.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import signal
@@ -11,25 +14,15 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from benchmark.common.errors import Stopped, UserError, summary
 from benchmark.common.options import Parser
+from benchmark.loop.stopping import heed_stop_signals, stop_asked
 from benchmark.planning.run import Run
 from benchmark.runs import provenance
 from benchmark.runs.code import own_files
-from benchmark.runs.protocol import Online
 from benchmark.runs.record import Busy, RunDirectory
 from benchmark.runs.run import RunSpec
-from envs.family import family_of
-from envs.tasks import Task
-
-STOP_SIGNAL = signal.SIGUSR2
-"""Asks a run to save a checkpoint after its next row and to stop; Slurm sends it before a job's time is up."""
-STOP_SIGNALS = (STOP_SIGNAL, signal.SIGTERM)
-"""SIGTERM asks the same: Slurm sends it to what it cancels or preempts."""
-
-stop_asked = threading.Event()
 
 
 def execute(spec: RunSpec, quiet: bool = False) -> None:
@@ -42,107 +35,38 @@ def execute(spec: RunSpec, quiet: bool = False) -> None:
             other = run.other_code()
             print(f"{run.path} is finished already" + (f" (made by {other})" if other else ""))
             return
-        try:
-            _train(run, directory, quiet)
-        except (KeyboardInterrupt, Stopped) as error:
-            directory.record_end("interrupted", str(error) or "interrupted")
-            raise
-        except BaseException as error:
-            details = "" if isinstance(error, UserError) else "\n" + traceback.format_exc()
-            directory.record_end("failed", summary(error) + details)
-            if isinstance(error, Exception):
-                raise
-            raise UserError(f"{spec.label} on {spec.task} ended by {summary(error)}") from error
+        with early_end_recorded(f"{spec.label} on {spec.task}", directory):
+            _train(run, quiet)
 
 
-def _train(run: Run, directory: RunDirectory, quiet: bool) -> None:
-    spec, task, cls = run.spec, run.task, run.agent_class
+def _train(run: Run, quiet: bool) -> None:
+    spec, directory = run.spec, run.directory
     if spec.protocol.steps == 0:
         directory.add_start({**provenance.where(spec.agent), "hyperparameters": spec.origins})
         directory.set_status(state="done", step=0, steps=0, diverged={}, error=None)
         return
-    from benchmark.loop.compiled import keep_programs
-    from benchmark.loop.device import device_name
-    from benchmark.loop.progress import RunProgress
-    from envs.world import environments_for
+    from benchmark.loop.running import train
 
-    keep_programs()
-    path = run.ensure_data()
-    with _signals_for_this_process_alone():
-        environments = environments_for(len(spec.seeds), spec.protocol.eval_episodes)
-        world = family_of(task).open_world(task, path, environments, cls.sampler, run.hyperparameters.chunk_length)
-    try:
-        made = provenance.collect({"source": run.data_source, **world.source}, device_name(), spec.agent)
-        directory.add_start({**made, "hyperparameters": spec.origins})
-        data = world.data_for(0)
-        agent = cls(run.hyperparameters, data.observation_dim, data.action_dim)
-        del data  # one shard of several: only the world may hold it
-        with (
-            RunProgress(f"{spec.shown_as or cls.name} {task.name}", directory.path / "log.txt", quiet) as progress,
-            _training_of(spec.online, task, spec.seeds) as make_training,
-        ):
-            training = make_training(
-                *(agent, spec.seeds, spec.protocol, world, directory),
-                say=progress.say,
-                on_progress=progress.update,
-                should_stop=stop_asked.is_set,
-            )
-            with _tracked(run, training):
-                training.run()
-    finally:
-        world.close()
+    train(run, quiet)
 
 
 @contextlib.contextmanager
-def _training_of(online: Online | None, task: Task, seeds: Sequence[int]) -> Iterator[Callable[..., Any]]:
-    """What makes the run's training; where it has an online phase, with environments that end with it."""
-    from benchmark.loop.training import Training
-
-    if online is None:
-        yield Training
-        return
-    from benchmark.loop.online import OnlineTraining
-
-    with _signals_for_this_process_alone():
-        live = family_of(task).open_live(task, seeds)
-    try:
-        yield functools.partial(OnlineTraining, online=online, live=live)
-    finally:
-        live.close()
-
-
-@contextlib.contextmanager
-def _tracked(run: Run, training) -> Iterator[None]:
-    """Send what training records to W&B too, where that is asked."""
-    if run.spec.wandb is None:
-        yield
-        return
-    from benchmark.loop.tracking import Tracker
-
-    tracker = Tracker(run.spec.wandb, run.path, run.config, training.say)
-    on_progress = training.on_progress
-
-    def send(*progress) -> None:
-        on_progress(*progress)
-        tracker.send(train=training.train_table, eval=training.eval_table)
-
-    training.on_progress = send
+def early_end_recorded(what: str, *directories: RunDirectory) -> Iterator[None]:
+    """What ends `what` early is recorded in the status of its folders, and raised."""
+    state, error = "failed", ""
     try:
         yield
+    except (KeyboardInterrupt, Stopped) as end:
+        state, error = "interrupted", str(end) or "interrupted"
+        raise
+    except BaseException as end:
+        error = summary(end) + ("" if isinstance(end, UserError) else "\n" + traceback.format_exc())
+        if isinstance(end, Exception):
+            raise
+        raise UserError(f"{what} ended by {summary(end)}") from end
     finally:
-        tracker.close()
-
-
-@contextlib.contextmanager
-def _signals_for_this_process_alone() -> Iterator[None]:
-    """Processes started within never see the signals that ask to stop, which Slurm sends to all processes of a job:
-    what steps the environments is still needed to save.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        for directory in directories if error else ():
+            directory.record_end(state, error)
 
 
 def serve(arguments: Sequence[str]) -> int:
@@ -157,8 +81,7 @@ def serve(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(core) for core in options.cores.split(",")])
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: stop_asked.set())
+    heed_stop_signals()
     specs = list(_specs_of_the_launcher())
     threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     os.set_inheritable(options.ends, False)

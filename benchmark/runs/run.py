@@ -101,8 +101,3 @@ def _spec_of(values: dict[str, Any], source: Path) -> RunSpec:
 def _value(value: Any) -> Any:
     """A hyperparameter, which JSON has as a list where it is several numbers."""
     return tuple(value) if isinstance(value, list) else value
-
-
-def run_path(spec: RunSpec) -> Path:
-    """As `benchmark.sweeping` asks it."""
-    return spec.path

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from agents.base import Agent, numeric_fields
-from benchmark.common.errors import UserError, nearest
+from benchmark.common.errors import UserError
 from benchmark.common.files import write_json
 from benchmark.common.reading import read_json
-from benchmark.planning.configure import configure, parse_settings
+from benchmark.common.terminal import console
 from benchmark.planning.suites import SUITES
 from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import format_seeds
@@ -23,65 +17,12 @@ from envs.tasks import Domain, Task, default_task
 TUNING_SEEDS = "1000-1001"
 REPORT_SEEDS = "0-3"
 
-console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
-
-
-# ----------------------------------------------------------------------------------------------------- settings
-
-
-def parse_sweeps(cls: type[Agent], items: Sequence[str]) -> dict[str, list[float]]:
-    """Parse ["alpha=0.1,1,10", "expectile=0.7,0.9"]. Raises a UserError that names what cannot be swept, and why."""
-    fields = {field.name for field in dataclasses.fields(cls.Config)}
-    numeric = numeric_fields(cls.Config)
-    sweeps: dict[str, list[float]] = {}
-    for name, text in parse_settings(items).items():
-        if name not in fields:
-            raise UserError(
-                f"agent '{cls.name}' has no hyperparameter '{name}'{nearest(name, fields)}; "
-                f"it can sweep: {', '.join(numeric)}"
-            )
-        if name not in numeric:
-            raise UserError(
-                f"'{name}' cannot be swept: it changes the structure of the compiled program; give each of its values "
-                f"a sweep of its own with --set {name}=...; '{cls.name}' can sweep: {', '.join(numeric)}"
-            )
-        values = [getattr(configure(cls, {name: value}), name) for value in text.split(",")]
-        if len(set(values)) < len(values):
-            raise UserError(f"--sweep {name}={text} names a value twice")
-        sweeps[name] = values
-    if not sweeps:
-        raise UserError(
-            f"--sweep is needed, e.g. --sweep {numeric[-1]}=0.1,1,10; '{cls.name}' can sweep: {', '.join(numeric)}"
-        )
-    if len(sweeps) < len(items):
-        raise UserError("--sweep names a hyperparameter twice; give all its values together, separated by commas")
-    return sweeps
-
-
-def combinations(sweeps: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-    """All settings of a sweep, the last hyperparameter changing fastest."""
-    return [dict(zip(sweeps, values, strict=True)) for values in itertools.product(*sweeps.values())]
-
-
-def setting_name(setting: Mapping[str, float]) -> str:
-    """A setting as a folder's name: "alpha=0.1,expectile=0.9"."""
-    return ",".join(f"{name}={value:g}" for name, value in setting.items())
-
-
-# ------------------------------------------------------------------------------------------------- the protocol
-
 
 def reporting_tasks(domain: Domain) -> list[Task]:
     """The tasks of a domain on which tuned agents are reported: all others, or a toy's only one."""
     if domain.toy:
         return [default_task(domain)]
     return [task for number in range(1, 6) if (task := Task(domain, number)) != default_task(domain)]
-
-
-def _task(name: str) -> Task:
-    from envs.tasks import get_task
-
-    return get_task(name)
 
 
 def check_seeds(tuning: Sequence[int], report: Sequence[int]) -> None:

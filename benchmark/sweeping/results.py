@@ -9,24 +9,21 @@ from typing import Any
 import yaml
 
 from agents.base import Agent
+from analysis.sweeps import best, print_scores, scores, write_scores
 from benchmark.common.files import write_text
-from benchmark.planning.asked import by_other_code
-from benchmark.planning.registry import agent_class
-from benchmark.runs.run import RunSpec, run_path
-from benchmark.sweeping.protocol import _task, console
-
-# ------------------------------------------------------------------------------------------------------- results
+from benchmark.common.terminal import console
+from benchmark.planning.run import Run
+from benchmark.runs.run import RunSpec
 
 
-def choose(folder: Path, runs: Sequence[RunSpec], sweeps: Mapping[str, Sequence[float]]) -> dict[str, float]:
+def choose(folder: Path, specs: Sequence[RunSpec], sweeps: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The best setting of a domain's runs; writes the table and heat map of all, and prints the table."""
-    from analysis.sweeps import best, print_scores, scores, write_scores
-
-    found = scores([run_path(run) for run in runs], list(sweeps))
+    runs = [Run(spec) for spec in specs]
+    found = scores([run.path for run in runs], list(sweeps))
     print_scores(found, list(sweeps), console)
-    for what in sorted(set(map(by_other_code, runs)) - {""}):
+    for what in sorted({run.other_code() for run in runs} - {""}):
         console.print(f"note: these runs were made by {what}; --anew makes them again", soft_wrap=True)
-    name = f"{agent_class(runs[0].agent).name}-{_task(runs[0].task).domain.name}"
+    name = f"{runs[0].agent_class.name}-{runs[0].task.domain.name}"
     for path in write_scores(found, list(sweeps), folder / "tuned", name):
         console.print(f"  {path}", markup=False, soft_wrap=True)
     return best(found, list(sweeps))

@@ -10,7 +10,7 @@ from analysis.load import comparable, load_runs
 from analysis.tables import FORMATS, Cell, Table, print_summary
 from benchmark.common.errors import UserError, printable, run_main, summary
 from benchmark.launching.status import RunState, page
-from benchmark.loop.progress import RunProgress
+from benchmark.loop.display import RunDisplay
 from benchmark.train import parse
 from tests.helpers.simulated_runs import write_run
 
@@ -65,7 +65,7 @@ def test_the_status_page_shows_control_characters_of_an_error_as_text(tmp_path):
 
 
 def test_a_run_may_say_what_looks_like_markup(tmp_path, capsys):
-    with RunProgress("a run", tmp_path / "log.txt") as progress:
+    with RunDisplay("a run", tmp_path / "log.txt") as progress:
         progress.say("W&B: [/closed] \x1b[31mred")
     assert "[/closed] \\x1b[31mred" in capsys.readouterr().out
     assert "\x1b" not in (tmp_path / "log.txt").read_text()

@@ -11,14 +11,13 @@ import pytest
 from agents.bc import BC
 from benchmark.common.errors import UserError
 from benchmark.loop.checkpoints import CHECKSUMS, Checkpoints, damage_of
-from benchmark.loop.online import OnlineTraining
 from benchmark.loop.segments import init_states
-from benchmark.loop.training import Training
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.record import RunDirectory
 from envs.family import family_of
 from envs.tasks import get_task
 from envs.toy.world import ToyWorld
+from tests.helpers.loop import training_of
 from tests.helpers.worlds import D, FakeWorld, O
 
 SMALL = BC.Config(hidden=(16, 16), batch_size=4, flow_steps=2)
@@ -39,7 +38,7 @@ def train(path, config=SMALL, at=None, code=None, say=lambda text: None):
     with RunDirectory(path) as directory:
         if code:
             directory.add_start({"code": code})
-        Training(BC(config, O, D), (0, 3), PROTOCOL, FakeWorld(), directory, say, cut).run()
+        training_of(directory, BC(config, O, D), PROTOCOL, FakeWorld(), say=say, on_progress=cut).run()
 
 
 def cut_run(path, at=10, **options):
@@ -216,7 +215,7 @@ def train_online(path, at=None):
 
     with RunDirectory(path) as directory:
         options = dict(online=Online(18, start=5), live=family_of(task).open_live(task, (0,)))
-        OnlineTraining(agent, (0,), protocol, ToyWorld(task), directory, lambda text: None, cut, **options).run()
+        training_of(directory, agent, protocol, ToyWorld(task), (0,), on_progress=cut, **options).run()
 
 
 @pytest.mark.slow

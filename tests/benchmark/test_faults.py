@@ -8,12 +8,14 @@ import pytest
 
 from agents.bc import BC
 from benchmark.common.errors import Stopped, UserError
+from benchmark.loop.stopping import STOP_SIGNALS, signals_for_this_process_alone
 from benchmark.loop.training import Training
-from benchmark.loop.worker import STOP_SIGNALS, _signals_for_this_process_alone, execute
+from benchmark.loop.worker import execute
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.record import RunDirectory
 from tests.benchmark.test_status import SPEC
 from tests.helpers.disk import fill
+from tests.helpers.loop import training_of
 from tests.helpers.worlds import D, FakeWorld, O
 
 AGENT = BC(BC.Config(hidden=(16, 16), batch_size=4, flow_steps=2), O, D)
@@ -28,7 +30,7 @@ def train(path, at=None, do=lambda: None, **options):
             do()
 
     with RunDirectory(path) as directory:
-        Training(AGENT, (0, 3), PROTOCOL, FakeWorld(), directory, lambda text: None, on_progress, **options).run()
+        training_of(directory, AGENT, PROTOCOL, FakeWorld(), on_progress=on_progress, **options).run()
 
 
 def records(path):
@@ -75,7 +77,7 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_the_one_before_is_used(smal
     (small_disk / "filler").unlink()
     said = []
     with RunDirectory(run) as directory:
-        Training(AGENT, (0, 3), PROTOCOL, FakeWorld(), directory, said.append).run()
+        training_of(directory, AGENT, PROTOCOL, FakeWorld(), say=said.append).run()
     assert "continuing from step 4" in said
     assert records(run) == whole
 
@@ -101,7 +103,7 @@ def test_a_folder_that_vanishes_does_not_hide_what_was_wrong(tmp_path, monkeypat
 
 
 def test_what_steps_the_environments_does_not_see_the_signals_that_ask_to_stop():
-    with _signals_for_this_process_alone():
+    with signals_for_this_process_alone():
         worker = subprocess.Popen(["sleep", "60"])
     try:
         for number in STOP_SIGNALS:

@@ -29,6 +29,7 @@ from envs.play.live import identities
 from envs.tasks import get_task
 from envs.toy.tasks import TOYS
 from envs.toy.world import ToyLive, ToyWorld
+from tests.helpers.loop import training_of
 from tests.helpers.worlds import D, O, transitions
 
 SMALL = dict(hidden=(8,), batch_size=8, chunk_length=2)
@@ -80,9 +81,7 @@ def train(path, agent, task="toy-detour", protocol=PROTOCOL, phase=ONLINE, seeds
     task = get_task(task)
     with RunDirectory(path) as directory:
         live = family_of(task).open_live(task, seeds)
-        training = online.OnlineTraining(
-            agent, seeds, protocol, ToyWorld(task), directory, lambda text: None, online=phase, live=live, **options
-        )
+        training = training_of(directory, agent, protocol, ToyWorld(task), seeds, online=phase, live=live, **options)
         training.run()
     return training
 
@@ -113,7 +112,7 @@ def test_steps_count_on_and_evaluations_keep_their_schedule(whole):
 
 def test_every_step_is_in_the_replay_as_the_environment_gave_it(whole):
     training, _ = whole
-    own = training.replays
+    own = training.replay.replays
     assert own.size.tolist() == [18, 18]
     rows = jax.tree.map(np.asarray, own.transitions)
     reached, _, _ = TOYS["toy-detour"]().step(rows.observations.reshape(-1, 2), rows.actions.reshape(-1, 2))
@@ -139,7 +138,7 @@ def test_a_run_cut_at_any_row_ends_with_the_same_records(whole, tmp_path, done):
         train(tmp_path / "run", AGENT, on_progress=cut)
     training = train(tmp_path / "run", AGENT)
     assert records(tmp_path / "run") == records(whole[1])
-    jax.tree.map(np.testing.assert_array_equal, training.replays, whole[0].replays)
+    jax.tree.map(np.testing.assert_array_equal, training.replay.replays, whole[0].replay.replays)
 
 
 def test_nothing_is_learned_before_the_phases_first_update(whole, tmp_path):
@@ -147,7 +146,7 @@ def test_nothing_is_learned_before_the_phases_first_update(whole, tmp_path):
     assert without.states.step.tolist() == [12, 12]
     steps = [int(row["step"]) for row in csv.DictReader((tmp_path / "run" / "train.csv").open())]
     assert max(steps) == 12
-    rows = jax.tree.map(np.asarray, (without.replays.transitions.actions, whole[0].replays.transitions.actions))
+    rows = [np.asarray(training.replay.replays.transitions.actions) for training in (without, whole[0])]
     np.testing.assert_array_equal(rows[0][:, :5], rows[1][:, :5])
     assert not np.array_equal(rows[0][:, 8:], rows[1][:, 8:]), "the policy that acts is the one that learns"
 

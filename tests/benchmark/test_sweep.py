@@ -1,6 +1,7 @@
 """Sweeps: many settings in one program equal single runs; what is fair is enforced."""
 
 import dataclasses
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,17 @@ from agents.rql import RQL
 from analysis.load import load_runs
 from analysis.sweeps import best, scores, write_scores
 from benchmark import sweep
-from benchmark.common.errors import UserError
+from benchmark.common.errors import Stopped, UserError
 from benchmark.common.reading import read_json
+from benchmark.loop.recorder import Recorder
+from benchmark.loop.stopping import stop_signals_heeded
 from benchmark.loop.worker import execute
 from benchmark.planning.plan import settings_for
 from benchmark.planning.registry import agent_class
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import run_path
 from benchmark.runs.table import Table
-from benchmark.sweeping import protocol, results, training
+from benchmark.sweeping import asked as sweeping_asked
+from benchmark.sweeping import protocol, results, search, together
 from envs.tasks import DOMAINS, TOY_TASKS, Task, default_task
 
 SMALL = ["--set", "hidden=8", "--set", "flow_steps=2", "--set", "batch_size=8"]
@@ -31,7 +34,9 @@ def run(folder, *arguments, agent="bc"):
 
 
 def asked(folder, *arguments, agent="bc"):
-    return sweep.sweep_from(sweep.parse(["--agent", agent, *SHORT, "--out", str(folder), *arguments]))
+    return sweeping_asked.sweep_from(
+        sweep.parser().parse_args(["--agent", agent, *SHORT, "--out", str(folder), *arguments])
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +59,10 @@ def test_every_setting_leaves_the_records_of_a_run_of_its_own(swept):
     runs = runs_of(swept)
     assert len(runs) == 4
     for spec in runs:
-        config, status = (read_json(run_path(spec) / name) for name in ("config.json", "status.json"))
+        config, status = (read_json(spec.path / name) for name in ("config.json", "status.json"))
         assert config["seeds"] == [1000, 1001] and status["state"] == "done" and status["step"] == 30
-        assert f"learning_rate={config['hyperparameters']['learning_rate']:g}" in str(run_path(spec))
-        assert {row["seed"] for row in records(run_path(spec))["eval.csv"]} == {1000, 1001}
+        assert f"learning_rate={config['hyperparameters']['learning_rate']:g}" in str(spec.path)
+        assert {row["seed"] for row in records(spec.path)["eval.csv"]} == {1000, 1001}
     assert len(load_runs(swept).runs) == 4
 
 
@@ -65,8 +70,8 @@ def test_a_setting_of_a_sweep_gives_the_numbers_of_a_run_alone(swept, tmp_path):
     spec = runs_of(swept)[2]
     alone = dataclasses.replace(spec, out=str(tmp_path))
     execute(alone, quiet=True)
-    for name, rows in records(run_path(alone)).items():
-        for one, other in zip(rows, records(run_path(spec))[name], strict=True):
+    for name, rows in records(alone.path).items():
+        for one, other in zip(rows, records(spec.path)[name], strict=True):
             assert one == pytest.approx(other, rel=2e-3, abs=1e-4)
 
 
@@ -77,7 +82,7 @@ def test_a_finished_sweep_is_not_run_again_and_its_best_is_written_in_the_form_o
     assert set(written) == {"source", "published", "domains"} and written["published"] is False
     chosen = written["domains"]["toy-modes"]
     assert chosen["hidden"] == [8] and {"learning_rate", "target_rate", "batch_size"} <= set(chosen)
-    found = scores([run_path(spec) for spec in runs_of(swept)], ["learning_rate", "target_rate"])
+    found = scores([spec.path for spec in runs_of(swept)], ["learning_rate", "target_rate"])
     assert found["final"].max() == found[found["learning_rate"] == chosen["learning_rate"]]["final"].max()
     for ending in ("csv", "md", "png", "pdf"):
         assert (swept / "tuned" / f"bc-toy-modes.{ending}").stat().st_size > 100
@@ -87,46 +92,89 @@ def test_a_sweep_that_is_cut_goes_on_from_its_checkpoint_with_the_same_records(s
     class Cut(Exception):
         pass
 
-    whole, after_row = runs_of(swept), training.SweepTraining.after_row
+    whole, set_status = runs_of(swept), together.SweepRecorder.set_status
 
-    def cut(self, metrics, rate):
-        after_row(self, metrics, rate)
-        if self.step == 20:
+    def cut(self, state, step, *rest):
+        set_status(self, state, step, *rest)
+        if step == 20 and rest[1:]:
             raise Cut
 
     protocol = dataclasses.replace(whole[0].protocol, log_every=10, checkpoint_every=10)
     for name in ("whole", "cut"):
         runs = [
-            dataclasses.replace(spec, out=str(tmp_path / name / training.setting_folder(spec)), protocol=protocol)
+            dataclasses.replace(spec, out=str(tmp_path / name / Path(spec.out).name), protocol=protocol)
             for spec in whole[:2]
         ]
         if name == "cut":
-            monkeypatch.setattr(training.SweepTraining, "after_row", cut)
+            monkeypatch.setattr(together.SweepRecorder, "set_status", cut)
             with pytest.raises(Cut):
-                training.sweep_task(runs, tmp_path / name, quiet=True)
-            assert RunDirectory(run_path(runs[0])).status["state"] == "failed"
-            monkeypatch.setattr(training.SweepTraining, "after_row", after_row)
-        training.sweep_task(runs, tmp_path / name, quiet=True)
+                together.train_settings(runs, tmp_path / name, quiet=True)
+            assert RunDirectory(runs[0].path).status["state"] == "failed"
+            monkeypatch.setattr(together.SweepRecorder, "set_status", set_status)
+        together.train_settings(runs, tmp_path / name, quiet=True)
     for spec in runs:
-        other = Path(str(run_path(spec)).replace("/cut/", "/whole/"))
+        other = Path(str(spec.path).replace("/cut/", "/whole/"))
         for table in ("train.csv", "eval.csv"):
-            assert (run_path(spec) / table).read_text() == (other / table).read_text()
-        assert len(read_json(run_path(spec) / "provenance.json")["starts"]) == 2
+            assert (spec.path / table).read_text() == (other / table).read_text()
+        assert len(read_json(spec.path / "provenance.json")["starts"]) == 2
+
+
+def test_a_sweep_that_is_asked_to_stop_saves_and_records_that_in_all_its_runs(swept, tmp_path, monkeypatch):
+    add_updates = Recorder.add_updates
+
+    def add_and_ask_to_stop(self, step, metrics):
+        add_updates(self, step, metrics)
+        if step == 20:
+            signal.raise_signal(signal.SIGTERM)
+
+    protocol = dataclasses.replace(runs_of(swept)[0].protocol, log_every=10, checkpoint_every=30)
+    runs = [
+        dataclasses.replace(spec, out=str(tmp_path / Path(spec.out).name), protocol=protocol)
+        for spec in runs_of(swept)[:2]
+    ]
+    monkeypatch.setattr(Recorder, "add_updates", add_and_ask_to_stop)
+    with stop_signals_heeded(), pytest.raises(Stopped, match="asked to stop; saved at step 20"):
+        together.train_settings(runs, tmp_path, quiet=True)
+    folders = [together.sweep_path(runs[0], tmp_path), *(spec.path for spec in runs)]
+    for folder in folders:
+        status = RunDirectory(folder).status
+        assert (status["state"], status["error"], status["step"]) == (
+            "interrupted",
+            "asked to stop; saved at step 20",
+            20,
+        )
+    monkeypatch.undo()
+    together.train_settings(runs, tmp_path, quiet=True)
+    assert "continuing from step 20" in (folders[0] / "log.txt").read_text()
+    assert {RunDirectory(folder).status["state"] for folder in folders} == {"done"}
+
+
+def test_a_sweep_that_was_stopped_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def stopped(runs, folder):
+        raise Stopped("asked to stop; saved at step 20")
+
+    monkeypatch.setattr(search, "train_settings", stopped)
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(tmp_path, *GRID) == 143
+    assert (
+        "stopped: asked to stop; saved at step 20; to go on, give the same command again\n" in capsys.readouterr().err
+    )
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_options_that_change_the_program_are_refused_by_name():
     with pytest.raises(UserError, match=r"'flow_steps' cannot be swept: it changes the structure.*alpha, expectile"):
-        protocol.parse_sweeps(RQL, ["flow_steps=5,10"])
+        sweeping_asked.parse_sweeps(RQL, ["flow_steps=5,10"])
     with pytest.raises(UserError, match=r"no hyperparameter 'alhpa'.*'alpha'"):
-        protocol.parse_sweeps(RQL, ["alhpa=1"])
+        sweeping_asked.parse_sweeps(RQL, ["alhpa=1"])
     with pytest.raises(UserError, match="expectile must be from 0 to 1"):
-        protocol.parse_sweeps(RQL, ["expectile=0.5,2"])
+        sweeping_asked.parse_sweeps(RQL, ["expectile=0.5,2"])
     with pytest.raises(UserError, match="twice"):
-        protocol.parse_sweeps(RQL, ["alpha=1,1.0"])
+        sweeping_asked.parse_sweeps(RQL, ["alpha=1,1.0"])
     with pytest.raises(UserError, match="twice"):
-        protocol.parse_sweeps(RQL, ["alpha=1", "alpha=2"])
+        sweeping_asked.parse_sweeps(RQL, ["alpha=1", "alpha=2"])
     with pytest.raises(UserError, match="--sweep is needed"):
-        protocol.parse_sweeps(RQL, [])
+        sweeping_asked.parse_sweeps(RQL, [])
 
 
 def test_seeds_that_are_reported_may_not_be_tuned_on(tmp_path):
@@ -153,6 +201,12 @@ def test_tuning_is_on_the_default_task_and_reporting_on_the_others():
             n for n in range(1, 6) if n != number
         ]
     assert protocol.reporting_tasks(TOY_TASKS[0].domain) == [TOY_TASKS[0]]
+
+
+def test_a_dry_run_of_a_report_trains_nothing(swept, capsys):
+    assert run(swept, "--report", "--report-seeds", "6", "--dry-run") == 0
+    assert "reporting bc on 1 tasks with seeds 6" in capsys.readouterr().out
+    assert not list((swept / "report").glob("*/*/seeds-6"))
 
 
 def test_the_report_trains_what_was_tuned_with_other_seeds(swept):

@@ -7,9 +7,13 @@ import pytest
 
 import run_all
 from benchmark.common.errors import UserError
+from benchmark.loop.experiment import Watch
+from benchmark.loop.recorder import Recorder
+from benchmark.loop.running import tracked
 from benchmark.loop.tracking import Tracker
 from benchmark.loop.worker import execute
 from benchmark.planning.protocols import PROTOCOLS
+from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec
 from benchmark.runs.table import Table
 
@@ -81,6 +85,17 @@ def test_a_real_run_sends_training_and_evaluation(wandb, tmp_path):
     assert any("eval/success/seed-0" in row for row in wandb.run.rows)
     assert any("train/loss/seed-0" in row for row in wandb.run.rows)
     assert "wandb" not in (spec.path / "config.json").read_text()
+
+
+def test_an_evaluation_that_ends_after_training_is_sent_too(wandb, tmp_path):
+    spec = RunSpec("bc", "toy-modes", (0,), {}, PROTOCOLS["toy"].scaled_to(2), str(tmp_path), wandb=OPTIONS)
+    recorder = Recorder(RunDirectory(tmp_path), spec.seeds, Watch())
+    with tracked(spec, recorder, Watch()) as watch:
+        recorder.train_table.add(2, 0, {"loss": 1.0})
+        watch.on_progress("training", 2, 2)
+        recorder.eval_table.add(2, 0, {"success": 0.5})
+    assert wandb.run.rows == [{"step": 2, "train/loss/seed-0": 1.0}, {"step": 2, "eval/success/seed-0": 0.5}]
+    assert wandb.run.finished
 
 
 def test_without_the_package_the_front_door_says_how_to_get_it(monkeypatch, tmp_path):

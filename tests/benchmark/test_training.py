@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,11 @@ import pytest
 from agents.rql import RQL
 from benchmark.common.errors import UserError
 from benchmark.loop.checkpoints import Checkpoints
-from benchmark.loop.segments import init_states, run_segment, sample
-from benchmark.loop.training import Training
+from benchmark.loop.segments import init_states, run_segment
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.table import Table
+from tests.helpers.loop import training_of
 from tests.helpers.worlds import D, FakeWorld, O
 
 SMALL = RQL.Config(hidden=(16, 16), ensemble=2, chunk_length=3, batch_size=4, flow_steps=2)
@@ -31,7 +30,7 @@ PROTOCOL = Protocol(steps=12, eval_every=6, eval_episodes=3, eval_first=True, lo
 
 def train(path, world=None, seeds=(0, 3), protocol=PROTOCOL, agent=AGENT, **options):
     with RunDirectory(path) as directory:
-        training = Training(agent, seeds, protocol, world or FakeWorld(), directory, say=lambda text: None, **options)
+        training = training_of(directory, agent, protocol, world or FakeWorld(), seeds, **options)
         training.run()
     return training
 
@@ -124,7 +123,7 @@ def test_a_device_trains_on_while_it_evaluates_and_the_records_are_the_same(tmp_
     # checkpoints as often as evaluations, as in the protocols: they would otherwise wait for the slow one
     protocol = dataclasses.replace(PROTOCOL, checkpoint_every=6)
     world = SlowWorld()
-    train(tmp_path / "run", world, protocol=protocol, on_progress=world.note, overlap=True)
+    train(tmp_path / "run", world, protocol=protocol, on_progress=world.note, beside=True)
     assert records(tmp_path / "run") == whole_records
 
 
@@ -135,8 +134,8 @@ def test_a_run_cut_beside_its_evaluation_ends_with_the_same_records(tmp_path, se
             raise Cut
 
     with pytest.raises(Cut):
-        train(tmp_path / "run", on_progress=cut, overlap=True)
-    train(tmp_path / "run", overlap=True)
+        train(tmp_path / "run", on_progress=cut, beside=True)
+    train(tmp_path / "run", beside=True)
     assert records(tmp_path / "run") == whole_records
 
 
@@ -149,7 +148,7 @@ def test_a_checkpoint_is_written_only_after_the_rows_of_its_evaluation(tmp_path)
 
     protocol = dataclasses.replace(PROTOCOL, checkpoint_every=6)
     with pytest.raises(RuntimeError, match="the simulator broke"):
-        train(tmp_path / "run", Broken(), protocol=protocol, overlap=True)
+        train(tmp_path / "run", Broken(), protocol=protocol, beside=True)
     assert not [p for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit()]
 
 
@@ -160,9 +159,9 @@ def test_segments_beside_an_evaluation_are_short_and_hold_whole_cycles(tmp_path)
 
     agent, protocol = Cycled(SMALL, O, D), dataclasses.replace(PROTOCOL, steps=1000, log_every=1000)
     with RunDirectory(tmp_path) as directory:
-        training = Training(agent, (0,), protocol, FakeWorld(), directory, overlap=True)
+        training = training_of(directory, agent, protocol, FakeWorld(), (0,), beside=True)
     assert training.next_segment(1000) == (51, ("update",) * 3)
-    training.update = 999
+    training.progress = 999
     assert training.next_segment(1000) == (1, ("update",))
 
 
@@ -261,39 +260,6 @@ def test_repeated_names_of_a_cycle_are_updates_one_after_another():
         apart, _ = run_segment(agent, apart, data, 1, (name,))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), together.params, apart.params)
     assert metrics["other"].tolist() == [2 * (3 + 6) / 2] and {"loss", "value_loss"} <= set(metrics)
-
-
-class Composed(RQL):
-    """RQL with an update that goes on, on the same batch, after the usual one."""
-
-    composed: ClassVar = {"update_and_shift": ("update", "shift")}
-
-    def shift(self, state, batch):
-        params = jax.tree.map(lambda leaf: leaf + 0.01 * batch.rewards.mean(), state.params)
-        return state.replace(params=params), {"shift": 1.0 * state.step}
-
-    def update_and_shift(self, state, batch):
-        state, metrics = self.update(state, batch)
-        state, more = self.shift(state, batch)
-        return state, metrics | more
-
-
-def test_what_a_composed_update_shares_with_others_of_a_cycle_is_compiled_once():
-    data, agent, names = FakeWorld().data, Composed(SMALL, O, D), ("update", "update", "update_and_shift")
-    state = jax.tree.map(lambda leaf: leaf[0], init_states(agent, jnp.asarray([0])))
-    one = {name: jax.jit(lambda s, name=name: getattr(agent, name)(s, sample(agent, s, data))) for name in names}
-    for name in 2 * names:
-        state, _ = one[name](state)
-
-    def segment(cycle, length):
-        return run_segment.lower(agent, init_states(agent, jnp.asarray([0])), data, length, cycle)
-
-    compiled = segment(names, 6)
-    states, metrics = compiled.compile()(agent, init_states(agent, jnp.asarray([0])), data)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-5, atol=1e-7), states.params, state.params)
-    assert int(states.step[0]) == 6 and metrics["shift"].tolist() == [(3 + 6) / 2]
-    products = [lowered.as_text().count("dot_general") for lowered in (compiled, segment(names[:1], 1))]
-    assert products[0] == products[1] > 0
 
 
 @pytest.mark.parametrize("precision,word", [("bfloat16", "bf16"), ("tensorfloat32", "HIGH,"), ("float32", "HIGHEST")])

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmark.loop import checkpoints, training
+from benchmark.loop import checkpoints, running
 from benchmark.loop.worker import execute_all
 from benchmark.planning.registry import agent_class, agent_names
 from benchmark.runs import table
@@ -41,7 +41,7 @@ def main(path: str) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # runs print too
     file = os.open(path, os.O_RDWR | os.O_CREAT)
-    announce(2, training.Training, "evaluate", file)
+    announce(2, running.Training, "evaluate", file)
     announce(3, checkpoints.Checkpoints, "save", file)
     announce(4, table.Table, "save", file)
     [agent_class(name) for name in agent_names()]

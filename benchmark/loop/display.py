@@ -12,7 +12,7 @@ from benchmark.common.errors import printable
 from benchmark.common.machine import now
 
 
-class RunProgress:
+class RunDisplay:
     """A run's bar and log; a context manager."""
 
     def __init__(self, title: str, log: Path, quiet: bool = False):
@@ -30,7 +30,7 @@ class RunProgress:
         )
         self.tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> RunProgress:
+    def __enter__(self) -> RunDisplay:
         self.bars.start()
         return self
 

@@ -1,0 +1,122 @@
+"""A sweep from what was asked to the tuned settings, and to the runs that report them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmark.common.errors import Stopped, UserError, check_choice
+from benchmark.common.files import make_folder
+from benchmark.common.terminal import console
+from benchmark.loop.stopping import stop_asked, stop_signals_heeded
+from benchmark.loop.worker import execute_all
+from benchmark.planning.configure import configure, describe
+from benchmark.planning.run import Run
+from benchmark.runs.record import RunDirectory
+from benchmark.runs.run import RunSpec
+from benchmark.runs.seeds import format_seeds
+from benchmark.sweeping.asked import Sweep, setting_name, sweep_from
+from benchmark.sweeping.protocol import check_budget, reporting_tasks
+from benchmark.sweeping.results import choose, tuned_path, write_tuned
+from benchmark.sweeping.together import sweep_path, train_settings
+from envs.tasks import default_task
+
+STOPPED = 143
+"""The exit code of a sweep that was asked to stop: what a shell says of a program that SIGTERM ended."""
+
+
+def search(options: argparse.Namespace) -> int:
+    """Do what the command line asks for; returns its exit code."""
+    sweep = sweep_from(options)
+    try:
+        with stop_signals_heeded():
+            return report(sweep) if options.report else tune(sweep)
+    except Stopped as stopped:
+        again = ", without --anew" if sweep.anew else ""
+        print(f"stopped: {stopped}; to go on, give the same command again{again}", file=sys.stderr)
+        return STOPPED
+
+
+def tune(sweep: Sweep) -> int:
+    """Train all settings on each domain's tuning task, and write down the best; returns the exit code."""
+    runs = [sweep.runs(domain) for domain in sweep.domains]
+    print_plan(sweep, runs)
+    if sweep.dry_run:
+        return 0
+    make_folder(sweep.folder / "tuned")
+    check_budget(sweep.folder, runs, sweep.budget)
+    for of_domain in runs if sweep.anew else ():
+        RunDirectory(sweep_path(of_domain[0], sweep.folder)).set_aside()
+        for run in of_domain:
+            Run(run).begin_anew()
+    path = tuned_path(sweep.folder, sweep.cls)
+    for domain, of_domain in zip(sweep.domains, runs, strict=True):
+        if stop_asked.is_set():
+            raise Stopped(f"asked to stop before {domain.name}")
+        train_settings(of_domain, sweep.folder)
+        setting = choose(sweep.folder, of_domain, sweep.sweeps)
+        console.print(f"best on {of_domain[0].task}: {setting_name(setting)}")
+        text = (
+            f"{sweep.cls.name}: best of {len(of_domain)} settings at {sweep.protocol.steps:,} updates, "
+            f"seeds {format_seeds(sweep.seeds)}, one task a domain (benchmark.sweep)"
+        )
+        write_tuned(path, text, domain.name, {**_as_set(sweep, of_domain[0]), **setting})
+    console.print(f"best settings: {path}", soft_wrap=True)
+    if sweep.agent.endswith(".py"):
+        beside = Path(sweep.agent).with_suffix(".yaml")
+        console.print(f"to have them used wherever the agent is: cp {path} {beside}", soft_wrap=True)
+    return 0
+
+
+def report(sweep: Sweep) -> int:
+    """Train tuned settings on the tasks and seeds that were not tuned on; returns the exit code."""
+    path = tuned_path(sweep.folder, sweep.cls)
+    if not path.is_file():
+        raise UserError(f"no {path}: give the sweep first, without --report")
+    domains = yaml.safe_load(path.read_text())["domains"]
+    runs: list[RunSpec] = []
+    for domain in sweep.domains:
+        check_choice("tuned domain", domain.name, domains)
+        tasks = reporting_tasks(domain)
+        out = str(sweep.folder / "report")
+        runs += sweep.plan(tasks, sweep.report_seeds, out, {**sweep.settings, **domains[domain.name]})
+    seeds = format_seeds(sweep.report_seeds)
+    console.print(f"reporting {sweep.cls.name} on {len(runs)} tasks with seeds {seeds}")
+    if sweep.dry_run:
+        return 0
+    for run in runs if sweep.anew else ():
+        Run(run).begin_anew()
+    ends: list[str] = []
+    failed = execute_all(runs, lambda state, reason: ends.append(state))
+    if "stopped" in ends or len(ends) < len(runs):
+        raise Stopped("asked to stop; what is trained so far is saved")
+    return 1 if failed else 0
+
+
+def _as_set(sweep: Sweep, run: RunSpec) -> dict[str, Any]:
+    """The hyperparameters given with --set, typed: part of what was tuned."""
+    values = describe(configure(sweep.cls, run.settings))
+    return {name: values[name] for name in sweep.settings}
+
+
+def print_plan(sweep: Sweep, runs: Sequence[Sequence[RunSpec]]) -> None:
+    """Say what will run."""
+    settings, seeds = len(runs[0]), len(sweep.seeds)
+    console.print(
+        f"{sweep.cls.name}: {settings} settings x {seeds} seeds = {settings * seeds} members of one compiled program, "
+        f"{sweep.protocol.steps:,} updates each",
+        soft_wrap=True,
+    )
+    for domain in sweep.domains:
+        others = ", ".join(str(task.number) for task in reporting_tasks(domain))
+        told = f"tasks {others}" if not domain.toy else "the same, its only task,"
+        console.print(
+            f"  {domain.name}: tuned on {default_task(domain).name} with seeds {format_seeds(sweep.seeds)}; "
+            f"--report trains {told} with seeds {format_seeds(sweep.report_seeds)}",
+            soft_wrap=True,
+        )
