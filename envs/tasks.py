@@ -175,9 +175,7 @@ def tasks_of(*domains: Domain) -> tuple[Task, ...]:
 SUITE_TASKS: dict[str, tuple[Task, ...]] = {
     "quickstart": (TASKS["cube-single-play-singletask-task1-v0"],),
     "toy": TOY_TASKS,
-    "small": tuple(
-        TASKS[f"{name}-singletask-task1-v0"] for name in ("puzzle-3x3-play", "scene-play", "cube-double-play")
-    ),
+    "small": tuple(TASKS[f"{name}-singletask-task1-v0"] for name in ("puzzle-3x3-play", "scene-play")),
     "ogbench": tasks_of(*OGBENCH_DOMAINS),
     "ogbench_quality": tasks_of(*QUALITY_DOMAINS),
     "d4rl": D4RL_TASKS,

@@ -76,7 +76,7 @@ SUITES = {
         ),
         Suite(
             "small",
-            "every algorithm on 3 of the 50 tasks, at a size that 2 cores carry in a day: our own numbers",
+            "every algorithm on 2 of the 50 tasks, at a size that 2 cores carry in a day: our own numbers",
             tasks=SUITE_TASKS["small"],
             agents=("bc", *PAPER_AGENTS),
             seeds=(0, 1, 2),
