@@ -6,6 +6,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
+from rich.console import Console
+from rich.progress import track
+
 T = TypeVar("T")
 
 
@@ -22,7 +25,4 @@ def bar(items: Iterable[T], what: str, fewest: int = 1) -> Iterator[T]:
     if not sys.stderr.isatty() or (isinstance(items, Sized) and len(items) < fewest):
         yield from items
         return
-    from rich.console import Console
-    from rich.progress import track
-
     yield from track(items, description=what, console=Console(stderr=True), transient=True)
