@@ -12,7 +12,9 @@ The archive is a pickle from the paper's public repository. It is read without r
 
 from __future__ import annotations
 
-from benchmark.common.errors import run_main
+from pathlib import Path
+
+from benchmark.common.errors import UserError, run_main
 from benchmark.common.options import Parser, output_file
 
 
@@ -29,11 +31,11 @@ def parser() -> Parser:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     options = parser().parse_args(arguments)
+    if options.out is not None and not output_file("--out", options.out).parent.is_dir():
+        raise UserError(f"cannot write '{options.out}': there is no folder {Path(options.out).parent}")
     # pandas takes a second, which `--help` need not wait for.
-    from analysis.reading.archive import check_out, read_archive, write_csv
+    from analysis.reading.archive import read_archive, write_csv
 
-    if options.out is not None:
-        check_out(output_file("--out", options.out))  # before reading
     archive = read_archive(options.file, options.online)
     curves = archive.curves
     print(

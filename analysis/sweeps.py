@@ -9,12 +9,52 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from analysis.averaging.sweeps import best, scores, title
+from analysis import comparable, load_runs
 from analysis.drawing.heat_maps import draw_heat_map
+from analysis.names import label
+from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_text
 
-__all__ = ["best", "print_scores", "scores", "write_scores"]
 COLUMNS = ("success", "± over seeds", "mean of all evaluations")
+
+
+def scores(runs: Sequence[Path], names: Sequence[str]) -> pd.DataFrame:
+    """Success of the finished runs, a row a run (a setting).
+
+    Columns: agent, task, the swept hyperparameters `names`, final (mean over seeds of the success at the last
+    evaluation; a seed that diverged has 0), spread (standard deviation over seeds), course (mean over all evaluations),
+    seeds, updates. Raises a UserError where a run is not finished.
+    """
+    loaded = load_runs(*runs, cache=False)
+    evaluations = comparable(loaded, mixed="pool").evaluations
+    rows = []
+    for row in loaded.runs.itertuples():
+        own = evaluations[evaluations["run"] == row.run]
+        if own.empty:
+            why = f"{row.state}: {row.error}" if row.error else row.state
+            raise UserError(f"{row.run} is not finished ({why}): give the sweep again to go on with it")
+        last = own[own["step"] == own["step"].max()].groupby("seed")["success"].mean()
+        rows.append(
+            {"agent": row.agent, "task": row.task}
+            | {name: row.hyperparameters[name] for name in names}
+            | {"final": last.mean(), "spread": last.std(ddof=0), "course": own["success"].mean()}
+            | {"seeds": len(last), "updates": own["step"].max()}
+        )
+    return pd.DataFrame(rows)
+
+
+def best(found: pd.DataFrame, names: Sequence[str]) -> dict[str, float]:
+    """The setting with the highest final success; on a tie the higher course, then the earlier row."""
+    ordered = found.sort_values(["final", "course"], ascending=False, kind="stable")
+    return {name: float(ordered.iloc[0][name]) for name in names}
+
+
+def _title(found: pd.DataFrame) -> str:
+    first = found.iloc[0]
+    return (
+        f"{label(first['agent'])} on {first['task']}: success in percent after {first['updates']:,} updates, "
+        f"{first['seeds']} tuning seeds"
+    )
 
 
 def _rows(found: pd.DataFrame, names: Sequence[str]) -> list[list[str]]:
@@ -28,7 +68,7 @@ def _rows(found: pd.DataFrame, names: Sequence[str]) -> list[list[str]]:
 
 def print_scores(found: pd.DataFrame, names: Sequence[str], console: Console) -> None:
     """Print the table, the best setting first."""
-    table = Table(*names, *COLUMNS, title=title(found), title_justify="left")
+    table = Table(*names, *COLUMNS, title=_title(found), title_justify="left")
     for row in _rows(found, names):
         table.add_row(*row)
     console.print(table)
@@ -41,5 +81,5 @@ def write_scores(found: pd.DataFrame, names: Sequence[str], folder: Path, stem: 
     write_text(paths[0], found.to_csv(index=False, float_format="%.6g"))
     rows = [f"| {' | '.join(row)} |" for row in ([*names, *COLUMNS], *_rows(found, names))]
     rows.insert(1, "| --- " * (len(names) + len(COLUMNS)) + "|")
-    write_text(paths[1], "\n".join([f"{title(found)}.", "", *rows]) + "\n")
-    return [*paths, *draw_heat_map(found, names, stem).save(folder)]
+    write_text(paths[1], "\n".join([f"{_title(found)}.", "", *rows]) + "\n")
+    return [*paths, *draw_heat_map(found, names, stem, best(found, names)).save(folder)]

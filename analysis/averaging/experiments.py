@@ -8,8 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.averaging.notes import listed
 from analysis.names import setting_text
+
+
+def listed(names: Iterable[Any], most: int = 3) -> str:
+    """Write how many there are and the first few."""
+    names = [str(name) for name in names]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} ({', '.join(names[:most])}{more})"
 
 
 def kind_of(row: Any) -> str:

@@ -53,7 +53,7 @@ class Results:
     def of_agents(self, agents: Sequence[str] | None) -> Results:
         """The results of some agents alone, all where none are named. Raises a UserError for one that is not there."""
         known = agents_in_order(self.evaluations["agent"])
-        chosen = known if agents is None else [check_choice("agent", agent, known) for agent in agents]
+        chosen = [check_choice("agent", agent, known) for agent in agents or known]
         return self.only(self.evaluations["agent"].isin(chosen))
 
     def on_shared_tasks(self) -> Results:

@@ -7,10 +7,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from analysis.averaging.experiments import kind_of, named_experiments
-from analysis.averaging.notes import listed, of_origins, of_versions
+from analysis.averaging.experiments import kind_of, listed, named_experiments
 from analysis.averaging.results import Results
-from analysis.names import GENERATED
+from analysis.names import GENERATED, ORIGINS, agents_in_order
 from analysis.reading.loading import Runs
 from analysis.reading.records import planned_steps
 
@@ -61,7 +60,7 @@ def comparable(
     data = _diverged(usable, data, diverged, notes)
     data = data.assign(origin=data["run"].map(dict(zip(runs.runs["run"], runs.runs["origin"], strict=True))))
     data = named_experiments(usable, data, mixed, notes)
-    notes += [*of_origins(data), *of_versions(usable)]
+    notes += [*_origins(data), *_versions(usable)]
     return Results(data.reset_index(drop=True), notes, runs, last)
 
 
@@ -122,3 +121,46 @@ def _evaluation_steps(row: Any, own: pd.DataFrame) -> list[int]:
     """The steps at which the run's seeds were evaluated: by its protocol as far as it got, and any seed's."""
     planned = planned_steps(row.protocol, int(row.step), int(row.steps), row.state == "done")
     return sorted(planned | set(own["step"].tolist()))
+
+
+def _origins(data: pd.DataFrame) -> list[str]:
+    """Say which agents' hyperparameters are not published, with the signs that they have in tables."""
+    what = {
+        "ours": "are ours, not published",
+        "derived": "are derived from published ones, not tuned for this",
+        "default": "are the defaults, not tuned",
+    }
+    found = {kind: ", ".join(agents_in_order(data["agent"][data["origin"] == kind])) for kind in what}
+    return [f"{ORIGINS[kind]} Hyperparameters {what[kind]}: {names}." for kind, names in found.items() if names]
+
+
+def _versions(usable: pd.DataFrame) -> list[str]:
+    """Say which commits and versions are mixed, and which runs cannot be traced."""
+    notes = []
+    for name, title in (("commit", "commits"), ("mujoco", "versions of MuJoCo"), ("jax", "versions of jax")):
+        counts = usable[name][usable[name].astype(bool)].value_counts()
+        if len(counts) > 1:
+            kinds = listed(f"{str(value)[:25]}: {count} runs" for value, count in counts.items())
+            notes.append(f"Runs of different {title} stand side by side: {kinds}.")
+    several = usable["run"][usable["code"].str.contains("+", regex=False)]
+    if len(several):
+        notes.append(
+            f"Begun by one code and continued by another, so that their numbers are of both: {listed(several)}."
+        )
+    known = usable[usable["code"].astype(bool)]
+    for agent, counts in known.groupby("agent")["code"].value_counts().groupby(level=0):
+        if len(counts) > 1:
+            kinds = listed(f"{code}: {count} runs" for (_, code), count in counts.items())
+            notes.append(f"Runs of {agent} by different code stand side by side: {kinds}.")
+    generated = int((usable["source"] == "generated").sum())
+    if generated:
+        notes.append(f"{generated} of {len(usable)} runs trained on data generated here, not on the published files.")
+    for environment, some in usable[usable["environment"].astype(bool)].groupby("environment"):
+        notes.append(f"Environment of {some['task'].nunique()} tasks ({len(some)} runs): {environment}.")
+    untraced = int((~usable["commit"].astype(bool)).sum())
+    if untraced:
+        notes.append(f"{untraced} of {len(usable)} runs have no commit recorded.")
+    changed = int((usable["commit"].astype(bool) & ~usable["clean"].astype(bool)).sum())
+    if changed:
+        notes.append(f"{changed} of {len(usable)} runs were made with uncommitted changes.")
+    return notes

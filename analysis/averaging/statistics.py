@@ -52,11 +52,7 @@ def final_scores(evaluations: pd.DataFrame, last: int = 1) -> pd.DataFrame:
     chosen = evaluations.merge(wanted, on=[*keys, "step"])
     kept = {name: (name, "first") for name in ("source", "origin") if name in evaluations}
     scores = chosen.groupby([*keys, "domain", "seed"], as_index=False).agg(
-        score=("success", "mean"),
-        step=("step", "max"),
-        evaluations=("step", "nunique"),
-        rows=("step", "size"),
-        **kept,
+        score=("success", "mean"), step=("step", "max"), evaluations=("step", "nunique"), rows=("step", "size"), **kept
     )
     if len(scores) < len(evaluations[[*keys, "seed"]].drop_duplicates()) or (scores["evaluations"] < last).any():
         raise UserError(_uneven(evaluations, scores, wanted, last))
@@ -128,10 +124,7 @@ def overall_means(scores: pd.DataFrame, repetitions: int = REPETITIONS, seed: in
 
 
 def grouped_means(
-    scores: pd.DataFrame,
-    by: Literal["task", "domain", "overall"],
-    repetitions: int = REPETITIONS,
-    seed: int = 0,
+    scores: pd.DataFrame, by: Literal["task", "domain", "overall"], repetitions: int = REPETITIONS, seed: int = 0
 ) -> pd.DataFrame:
     """Mean of task means per group of tasks; every task weighs the same however many seeds it has."""
     curves = scores.assign(step=0, success=scores["score"])
@@ -231,10 +224,7 @@ def aggregate(
 
 
 def probability_of_improvement(
-    scores: pd.DataFrame,
-    pairs: Iterable[tuple[str, str]] | None = None,
-    repetitions: int = REPETITIONS,
-    seed: int = 0,
+    scores: pd.DataFrame, pairs: Iterable[tuple[str, str]] | None = None, repetitions: int = REPETITIONS, seed: int = 0
 ) -> pd.DataFrame:
     """Chance that a run of x scores above a run of y on a task drawn at random, a tie counting half.
 
@@ -272,10 +262,7 @@ def probability_of_improvement(
 
 
 def performance_profiles(
-    scores: pd.DataFrame,
-    thresholds: Sequence[float] | None = None,
-    repetitions: int = REPETITIONS,
-    seed: int = 0,
+    scores: pd.DataFrame, thresholds: Sequence[float] | None = None, repetitions: int = REPETITIONS, seed: int = 0
 ) -> pd.DataFrame:
     """Fraction of the (task, seed) scores above each threshold.
 

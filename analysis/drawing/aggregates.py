@@ -1,14 +1,19 @@
-"""Aggregates over tasks (Agarwal et al., arXiv 2108.13264): means, and which agent is the better one how probably."""
+"""Aggregates over tasks (Agarwal et al., arXiv 2108.13264): means, profiles, and which agent is probably better."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import seaborn
 from matplotlib.ticker import MaxNLocator
 
 from analysis.averaging import statistics
 from analysis.averaging.results import Results
-from analysis.drawing.axes import in_percent
+from analysis.drawing.axes import in_percent, legend, name_rows
 from analysis.drawing.style import CROWD, INK, Drawing, Looks, agent_text, new_figure, styled
 from analysis.names import agents_in_order, label
 
@@ -34,9 +39,7 @@ def draw_aggregates(results: Results, highlight: str, look: Looks) -> Drawing:
             axis.xaxis.set_major_locator(MaxNLocator(2))
             in_percent(axis.xaxis)
             axis.grid(axis="y", visible=False)
-        axes[0, 0].set_yticks(range(len(agents)), [agent_text(agent) for agent in agents])
-        axes[0, 0].set_ylim(len(agents) - 0.4, -0.6)
-        axes[0, 0].get_yticklabels()[agents.index(highlight)].set_fontweight("bold")
+        name_rows(axes[0, 0], agents, highlight)
     return Drawing("aggregates", figure, f"Aggregates over tasks. {results.caption}")
 
 
@@ -52,9 +55,8 @@ def draw_improvement(results: Results, highlight: str, look: Looks) -> Drawing:
         axis.axvline(0.5, color=INK, linewidth=0.8, linestyle=(0, (3, 2)))
         axis.hlines(table.index, table["low"], table["high"], color=colour, linewidth=4, alpha=0.4)
         axis.plot(table["value"], table.index, "|", color=colour, markersize=6, markeredgewidth=1.6)
-        axis.set_yticks(table.index, [agent_text(y) for y in table["y"]])
-        axis.set(xlim=(0, 1), ylim=(len(table) - 0.4, -0.6))
-        axis.set_xlabel(f"P({agent_text(highlight)} > agent at the left), %")
+        name_rows(axis, list(table["y"]))
+        axis.set(xlim=(0, 1), xlabel=f"P({agent_text(highlight)} > agent at the left), %")
         in_percent(axis.xaxis)
         axis.grid(axis="y", visible=False)
     text = f"Probability that {label(highlight)} scores above each other agent on a random task, ties counting half."
@@ -71,25 +73,46 @@ def draw_improvement_matrix(results: Results) -> Drawing:
     few = len(agents) <= 8
     with styled():
         figure, axes = new_figure(2.95 if len(agents) > 4 else 2.4)
-        seaborn.heatmap(
-            100 * matrix,
-            ax=axes[0, 0],
-            vmin=0,
-            vmax=100,
-            cmap="vlag",  # Even steps of lightness on both sides of 50.
-            square=True,
-            annot=few,
-            fmt=".0f",
-            annot_kws={"fontsize": 6},
-            linewidths=0.4,
-            xticklabels=names,
-            yticklabels=names,
-            cbar_kws={"shrink": 0.7, "label": "P(row > column), %"},
-        )
+        text: dict[str, Any] = {"annot": few, "fmt": ".0f", "annot_kws": {"fontsize": 6}}
+        text |= {"xticklabels": names, "yticklabels": names}
+        bar = {"shrink": 0.7, "label": "P(row > column), %"}
+        # This map has even steps of lightness on both sides of 50.
+        colours: dict[str, Any] = {"vmin": 0, "vmax": 100, "cmap": "vlag", "linewidths": 0.4, "cbar_kws": bar}
+        seaborn.heatmap(100 * matrix, ax=axes[0, 0], square=True, **colours, **text)
         axes[0, 0].set(xlabel="", ylabel="", title="Probability of improvement")
         axes[0, 0].grid(False)
         axes[0, 0].tick_params(length=0, labelsize=6.5 if few else 5.5)
         axes[0, 0].tick_params(axis="x", rotation=90)
         axes[0, 0].tick_params(axis="y", rotation=0)
-    text = "Probability that the agent of the row scores above that of the column on a random task, ties counting half."
-    return Drawing("improvement_matrix", figure, f"{text} {results.caption}")
+    said = "Probability that the agent of the row scores above that of the column on a random task, ties counting half."
+    return Drawing("improvement_matrix", figure, f"{said} {results.caption}")
+
+
+def draw_profiles(results: Results, highlight: str, look: Looks) -> Drawing:
+    """Performance profiles: the share of (task, seed) scores above each threshold."""
+    profiles = {agent: rows for agent, rows in statistics.performance_profiles(results.scores).groupby("agent")}
+    agents = agents_in_order(profiles)
+    named = agents if len(agents) <= CROWD else _best(results.scores, agents, highlight)
+    with styled():
+        figure, axes = new_figure(2.2 + 0.15 * math.ceil(len(named) / 3))
+        axis = axes[0, 0]
+        for agent in agents:
+            rows = profiles[agent]
+            if agent in named:
+                line = {"color": look[agent].colour, "linestyle": look[agent].dash, "zorder": 3}
+                axis.plot(rows["threshold"], rows["fraction"], **line, linewidth=1.3 if agent == highlight else 0.9)
+                axis.fill_between(rows["threshold"], rows["low"], rows["high"], color=line["color"], alpha=0.15, lw=0)
+            else:
+                axis.plot(rows["threshold"], rows["fraction"], color="#D5D8DB", linewidth=0.6, zorder=1)
+        axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="success $\\tau$, %", ylabel="share of runs above $\\tau$, %")
+        in_percent(axis.xaxis, axis.yaxis)
+        legend(figure, named, look)
+    rest = "" if len(named) == len(agents) else " The best agents are named, the others grey."
+    text = f"Performance profiles. {results.caption}{rest}"
+    return Drawing("performance_profiles", figure, text)
+
+
+def _best(scores: pd.DataFrame, agents: Sequence[str], highlight: str) -> list[str]:
+    """Return the highlighted agent and the best others, `CROWD` - 1 in all, in the tables' order."""
+    means = statistics.overall_means(scores).set_index("agent")["mean"].drop(highlight).sort_values(ascending=False)
+    return agents_in_order([highlight, *means.index[: CROWD - 2]])

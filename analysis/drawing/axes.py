@@ -64,6 +64,14 @@ def panel_title(tasks: Collection[str], group: str = "") -> str:
     return f"{short_name(group)} ({len(tasks)}){data}" if group else f"{len(tasks)} tasks{data}"
 
 
+def name_rows(axis: Axes, agents: Sequence[str], highlight: str = "") -> None:
+    """Name the rows of a panel by agents, from the top."""
+    axis.set_yticks(range(len(agents)), [agent_text(agent) for agent in agents])
+    axis.set_ylim(len(agents) - 0.4, -0.6)
+    if highlight:
+        axis.get_yticklabels()[agents.index(highlight)].set_fontweight("bold")
+
+
 def left_out(everybody: Sequence[str], there: Sequence[str]) -> str:
     """Say who is not in a figure, as it was run on other tasks."""
     names = ", ".join(label(agent) for agent in everybody if agent not in there)

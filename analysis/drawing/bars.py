@@ -16,7 +16,7 @@ from analysis import published as published_figures
 from analysis.averaging.results import Results
 from analysis.averaging.statistics import overall_means
 from analysis.averaging.task_sets import over, shared_sets, tasks_of
-from analysis.drawing.axes import CAPS, in_percent, panel_title
+from analysis.drawing.axes import CAPS, in_percent, name_rows, panel_title
 from analysis.drawing.style import (
     CROWD,
     IMPORTED,
@@ -26,7 +26,6 @@ from analysis.drawing.style import (
     WIDTH,
     Drawing,
     Looks,
-    agent_text,
     fitting_size,
     new_figure,
     styled,
@@ -88,17 +87,13 @@ def draw_bars(results: Results, highlight: str, look: Looks, published: bool = F
     with styled():
         height = rows * (0.4 + 0.125 * max(len(agents), 3)) + (0.25 if published else 0.1)
         height += 0.15 * any("\n" in title for title, _ in panels)
-        figure, axes = new_figure(height, rows, columns, width, sharey=True)
+        figure, axes = new_figure(height, rows, columns, width, len(panels), sharey=True)
         for axis, (title, _), table in zip(axes.flat, panels, bars, strict=False):
             _bars(axis, table.reindex(agents), [look[a].colour for a in agents], agents.index(highlight), most)
             axis.set_title(title, fontsize=fitting_size(max(title.split("\n"), key=len), 28 if columns <= 2 else 20))
             axis.set_xlabel("success, %" if axis in axes[-1] else "")
         for axis in axes[:, 0]:
-            axis.set_yticks(range(len(agents)), [agent_text(agent) for agent in agents])
-            axis.set_ylim(len(agents) - 0.4, -0.6)
-            axis.get_yticklabels()[agents.index(highlight)].set_fontweight("bold")
-        for axis in axes.flat[len(panels) :]:
-            axis.set_visible(False)
+            name_rows(axis, agents, highlight)
         if published:
             imported = scores["agent"].str.endswith(f"({IMPORTED})")
             ours = "ours" if not imported.any() else ("imported" if imported.all() else "ours, † imported")
@@ -106,10 +101,8 @@ def draw_bars(results: Results, highlight: str, look: Looks, published: bool = F
             beside, alone = any(has.any() for has in ran), not all(has.all() for has in ran)
             _published_legend(figure, ours if len(scores) else "", beside, alone)
     text = f"In percent. {results.caption}" if len(scores) else "Success in percent."
-    text += (
-        " Published: means that the methods' authors reported, see results/published/README.md." if published else ""
-    )
-    return Drawing("bars", figure, text)
+    theirs = "Published: means that the methods' authors reported, see results/published/README.md."
+    return Drawing("bars", figure, text).saying(theirs if published else "")
 
 
 def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, highest: float) -> None:
@@ -122,15 +115,8 @@ def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, hi
         colours = [colours[i] if i == highlight else QUIET for i in places]
     theirs = bars["mean"].isna() & bars["published"].notna()
     axis.barh(places, bars["mean"], height=0.72, color=colours, linewidth=0)
-    axis.barh(
-        places[theirs],
-        bars["published"][theirs],
-        height=0.72,
-        facecolor="white",
-        edgecolor=[colours[i] for i in places[theirs]],
-        hatch="//////",
-        linewidth=0.7,
-    )
+    hollow: dict[str, Any] = {"facecolor": "white", "edgecolor": [colours[i] for i in places[theirs]], "linewidth": 0.7}
+    axis.barh(places[theirs], bars["published"][theirs], height=0.72, hatch="//////", **hollow)
     sure = bars["low"].notna()
     errors = [(bars["mean"] - bars["low"])[sure], (bars["high"] - bars["mean"])[sure]]
     axis.errorbar(bars["mean"][sure], places[sure], xerr=errors, fmt="none", ecolor=INK, elinewidth=0.8, **CAPS)
@@ -157,14 +143,7 @@ def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, hi
 
 
 def _published_legend(figure: Figure, ours: str, beside: bool, alone: bool) -> None:
-    """Say which marks are published means.
-
-    Args:
-        figure: the figure.
-        ours: what the filled bars are; empty where there are none.
-        beside: whether some published means stand beside filled bars.
-        alone: whether some stand alone.
-    """
+    """Say which marks are published means: beside filled bars, which are `ours` ("" where there are none), or alone."""
     handles: list[Any] = [Patch(facecolor=QUIET, label=ours)] if ours else []
     if beside:
         marker = Line2D([], [], marker="D", color="none", markerfacecolor="white", markeredgecolor=INK, markersize=3)

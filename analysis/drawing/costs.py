@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,16 +80,9 @@ def _names_at_the_right(axis: Axes, table: pd.DataFrame, colours: dict[str, str]
     height = axis.get_figure().get_figheight() - 0.4  # type: ignore[union-attr]
     for place, row in zip(spread(wanted, gap=min(0.105 / height, 1 / len(table))), table.itertuples(), strict=True):
         colour = colours[row.agent]
-        axis.annotate(
-            agent_text(row.agent),
-            xy=(row.time, row.mean),
-            xytext=(1.06, place),
-            textcoords="axes fraction",
-            fontsize=6,
-            va="center",
-            color=colour,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.3, "alpha": 0.6, "shrinkA": 1, "shrinkB": 2},
-        )
+        line = {"arrowstyle": "-", "color": colour, "lw": 0.3, "alpha": 0.6, "shrinkA": 1, "shrinkB": 2}
+        text: dict[str, Any] = {"fontsize": 6, "va": "center", "color": colour, "textcoords": "axes fraction"}
+        axis.annotate(agent_text(row.agent), (row.time, row.mean), (1.06, place), arrowprops=line, **text)
 
 
 def spread(wanted: np.ndarray, gap: float) -> np.ndarray:

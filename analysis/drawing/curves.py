@@ -50,7 +50,7 @@ def draw_learning_curves(evaluations: pd.DataFrame, look: Looks) -> Drawing:
     rows = math.ceil(len(groups) / columns)
     with styled():
         height = 0.35 + 0.15 * math.ceil(len(agents) / 3) + (2.0 if columns == 1 else 1.25 * rows)
-        figure, axes = new_figure(height, rows, columns, sharex=len(groups) > 1)
+        figure, axes = new_figure(height, rows, columns, shown=len(groups), sharex=len(groups) > 1)
         for axis, group in zip(axes.flat, groups, strict=False):
             of_group = curves[curves[by] == group]
             highest = of_group["high"].fillna(of_group["mean"]).max()
@@ -65,8 +65,6 @@ def draw_learning_curves(evaluations: pd.DataFrame, look: Looks) -> Drawing:
             axis.set_ylabel("success, %" if axis in axes[:, 0] else "")
             success_limits(axis, highest)
             steps_axis(axis, evaluations["step"], named=axis in axes[-1])
-        for axis in axes.flat[len(groups) :]:
-            axis.set_visible(False)
         legend(figure, agents, look)
     seeds = "thin lines: single seeds" if each_seed else "band: 95% interval"
     whose = "" if by == "task" else " of the agents that have all of a panel's tasks"
@@ -84,7 +82,7 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str, loo
     columns = 4
     rows = max(1, math.ceil(len(agents) / columns))
     with styled():
-        figure, axes = new_figure(0.3 + 0.8 * rows, rows, columns, sharex=True, sharey=True)
+        figure, axes = new_figure(0.3 + 0.8 * rows, rows, columns, shown=len(agents), sharex=True, sharey=True)
         highest = max((curve["high"].fillna(curve["mean"]).max() for curve in curves.values()), default=1.0)
         for axis, agent in zip(axes.flat, agents, strict=False):
             for other in agents:
@@ -99,8 +97,6 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str, loo
             )
             success_limits(axis, highest)
             steps_axis(axis, evaluations["step"], ticks=2, named=False)
-        for axis in axes.flat[len(agents) :]:
-            axis.set_visible(False)
         figure.supxlabel("gradient steps", fontsize=7)
         figure.supylabel("success, %, mean over tasks", fontsize=7)
     text = f"Success in percent while training, mean over tasks; in every panel {label(highlight)} is coloured "
@@ -117,7 +113,7 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str, lo
     domains = in_order(curves["domain"], DOMAINS)
     rows = math.ceil(len(domains) / 2)
     with styled():
-        figure, axes = new_figure(0.3 + 1.15 * rows, rows, 2, sharex=True)
+        figure, axes = new_figure(0.3 + 1.15 * rows, rows, 2, shown=len(domains), sharex=True)
         for axis, domain in zip(axes.flat, domains, strict=False):
             of_domain = {agent: c for agent, c in curves[curves["domain"] == domain].groupby("agent")}
             others = [agent for agent in of_domain if agent != highlight]
@@ -133,8 +129,6 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str, lo
             axis.set_ylabel("success, %" if axis in axes[:, 0] else "")
             success_limits(axis, max(c["high"].fillna(c["mean"]).max() for c in of_domain.values()))
             steps_axis(axis, evaluations["step"], named=axis in axes[-1])
-        for axis in axes.flat[len(domains) :]:
-            axis.set_visible(False)
     text = "Success in percent while training, by domain, of the agents that have all of a panel's tasks: "
     text += f"{label(highlight)} in colour, the one that ends best among the others in black, the rest grey. "
     return Drawing("learning_curves_by_domain", figure, f"{text}Band: 95% interval.")

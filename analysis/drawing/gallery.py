@@ -17,16 +17,11 @@ from analysis.averaging.results import Results
 from analysis.averaging.task_sets import set_name
 from analysis.common.escape import markdown
 from analysis.common.progress_bar import bar
-from analysis.drawing.aggregates import draw_aggregates, draw_improvement, draw_improvement_matrix
+from analysis.drawing.aggregates import draw_aggregates, draw_improvement, draw_improvement_matrix, draw_profiles
 from analysis.drawing.axes import left_out
 from analysis.drawing.bars import draw_bars
 from analysis.drawing.costs import costs, draw_cost
-from analysis.drawing.curves import (
-    draw_learning_curves,
-    draw_learning_curves_by_agent,
-    draw_learning_curves_by_domain,
-)
-from analysis.drawing.profiles import draw_profiles
+from analysis.drawing.curves import draw_learning_curves, draw_learning_curves_by_agent, draw_learning_curves_by_domain
 from analysis.drawing.reversal import draw_reversal, read_reversal
 from analysis.drawing.style import CROWD, IMPORTED, Drawing, looks
 from analysis.names import agents_in_order

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.averaging.sweeps import best, title
 from analysis.drawing.style import VERMILLION, WIDTH, Drawing, agent_text, short_name, styled
 
 
-def draw_heat_map(found: pd.DataFrame, names: Sequence[str], stem: str) -> Drawing:
-    """Success over two hyperparameters, a panel for each setting of the others; the best has a frame.
+def draw_heat_map(found: pd.DataFrame, names: Sequence[str], stem: str, winner: Mapping[str, float]) -> Drawing:
+    """Success over two hyperparameters, a panel for each setting of the others; the winner has a frame.
 
     The first hyperparameter runs down, the second across; a sweep of a single one is a row.
     """
@@ -22,7 +21,6 @@ def draw_heat_map(found: pd.DataFrame, names: Sequence[str], stem: str) -> Drawi
     rest = list(names[2:])
     panels = list(found.groupby(rest, sort=True)) if rest else [((), found)]
     heights = found[down].nunique() if down else 1
-    winner = best(found, names)
     size = (max(WIDTH, 1.1 + 0.55 * found[across].nunique() * min(3, len(panels))), 0)
     rows = -(-len(panels) // 3)
     with styled():
@@ -58,7 +56,7 @@ def draw_heat_map(found: pd.DataFrame, names: Sequence[str], stem: str) -> Drawi
         first = found.iloc[0]
         said = f"success after {first['updates']:,} updates, {first['seeds']} tuning seeds"
         figure.suptitle(f"{agent_text(first['agent'])} on {short_name(first['task'])}\n{said}", fontsize=7)
-    return Drawing(stem, figure, f"{title(found)}; the chosen setting has a frame.")
+    return Drawing(stem, figure, "Success in percent; the chosen setting has a frame.")
 
 
 def _grid(part: pd.DataFrame, down: str | None, across: str) -> np.ndarray:

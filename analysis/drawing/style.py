@@ -134,12 +134,8 @@ def styled() -> Iterator[None]:
     """Seaborn's white grid with type for a column's width; drawing and saving both need it."""
     small: dict[str, Any] = {"font.size": 7, "axes.labelsize": 7, "axes.titlesize": 7, "legend.fontsize": 6.5}
     small |= {"xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.frameon": False, "axes.edgecolor": "#888888"}
-    lines: dict[str, Any] = {
-        "axes.linewidth": 0.6,
-        "grid.linewidth": 0.4,
-        "grid.color": "#E4E4E4",
-        "lines.linewidth": 1.2,
-    }
+    lines: dict[str, Any] = {"axes.linewidth": 0.6, "grid.linewidth": 0.4, "lines.linewidth": 1.2}
+    lines["grid.color"] = "#E4E4E4"
     lines |= {"xtick.major.size": 2, "ytick.major.size": 2, "xtick.major.pad": 2, "ytick.major.pad": 2}
     lines |= {"lines.solid_capstyle": "round", "axes.labelpad": 2, "axes.titlepad": 3}
     # Type 42 keeps text in the PDF selectable and accepted by publishers' checks.
@@ -149,12 +145,14 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(
-    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **options: Any
+    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, shown: int | None = None, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A new figure with a grid of axes, (rows, columns); nothing global is touched."""
+    """A new figure with a grid of axes, (rows, columns), the first `shown` to be seen; nothing global is touched."""
     layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03, wspace=0.03, hspace=0.03)
     figure = Figure(figsize=(width, height), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for axis in axes.flat[shown:] if shown is not None else ():
+        axis.set_visible(False)
     return figure, axes
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.common.progress_bar import bar
 from analysis.names import SHARED, TASKS, in_order, own_first
 from analysis.reading.loading import Runs, read_training
+from benchmark.runs.seeds import format_seeds
 
 MEASURES = ("success", "return", "length")
 TRAINING_RUNS = 100
@@ -58,25 +59,15 @@ def _run_fields(row: Any, curves: list[Any], with_training: bool) -> dict[str, A
     made |= {"environment": row.environment} if row.environment else {}
     times = [float(t) for t in (row.train_seconds, row.eval_seconds) if _known(t)]
     ends = [series[2][-1] for series in curves if series[2] and series[2][-1] is not None]
-    return {
-        "run": row.run,
-        "agent": row.agent,
-        "task": row.task,
-        "suite": row.suite,
-        "seeds": _seeds_text(row.seeds),
+    as_read = ("run", "agent", "task", "suite", "state", "step", "steps", "error", "started", "updated", "protocol")
+    return {name: getattr(row, name) for name in as_read} | {
+        "seeds": format_seeds(row.seeds),
         "firstSeed": row.seeds[0] if row.seeds else None,
-        "state": row.state,
-        "step": row.step,
-        "steps": row.steps,
         "diverged": sorted(row.diverged.items()),
-        "error": row.error,
         "rate": round(float(row.updates_per_second), 1) if _known(row.updates_per_second) else None,
         "seconds": round(sum(times), 1) if times else None,
-        "started": row.started,
-        "updated": row.updated,
         "command": row.command if _known(row.command) else "",
         "hyperparameters": dict(sorted(row.hyperparameters.items(), key=lambda item: item[0] in SHARED)),
-        "protocol": row.protocol,
         "made": made | {"versions": row.versions},
         "success": sum(ends) / len(ends) / 1000 if ends else None,
         "curves": curves,
@@ -87,17 +78,6 @@ def _run_fields(row: Any, curves: list[Any], with_training: bool) -> dict[str, A
 def _known(value: Any) -> bool:
     """Whether a cell of the runs frame has a value: pandas turns None into NaN in some columns."""
     return value is not None and value == value
-
-
-def _seeds_text(seeds: tuple[int, ...]) -> str:
-    """Write (0, 1, 2, 5) as '0-2,5'."""
-    parts: list[list[int]] = []
-    for seed in sorted(seeds):
-        if parts and seed == parts[-1][1] + 1:
-            parts[-1][1] = seed
-        else:
-            parts.append([seed, seed])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
 
 
 def _curves(runs: Runs) -> tuple[list[list[int]], dict[str, list[Any]]]:

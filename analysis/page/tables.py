@@ -70,16 +70,11 @@ def tasks(scores: pd.DataFrame) -> list[dict[str, Any]]:
         best = statistics.near_best(group["mean"])
         for row, flag in sorted(zip(group.itertuples(), best, strict=True), key=lambda item: order[item[0].agent]):
             other = theirs.get((row.agent.partition(" (")[0], task))
+            cells = {"agent": label(row.agent), "task": task}
+            cells |= {name: _rounded(getattr(row, name)) for name in ("mean", "low", "high")}
+            cells |= {"seeds": row.seeds, "published": other}
             rows.append(
-                {
-                    "agent": label(row.agent),
-                    "task": task,
-                    **{name: _rounded(getattr(row, name)) for name in ("mean", "low", "high")},
-                    "seeds": row.seeds,
-                    "published": other,
-                    "difference": None if other is None else _rounded(row.mean - other),
-                    "best": bool(flag),
-                }
+                cells | {"difference": None if other is None else _rounded(row.mean - other), "best": bool(flag)}
             )
     return rows
 

@@ -15,6 +15,8 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from analysis import published
 from analysis.averaging.results import Results
 from analysis.drawing import gallery
@@ -23,11 +25,12 @@ from analysis.drawing.style import WIDTH, Drawing
 from analysis.names import TASKS
 from analysis.page.runs import runs_data
 from analysis.page.script import filled_page, to_script
-from analysis.page.summary import summary
 from analysis.page.tables import groups, tasks
 from analysis.tabulating.choice import write_tables
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_text
+
+SHOWN_STATES = ("done", "running", "failed", "unreadable")
 
 
 def write_page(
@@ -66,7 +69,7 @@ def write_page(
         title=html.escape(title),
         made=html.escape(f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC from {folders}."),
         caption=html.escape(_caption(results, with_published)),
-        summary=summary(results),
+        summary=_summary(results),
         figures=_gallery(drawn),
         data=to_script(runs_data(results.runs) | averages),
     )
@@ -127,3 +130,43 @@ def _gallery(drawn: Sequence[Drawing]) -> str:
             f"<figcaption>{caption}</figcaption></figure>"
         )
     return f'<div class="gallery">{"".join(parts)}</div>'
+
+
+def _summary(results: Results) -> str:
+    """The numbers at the top, the notes and what made the runs, as HTML."""
+    table = results.runs.runs
+    seconds = table["train_seconds"].fillna(0).astype(float).sum() + table["eval_seconds"].fillna(0).astype(float).sum()
+    states = table["state"].value_counts()
+    cards = {
+        "runs": len(table),
+        "seeds in all": int(table["seeds"].map(len).sum()),
+        "agents": table["agent"][table["agent"] != ""].nunique(),
+        "tasks": table["task"][table["task"] != ""].nunique(),
+        **{f"runs {state}": int(states[state]) for state in SHOWN_STATES if state in states},
+        "seeds diverged": int(table["diverged"].map(len).sum()),
+        "device hours": f"{seconds / 3600:,.1f}",
+    }
+    written = [
+        f"<div><dt>{html.escape(name)}</dt><dd>{value if isinstance(value, str) else f'{value:,}'}</dd></div>"
+        for name, value in cards.items()
+    ]
+    warnings = [f'<p class="note">{html.escape(note)}</p>' for note in results.notes]
+    return f'<dl class="cards">{"".join(written)}</dl>{"".join(warnings)}{_made_by(table)}'
+
+
+def _made_by(table: pd.DataFrame) -> str:
+    """A table of the commits, versions and devices that made the runs, the most frequent first."""
+    keys = ["commit", "clean", "jax", "mujoco", "device"]
+    counts = table[table["state"] != "unreadable"].groupby(keys, dropna=False).size().sort_values(ascending=False)
+    if not len(counts):
+        return ""
+    rows = []
+    for (commit, clean, *rest), number in counts.head(10).items():
+        short = "+".join(part[:8] for part in str(commit).split("+"))
+        cells = [f"{number:,}", f"{short or 'unknown'}{'' if clean else ', changed'}", *map(str, rest)]
+        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+    if len(counts) > 10:
+        rows.append(f'<tr><td>{counts[10:].sum():,}</td><td colspan="4">by {len(counts) - 10} others</td></tr>')
+    heads = "".join(f'<td scope="col"><b>{name}</b></td>' for name in ("runs", "commit", "jax", "MuJoCo", "device"))
+    body = "".join(rows)
+    return f'<h3>What made them</h3><div class="scroll" tabindex="0"><table><tr>{heads}</tr>{body}</table></div>'

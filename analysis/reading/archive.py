@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,13 +124,4 @@ def read_curves(path: str | Path) -> pd.DataFrame:
 
 def write_csv(curves: pd.DataFrame, path: str | Path) -> None:
     """Write the curves, replacing the file in one step."""
-    check_out(path)
     write_text(Path(path), curves.drop(columns="run").to_csv(index=False))
-
-
-def check_out(path: str | Path) -> None:
-    """Raise a UserError where no file of this name can be written."""
-    if not str(path) or os.path.isdir(path):
-        raise UserError(f"cannot write '{path}': not the name of a file")
-    if not os.path.isdir(Path(path).parent):
-        raise UserError(f"cannot write '{path}': there is no folder {Path(path).parent}")

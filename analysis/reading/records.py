@@ -86,26 +86,22 @@ def _provenance_fields(starts: list[dict[str, Any]]) -> dict[str, Any]:
     def joined(values: list[Any]) -> str:
         return "+".join(dict.fromkeys(str(value) for value in values if value is not None))
 
+    of_data = [start.get("dataset") or {} for start in starts]
     names = dict.fromkeys(name for start in starts for name in start.get("versions") or {})
     versions = {name: joined([(s.get("versions") or {}).get(name) for s in starts]) for name in names}
-    dataset = starts[-1].get("dataset") or {}
-    return {
+    fields: dict[str, Any] = {
+        name: joined([start.get(name) for start in starts]) for name in ("commit", "python", "device", "host")
+    }
+    fields |= {name: joined([data.get(name) for data in of_data]) for name in ("fingerprint", "environment")}
+    fields |= {name: of_data[-1].get(name) for name in ("source", "transitions", "reference_scores")}
+    return fields | {
         "started": starts[0].get("time"),
-        "commit": joined([start.get("commit") for start in starts]),
         "clean": all(bool(start.get("clean")) for start in starts),
-        "python": joined([start.get("python") for start in starts]),
         "versions": versions,
         "mujoco": versions.get("mujoco", ""),
         "jax": versions.get("jax", ""),
-        "device": joined([start.get("device") for start in starts]),
-        "host": joined([start.get("host") for start in starts]),
         "command": starts[-1].get("command"),
-        "dataset": dataset.get("name"),
-        "fingerprint": joined([(start.get("dataset") or {}).get("fingerprint") for start in starts]),
-        "source": dataset.get("source"),
-        "transitions": dataset.get("transitions"),
-        "environment": joined([(start.get("dataset") or {}).get("environment") for start in starts]),
-        "reference_scores": dataset.get("reference_scores"),
+        "dataset": of_data[-1].get("name"),
         "origin": _origin(starts[-1].get("hyperparameters") or {}),
     }
 

@@ -13,20 +13,19 @@ from analysis.tabulating.reproduction import reproduction_table
 from analysis.tabulating.runs import d4rl_table, summary
 from analysis.tabulating.with_published import domain_table, task_table
 
-TABLES = ("domain", "task", "reproduction", "summary", "d4rl")
+WITH_PUBLISHED = {"domain": domain_table, "task": task_table}
+OF_RUNS = {"reproduction": reproduction_table, "summary": summary, "d4rl": d4rl_table}
+TABLES = (*WITH_PUBLISHED, *OF_RUNS)
 
 
 def table_of(
     name: str, results: Results | None, published: bool, agents: Iterable[str] | None, bold: float
 ) -> PrintedTable:
-    """The table of that name; arguments as `domain_table`'s. Without results there are only published figures."""
-    if results is not None and name == "d4rl":
-        return d4rl_table(results, agents)
-    if results is not None and name == "summary":
-        return summary(results)
-    if results is not None and name == "reproduction":
-        return reproduction_table(results, agents)
-    return (domain_table if name == "domain" else task_table)(results, published, agents, bold)
+    """The table of that name; arguments as `domain_table`'s. Those `OF_RUNS` need results."""
+    if name in WITH_PUBLISHED:
+        return WITH_PUBLISHED[name](results, published, agents, bold)
+    assert results is not None
+    return OF_RUNS[name](results, agents)
 
 
 def write_tables(results: Results, folder: str | Path) -> list[Path]:

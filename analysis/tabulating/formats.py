@@ -90,18 +90,9 @@ def to_html(table: PrintedTable) -> str:
     return "\n".join([*begin, *head_and_body, *([f"<ul>{notes}</ul>"] if notes else [])]) + "\n"
 
 
-_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "–": "--",
-    "†": r"\textdagger{}",
-    "‡": r"\textdaggerdbl{}",
-    "§": r"\S{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "\n": " ",
-}
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"–": "--", "§": r"\S{}", "\n": " "}
+_NAMED = {"\\": "textbackslash", "~": "textasciitilde", "^": "textasciicircum", "<": "textless", ">": "textgreater"}
+_LATEX |= {c: f"\\{name}{{}}" for c, name in (_NAMED | {"†": "textdagger", "‡": "textdaggerdbl"}).items()}
 
 
 def _latex(text: str) -> str:
@@ -119,38 +110,18 @@ def to_latex(table: PrintedTable, fragment: bool = False) -> str:
     caption = _latex(" ".join([table.caption, *table.notes]))
     tall = len(rows) > 60
     body = [" & ".join(row) + r" \\" for row in rows]
+    head = " & ".join(header) + r" \\"
     if tall:
         # A table longer than a page cannot be scaled as one box: it breaks over pages instead.
-        head = " & ".join(header) + r" \\"
-        lines = [
-            r"{\scriptsize",
-            rf"\begin{{longtable}}{{{align}}}",
-            rf"\caption{{{caption}}}\\",
-            r"\toprule",
-            head,
-            r"\midrule",
-            r"\endhead",
-            r"\bottomrule",
-            r"\endfoot",
-            *body,
-            r"\end{longtable}",
-            "}",
-        ]
+        begin = [r"{\scriptsize", rf"\begin{{longtable}}{{{align}}}", rf"\caption{{{caption}}}\\", r"\toprule", head]
+        begin += [r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"]
+        end = [r"\end{longtable}", "}"]
     else:
-        lines = [
-            r"\begin{table}[p]",
-            r"\centering",
-            rf"\caption{{{caption}}}",
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{{align}}}",
-            r"\toprule",
-            " & ".join(header) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}}",
-            r"\end{table}",
-        ]
+        begin = [r"\begin{table}[p]", r"\centering", rf"\caption{{{caption}}}"]
+        begin += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
+        begin += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", head, r"\midrule"]
+        end = [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
+    lines = [*begin, *body, *end]
     if not fragment:
         # A longtable is not scaled, so that a wide one needs the page's long side.
         wide = "landscape," if (len(header) > 6 if tall else len(header) > 8 and len(rows) <= 30) else ""

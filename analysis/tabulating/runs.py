@@ -30,11 +30,13 @@ def summary_table(results: Results) -> pd.DataFrame:
     return order.drop(columns="place").reset_index(drop=True)
 
 
-def summary(results: Results) -> PrintedTable:
-    """`summary_table` in the form that can be rendered."""
+def summary(results: Results, agents: Iterable[str] | None = None) -> PrintedTable:
+    """`summary_table` in the form that can be rendered, of some agents alone where any are named."""
+    chosen = chosen_agents(agents, agents_in_order(results.evaluations["agent"]))
     rows: list[Row] = [
         [row.agent, row.task, Cell(row.mean, row.low, row.high, digits=1), str(row.seeds)]
         for row in summary_table(results).itertuples()
+        if row.agent in chosen
     ]
     text, header = f"Success in percent. {results.caption}", ["agent", "task", "success", "seeds"]
     return PrintedTable("summary", text, header, rows, notes=results.notes, marks=marks_of(results.scores))

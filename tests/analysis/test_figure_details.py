@@ -92,7 +92,7 @@ def test_heat_maps_have_a_title_and_even_colours() -> None:
     matrix = shown(drawn(simulated(["fql", "rql"], list(TASKS[:2])))["improvement_matrix"])[0]
     grid = [{"alpha": a, "expectile": e, "final": a * e, "course": 0.5} for a in (0.1, 0.9) for e in (0.1, 0.9)]
     found = pd.DataFrame(grid).assign(agent="rql", task=TASKS[0], spread=0.0, seeds=2, updates=1000)
-    sweep = draw_heat_map(found, ["alpha", "expectile"], "x").figure
+    sweep = draw_heat_map(found, ["alpha", "expectile"], "x", {"alpha": 0.9, "expectile": 0.9}).figure
     assert "improvement" in matrix.get_title()
     assert sweep.get_suptitle() == "RQL on antmaze-large task 1\nsuccess after 1,000 updates, 2 tuning seeds"
     colours = sweep.axes[0].images[0].get_cmap()(np.linspace(0, 1, 64))[:, :3]
