@@ -64,8 +64,7 @@ class Results:
     def beside_archive(self, path: str | Path) -> Results:
         """With the curves of the QAM archive, each agent under a name of its own: "fql (QAM archive)".
 
-        Where there are runs of one's own, only the tasks that they have are taken: a mean over other tasks would not
-        compare.
+        Only tasks of one's own runs are taken, where there are any: a mean over other tasks would not compare.
         """
         own, curves = self.evaluations, read_curves(path)
         curves = curves.assign(agent=curves["agent"] + f" ({QAM_ARCHIVE})", imputed=False)

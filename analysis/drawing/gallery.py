@@ -30,11 +30,7 @@ from benchmark.common.files import make_folder, write_text
 
 
 def choose_highlight(agents: Sequence[str], highlight: str | None) -> str:
-    """Return the agent to highlight: the one asked for, else RQL, else the first.
-
-    Raises:
-        UserError: the one asked for is not there.
-    """
+    """The agent to highlight: the one asked for (a UserError where it is not there), else RQL, else the first."""
     if highlight is not None:
         return check_choice("agent to highlight", highlight, agents)
     return next((agent for agent in agents if agent.partition(" (")[0] == "rql"), agents[0])
@@ -49,10 +45,7 @@ def everybody(results: Results, published: bool) -> list[str]:
 def drawings(results: Results, published: bool = False, highlight: str | None = None) -> Iterator[Drawing]:
     """Yield every figure that the results support: even one evaluation of one seed gives bars and a curve.
 
-    Args:
-        results: the cost is drawn where they have runs whose times are known.
-        published: show the published means too.
-        highlight: the agent that stands out; RQL by default.
+    The cost is drawn where runs' times are known, published means where asked for; RQL stands out, or `highlight`.
     """
     imported = results.evaluations["agent"].str.endswith(f"({IMPORTED})").any()
     for draw in bar(_supported(results, published, highlight), "figures", fewest=2):

@@ -30,11 +30,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError, Run
 
 
 def read_reversal(path: str | Path) -> dict[str, Any]:
-    """Read a reversal file (the module's text says what is in it) and check its shapes.
-
-    Raises:
-        UserError: no such file, not an .npz of plain arrays, or arrays of another shape.
-    """
+    """Read a reversal file. Raises a UserError for what is no .npz of plain arrays of the right shapes."""
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
@@ -55,12 +51,7 @@ def read_reversal(path: str | Path) -> dict[str, Any]:
 
 
 def draw_reversal(arrays: dict[str, Any], most: int = 60) -> Drawing:
-    """What flow reversal does: trajectories from noise to actions, and from the dataset's actions back to noise.
-
-    Args:
-        arrays: as `read_reversal` gives them.
-        most: at most so many trajectories are drawn.
-    """
+    """What flow reversal does: at most so many trajectories from noise to actions, and from data back to noise."""
     steps = arrays["forward"].shape[1] - 1
     coordinates = [int(c) for c in arrays.get("coordinates", (0, 1))]
     panels = {

@@ -57,27 +57,22 @@ def _run_fields(row: Any, curves: list[Any], with_training: bool) -> dict[str, A
     made = {name: getattr(row, name) for name in ("commit", "clean", "python", "device", "host", "dataset")}
     made |= {"fingerprint": row.fingerprint, "dataset source": row.source, "transitions": row.transitions}
     made |= {"environment": row.environment} if row.environment else {}
-    times = [float(t) for t in (row.train_seconds, row.eval_seconds) if _known(t)]
+    times = [float(t) for t in (row.train_seconds, row.eval_seconds) if pd.notna(t)]
     ends = [series[2][-1] for series in curves if series[2] and series[2][-1] is not None]
     as_read = ("run", "agent", "task", "suite", "state", "step", "steps", "error", "started", "updated", "protocol")
     return {name: getattr(row, name) for name in as_read} | {
         "seeds": format_seeds(row.seeds),
         "firstSeed": row.seeds[0] if row.seeds else None,
         "diverged": sorted(row.diverged.items()),
-        "rate": round(float(row.updates_per_second), 1) if _known(row.updates_per_second) else None,
+        "rate": round(float(row.updates_per_second), 1) if pd.notna(row.updates_per_second) else None,
         "seconds": round(sum(times), 1) if times else None,
-        "command": row.command if _known(row.command) else "",
+        "command": row.command if pd.notna(row.command) else "",
         "hyperparameters": dict(sorted(row.hyperparameters.items(), key=lambda item: item[0] in SHARED)),
         "made": made | {"versions": row.versions},
         "success": sum(ends) / len(ends) / 1000 if ends else None,
         "curves": curves,
         "training": _training(row.run) if with_training else None,
     }
-
-
-def _known(value: Any) -> bool:
-    """Whether a cell of the runs frame has a value: pandas turns None into NaN in some columns."""
-    return value is not None and value == value
 
 
 def _curves(runs: Runs) -> tuple[list[list[int]], dict[str, list[Any]]]:

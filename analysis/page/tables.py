@@ -70,15 +70,9 @@ def tasks(scores: pd.DataFrame) -> list[dict[str, Any]]:
         best = statistics.near_best(group["mean"])
         for row, flag in sorted(zip(group.itertuples(), best, strict=True), key=lambda item: order[item[0].agent]):
             other = theirs.get((row.agent.partition(" (")[0], task))
-            cells = {"agent": label(row.agent), "task": task}
-            cells |= {name: _rounded(getattr(row, name)) for name in ("mean", "low", "high")}
+            cells: dict[str, Any] = {"agent": label(row.agent), "task": task}
+            cells |= {name: round(float(getattr(row, name)), 4) for name in ("mean", "low", "high")}
             cells |= {"seeds": row.seeds, "published": other}
-            rows.append(
-                cells | {"difference": None if other is None else _rounded(row.mean - other), "best": bool(flag)}
-            )
+            cells["difference"] = None if other is None else round(float(row.mean - other), 4)
+            rows.append(cells | {"best": bool(flag)})
     return rows
-
-
-def _rounded(value: float) -> float:
-    """Four digits after the point are more than any success has."""
-    return round(float(value), 4)

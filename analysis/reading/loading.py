@@ -1,27 +1,11 @@
 """All runs under some folders as two tidy frames: incomplete, diverged, failed and unreadable ones too.
 
-`Runs.evaluations` has one row per (run, seed, evaluation step):
-
-========== ===================================================================================
-agent      e.g. "rql"
-task       e.g. "cube-single-play-singletask-task1-v0"
-domain     e.g. "cube-single-play"
-suite      e.g. "quickstart"
-seed       int
-step       int, gradient updates so far
-success    float in [0, 1], mean over the episodes
-return     float, undiscounted, mean over the episodes
-length     float, environment steps, mean over the episodes
-episodes   int
-source     "own" (imported figures of others say whose)
-run        path of the run directory
-state      of that seed: "complete", "running", "failed" or "diverged"
-commit     of the code; "a+b" where a run was continued by another commit; "" if unknown
-clean      bool, whether the checkout had no uncommitted change
-mujoco     version, joined like `commit`
-jax        version, joined like `commit`
-device     e.g. "cpu: ...", joined like `commit`
-========== ===================================================================================
+`Runs.evaluations` has a row per (run, seed, evaluation step): agent, task, domain, suite, seed, step (gradient updates
+so far), success (in [0, 1]), return (undiscounted) and length (environment steps), all three means over the episodes,
+episodes, source ("own"; imported figures of others say whose), run (path of its directory), state (of that seed:
+"complete", "running", "failed" or "diverged"), commit (of the code; "a+b" where a run was continued by another commit,
+"" if unknown), clean (bool, whether the checkout had no uncommitted change), and joined like the commit mujoco and jax
+(versions) and device ("cpu: ...").
 
 `Runs.runs` has one row per run directory; `analysis.reading.records` says what is in it.
 """

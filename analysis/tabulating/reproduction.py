@@ -38,7 +38,8 @@ def reproduction_table(results: Results, agents: Iterable[str] | None = None) ->
         mine, theirs = Cell(row.mean, row.low, row.high, digits=1), known[_method(agent), where]
         updates, length = steps[agent, where], published.updates(_method(agent))
         gap = difference(mine, theirs)
-        verdict = _verdict(gap, theirs) + _of_length(updates, length)
+        verdict = _verdict(gap, theirs)
+        verdict += "" if updates == length else f" ({_millions(updates)} of {_millions(length)} updates)"
         rows.append([agent, where, str(row.seeds), f"{updates:,}", mine, theirs, gap, verdict])
         lengths.append((updates, length))
     header = ["agent", "task or domain", "seeds", "updates", "own", "published", "difference", "verdict"]
@@ -79,11 +80,6 @@ def _too_short(lengths: list[tuple[int, int]]) -> list[str]:
             "alone."
         )
     return said
-
-
-def _of_length(own: int, published: int) -> str:
-    """What follows a verdict on a row of another length than the published figure's."""
-    return "" if own == published else f" ({_millions(own)} of {_millions(published)} updates)"
 
 
 def _millions(updates: int) -> str:

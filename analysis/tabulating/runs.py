@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,22 +21,12 @@ D4RL_CAVEATS = (
 )
 
 
-def summary_table(results: Results) -> pd.DataFrame:
-    """Agent x task: agent, task, domain, mean, low, high (fractions), seeds; agents in the tables' order."""
-    means = task_means(results.scores).drop(columns="tasks")
-    place = {agent: i for i, agent in enumerate(agents_in_order(means["agent"]))}
-    order = means.assign(place=means["agent"].map(place)).sort_values(["domain", "task", "place"], kind="stable")
-    return order.drop(columns="place").reset_index(drop=True)
-
-
 def summary(results: Results, agents: Iterable[str] | None = None) -> PrintedTable:
-    """`summary_table` in the form that can be rendered, of some agents alone where any are named."""
-    chosen = chosen_agents(agents, agents_in_order(results.evaluations["agent"]))
-    rows: list[Row] = [
-        [row.agent, row.task, Cell(row.mean, row.low, row.high, digits=1), str(row.seeds)]
-        for row in summary_table(results).itertuples()
-        if row.agent in chosen
-    ]
+    """Success by domain, task and agent, in the tables' order; of some agents alone where any are named."""
+    chosen = agents_in_order(chosen_agents(agents, agents_in_order(results.evaluations["agent"])))
+    means = task_means(results.scores[results.scores["agent"].isin(chosen)])
+    ordered = sorted(means.itertuples(), key=lambda row: (row.domain, row.task, chosen.index(row.agent)))
+    rows: list[Row] = [[r.agent, r.task, Cell(r.mean, r.low, r.high, digits=1), str(r.seeds)] for r in ordered]
     text, header = f"Success in percent. {results.caption}", ["agent", "task", "success", "seeds"]
     return PrintedTable("summary", text, header, rows, notes=results.notes, marks=marks_of(results.scores))
 

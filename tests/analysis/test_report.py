@@ -16,8 +16,7 @@ import pytest
 
 from analysis import Runs, comparable, load_runs
 from analysis.names import AGENT_LABELS, TASKS
-from analysis.page.script import to_script
-from analysis.page.writing import write_folder, write_page
+from analysis.page.writing import to_script, write_folder, write_page
 from analysis.reading.archive import write_csv
 from analysis.report import main
 from benchmark.common.errors import UserError

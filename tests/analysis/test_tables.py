@@ -21,7 +21,7 @@ from analysis.tabulating.cells import Cell, PrintedTable
 from analysis.tabulating.choice import write_tables
 from analysis.tabulating.formats import to_csv, to_html, to_latex, to_markdown
 from analysis.tabulating.reproduction import difference, reproduction_table
-from analysis.tabulating.runs import print_summary, summary_table
+from analysis.tabulating.runs import print_summary, summary
 from analysis.tabulating.with_published import domain_table, task_table
 from benchmark.common.errors import UserError
 from tests.helpers.simulated_runs import write_run
@@ -203,9 +203,9 @@ def test_summary_and_files_of_a_small_suite(tmp_path: Path, capsys: pytest.Captu
     for agent, success in (("rql", 0.5), ("bc", 0.1), ("fql", 0.4)):
         write_run(tmp_path, agent, task, success={(s, at): success + s / 10 for s in (0, 1) for at in (500, 1000)})
     results = comparable(load_runs(tmp_path))
-    summary = summary_table(results)
-    assert summary["agent"].tolist() == ["rql", "fql", "bc"]
-    assert summary.iloc[0][["mean", "low", "high", "seeds"]].tolist() == pytest.approx([0.55, 0.5, 0.6, 2])
+    rows = summary(results).rows
+    assert [row[0] for row in rows] == ["rql", "fql", "bc"]
+    assert rows[0][2:] == [Cell(pytest.approx(0.55), pytest.approx(0.5), pytest.approx(0.6), digits=1), "2"]
     paths = write_tables(results, tmp_path / "report")
     assert [path.name for path in paths] == ["summary.md", "summary.csv", "summary.html", "summary.tex"]
     assert "| RQL | cube-single-play-singletask-task1-v0 | 55.0 [50.0, 60.0] | 2 |" in paths[0].read_text()
