@@ -1,6 +1,6 @@
 """Names that tables and figures share: the agents' labels in print and the order of agents and domains.
 
-Agents are those of `agents.roster`, which imports no algorithm.
+Agents are those of `agents.roster` and tasks those of `envs.tasks`; neither imports an algorithm or an environment.
 """
 
 from __future__ import annotations
@@ -9,28 +9,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from agents.roster import ROSTER
+from envs.tasks import OGBENCH_DOMAINS, tasks_of
 
 AGENT_LABELS: dict[str, str] = {name: entry.label for name, entry in ROSTER.items()}
-"""Agent name to its label in print, in the order of the tables. `bc` is the floor, not one of the 20."""
+"""Agent name to its label in print, in the order of the tables. `bc` is what the 20 compared ones stand on."""
 
 ORIGINS: dict[str, str] = {"ours": "†", "derived": "‡", "default": "§"}
-"""Signs of agents in tables whose hyperparameters are not published for them; `analysis.load` says which they are."""
+"""Signs of agents in tables whose hyperparameters are not published for them, by the runs' `origin`."""
 
-DOMAINS: tuple[str, ...] = (
-    "antmaze-large-navigate",
-    "antmaze-giant-navigate",
-    "humanoidmaze-medium-navigate",
-    "humanoidmaze-large-navigate",
-    "scene-play",
-    "puzzle-3x3-play",
-    "puzzle-4x4-play",
-    "cube-double-play",
-    "cube-triple-play",
-    "cube-quadruple-play",
-)
+_KINDS = ("antmaze", "humanoidmaze", "scene", "puzzle", "cube")
+_PRINTED = sorted(OGBENCH_DOMAINS, key=lambda domain: _KINDS.index(domain.name.partition("-")[0]))
+
+DOMAINS: tuple[str, ...] = tuple(domain.name for domain in _PRINTED)
 """The ten domains of the published tables, in their order."""
 
-TASKS: tuple[str, ...] = tuple(f"{d}-singletask-task{n}-v0" for d in DOMAINS for n in range(1, 6))
+TASKS: tuple[str, ...] = tuple(task.name for task in tasks_of(*_PRINTED))
 """The fifty tasks of the published tables, in their order."""
 
 GENERATED = " (generated data)"

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from analysis.names import domain_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "published"
 RQL_PAPER = "RQL paper, Table 1"
 QAM_ARCHIVE = "QAM archive"
-
 
 AS_COMMANDED = 1_000_000
 """Updates of the authors' commands."""
@@ -29,8 +26,6 @@ def updates(agent: str) -> int:
 
 def by_domain() -> pd.DataFrame:
     """The RQL paper's table: agent, domain, success, source. 19 agents x 10 domains, five-task means."""
-    import pandas as pd
-
     table = pd.read_csv(FOLDER / "rql_table1_by_domain.csv")
     table["success"] = table.pop("success_percent") / 100
     return table.assign(source=RQL_PAPER)
@@ -42,8 +37,6 @@ def by_task() -> pd.DataFrame:
     RQL's come from its paper, without interval, seeds or step (NaN: its transcriptions disagree on both); those of
     16 baselines from the QAM archive at 1M updates, 12 seeds, with 95% bootstrap intervals.
     """
-    import pandas as pd
-
     rql = pd.read_csv(FOLDER / "rql_table1_rql_by_task.csv")
     rql["success"] = rql.pop("success_percent") / 100
     qam = pd.read_csv(FOLDER / "qam_offline_1m_by_task.csv").rename(

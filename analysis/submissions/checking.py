@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.load import Runs, load_runs
+from analysis.reading.loading import Runs, load_runs
 from analysis.submissions.layout import INDEX, MOST_FILE_BYTES, MOST_FILES, Entry, entry_of, is_allowed, read_index
 from benchmark.common.errors import UserError
 from benchmark.common.reading import Damaged, read_bytes

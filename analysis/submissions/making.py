@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from analysis.load import load_runs
+from analysis.reading.loading import load_runs
 from analysis.submissions.layout import INDEX, MOST_FILE_BYTES, RECORDS, SCHEMA, Entry, entry_of, is_allowed, read_index
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_bytes, write_json

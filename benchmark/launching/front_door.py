@@ -361,21 +361,20 @@ def prepare(runs: list[Run]) -> dict[Path | None, str]:
 
 def report(out: Path, last: int = 1) -> None:
     """Print the summary of a folder of runs, and write its tables, figures and page, of the last `last` evaluations."""
-    from analysis.load import comparable, load_runs
-    from analysis.report import write_folder
-    from analysis.tables import print_summary
+    from analysis import comparable, load_runs
+    from analysis.page.writing import write_folder
+    from analysis.tabulating.runs import print_summary
 
     started = time.perf_counter()
-    loaded = load_runs(out)
-    found = comparable(loaded)
+    found = comparable(load_runs(out), last=last)
     if not found.evaluations.empty:
-        print_summary(found.evaluations, last)
+        print_summary(found)
     for note in found.notes:
         console.print(f"note: {printable(note)}", markup=False)
     if found.evaluations.empty:
         console.print("no finished run to report yet")
         return
-    paths = write_folder(loaded, out / "report", title=f"Benchmark report: {out.name}", last=last)
+    paths = write_folder(found, out / "report", title=f"Benchmark report: {out.name}")
     console.print(f"written in {time.perf_counter() - started:.0f} s:")
     for path in paths:
         console.print(f"  {path}", markup=False, soft_wrap=True)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import figures, report, tables
-from analysis.load import comparable, load_runs
+from analysis import comparable, figures, load_runs, report, tables
 from benchmark.common.errors import UserError
 from benchmark.launching import front_door
 from tests.helpers.simulated_runs import write_run

@@ -5,9 +5,11 @@ import io
 
 import pytest
 
-from analysis.escape import markdown, spreadsheet
-from analysis.load import comparable, load_runs
-from analysis.tables import FORMATS, Cell, Table, print_summary
+from analysis import Results, comparable, load_runs
+from analysis.common.escape import markdown, spreadsheet
+from analysis.tabulating.cells import Cell, PrintedTable
+from analysis.tabulating.formats import FORMATS
+from analysis.tabulating.runs import print_summary
 from benchmark.common.errors import UserError, printable, run_main, summary
 from benchmark.launching.status import RunState, page
 from benchmark.loop.display import RunDisplay
@@ -17,10 +19,10 @@ from tests.helpers.simulated_runs import write_run
 HOSTILE = "=HYPERLINK(1)<img src=x onerror=alert(1)>|[a](javascript:b)\x1b[2J\n**x** `y` [bold]"
 
 
-def table(name: str = HOSTILE) -> Table:
+def table(name: str = HOSTILE) -> PrintedTable:
     """A table that has a name everywhere."""
     rows = [[name, "task", Cell(-0.5, -0.7, -0.2), "1,000"], ["-0.5", "@task", Cell(0.5), "-3"]]
-    return Table("t", name, ["agent", "task", name, "steps"], rows, [False, False], [name])
+    return PrintedTable("t", name, ["agent", "task", name, "steps"], rows, [False, False], [name])
 
 
 def test_markdown_has_no_html_links_or_cells_of_a_name():
@@ -50,7 +52,8 @@ def test_names_that_need_nothing_stay_as_they_are():
 
 def test_the_summary_on_the_terminal_shows_control_characters_and_markup_as_text(tmp_path, capsys):
     write_run(tmp_path)
-    print_summary(comparable(load_runs(tmp_path)).evaluations.assign(agent="a\x1b[2J[bold]b[/nothing]"))
+    evaluations = comparable(load_runs(tmp_path)).evaluations
+    print_summary(Results(evaluations.assign(agent="a\x1b[2J[bold]b[/nothing]")))
     out = capsys.readouterr().out
     assert "\x1b" not in out and r"\x1b" in out and "[bold]" in out
 

@@ -11,23 +11,28 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from analysis.figures import drawings
+from analysis import Results
+from analysis.drawing.gallery import drawings
+from analysis.drawing.heat_maps import draw_heat_map
+from analysis.drawing.style import Drawing, styled
 from analysis.names import AGENT_LABELS, GENERATED, TASKS
-from analysis.style import Drawing, styled
-from analysis.sweeps import draw_heat_map
-from tests.analysis.test_figures import QUICKSTART, simulated
+from tests.analysis.test_figures import QUICKSTART, simulated, with_times
 
 
-def drawn(evaluations: pd.DataFrame, **options: Any) -> dict[str, Drawing]:
+def drawn(results: Results, **options: Any) -> dict[str, Drawing]:
     """Every figure by its name, with a run's cost in it."""
-    runs = pd.DataFrame({"run": evaluations["run"].unique()})
-    runs = runs.assign(seeds=[(0, 1)] * len(runs), train_seconds=7200.0, eval_seconds=0.0, device="cpu: one")
-    runs["train_seconds"] *= np.arange(1, len(runs) + 1)
-    made = {drawing.name: drawing for drawing in drawings(evaluations, runs, **options)}
+    seconds = 7200.0 * np.arange(1, results.evaluations["run"].nunique() + 1)
+    results = with_times(results, train_seconds=seconds, eval_seconds=0.0, device="cpu: one")
+    made = {drawing.name: drawing for drawing in drawings(results, **options)}
     for drawing in made.values():
         with styled():
             drawing.figure.draw_without_rendering()  # The layout is made only then.
     return made
+
+
+def together(*parts: Results) -> Results:
+    """The results in one."""
+    return Results(pd.concat([part.evaluations for part in parts]))
 
 
 def shown(drawing: Drawing) -> list[Axes]:
@@ -87,7 +92,7 @@ def test_heat_maps_have_a_title_and_even_colours() -> None:
     matrix = shown(drawn(simulated(["fql", "rql"], list(TASKS[:2])))["improvement_matrix"])[0]
     grid = [{"alpha": a, "expectile": e, "final": a * e, "course": 0.5} for a in (0.1, 0.9) for e in (0.1, 0.9)]
     found = pd.DataFrame(grid).assign(agent="rql", task=TASKS[0], spread=0.0, seeds=2, updates=1000)
-    sweep = draw_heat_map(found, ["alpha", "expectile"], "x").figure
+    sweep = draw_heat_map(found, ["alpha", "expectile"], "x", {"alpha": 0.9, "expectile": 0.9}).figure
     assert "improvement" in matrix.get_title()
     assert sweep.get_suptitle() == "RQL on antmaze-large task 1\nsuccess after 1,000 updates, 2 tuning seeds"
     colours = sweep.axes[0].images[0].get_cmap()(np.linspace(0, 1, 64))[:, :3]
@@ -97,10 +102,8 @@ def test_heat_maps_have_a_title_and_even_colours() -> None:
 
 def test_agents_on_other_tasks_or_data_are_in_no_average_with_the_others() -> None:
     task = QUICKSTART[0] + GENERATED
-    evaluations = pd.concat(
-        [simulated(["rql", "ifql"], list(TASKS[:7])), simulated(["fql"], list(TASKS[:2])), simulated(["qam"], [task])]
-    )
-    made = drawn(evaluations, published=True)
+    few = [simulated(["fql"], list(TASKS[:2])), simulated(["qam"], [task])]
+    made = drawn(together(simulated(["rql", "ifql"], list(TASKS[:7])), *few), published=True)
     for name in ("aggregates", "performance_profiles", "improvement_matrix", "cost"):
         assert (
             "Over 7 tasks (published data). Left out, as not run on all of these tasks: FQL, QAM." in made[name].caption
@@ -116,8 +119,7 @@ def test_agents_on_other_tasks_or_data_are_in_no_average_with_the_others() -> No
 
 
 def test_an_agent_has_one_colour_in_figures_of_other_agents() -> None:
-    many = pd.concat([simulated(["rql", "a1", "a2"], list(TASKS[:7])), simulated(["b0"], list(TASKS[:1]))])
-    made = drawn(many)
+    made = drawn(together(simulated(["rql", "a1", "a2"], list(TASKS[:7])), simulated(["b0"], list(TASKS[:1]))))
     bars = [to_rgb(bar.get_facecolor()) for bar in shown(made["bars"])[0].patches if bar.get_width() > 0]
     profile = {to_rgb(line.get_color()) for line in shown(made["performance_profiles"])[0].get_lines()}
     assert profile <= set(bars) and len(profile) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.colors
@@ -9,14 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.figures import costs, drawings, main, read_reversal, spread, write_figures
+from analysis import Results, Runs
+from analysis.drawing.costs import costs, spread
+from analysis.drawing.gallery import drawings, write_figures
+from analysis.drawing.reversal import read_reversal
+from analysis.drawing.style import looks
+from analysis.figures import main
 from analysis.names import AGENT_LABELS, TASKS, domain_of
-from analysis.style import looks
 from benchmark.common.errors import UserError
 
 
-def simulated(agents: list[str], tasks: list[str], seeds: int = 2, points: int = 3) -> pd.DataFrame:
-    """Evaluations of runs that grow with their steps, seeded."""
+def simulated(agents: list[str], tasks: list[str], seeds: int = 2, points: int = 3) -> Results:
+    """Results of runs that grow with their steps, seeded."""
     random = np.random.default_rng(0)
     rows = [
         (agent, task, domain_of(task), seed, 1000 * (i + 1), float(np.clip(random.normal(0.2 * i, 0.1), 0, 1)), task)
@@ -26,7 +31,13 @@ def simulated(agents: list[str], tasks: list[str], seeds: int = 2, points: int =
         for i in range(points)
     ]
     frame = pd.DataFrame(rows, columns=["agent", "task", "domain", "seed", "step", "success", "run"])
-    return frame.assign(run=frame["agent"] + "/" + frame["task"])
+    return Results(frame.assign(run=frame["agent"] + "/" + frame["task"]))
+
+
+def with_times(results: Results, **times: object) -> Results:
+    """The results with as much of their runs as the cost needs."""
+    runs = pd.DataFrame({"run": results.evaluations["run"].unique()})
+    return replace(results, runs=Runs(runs=runs.assign(seeds=[(0, 1)] * len(runs), **times)))
 
 
 QUICKSTART = ["cube-single-play-singletask-task1-v0"]
@@ -57,14 +68,13 @@ def test_small_and_odd_data_is_drawn(agents: list[str], tasks: list[str], seeds:
 
 
 def test_without_data_there_is_no_figure(tmp_path: Path) -> None:
-    assert write_figures(simulated(["rql"], QUICKSTART)[:0], tmp_path) == []
+    assert write_figures(Results(simulated(["rql"], QUICKSTART).evaluations[:0]), tmp_path) == []
 
 
 def test_many_agents_get_small_multiples_and_every_aggregate() -> None:
-    evaluations = simulated(list(AGENT_LABELS), [TASKS[0], TASKS[-1]])
-    runs = pd.DataFrame({"run": evaluations["run"].unique()})
-    runs = runs.assign(seeds=[(0, 1)] * len(runs), train_seconds=3600.0, eval_seconds=0.0, device="gpu: one")
-    made = {drawing.name: drawing for drawing in drawings(evaluations, runs, published=True, highlight="fql")}
+    results = simulated(list(AGENT_LABELS), [TASKS[0], TASKS[-1]])
+    results = with_times(results, train_seconds=3600.0, eval_seconds=0.0, device="gpu: one")
+    made = {drawing.name: drawing for drawing in drawings(results, published=True, highlight="fql")}
     assert list(made) == [
         *("bars", "learning_curves_by_agent", "learning_curves_by_domain", "aggregates", "performance_profiles"),
         *("improvement", "improvement_matrix", "cost"),
@@ -86,8 +96,8 @@ def test_an_agent_looks_the_same_in_every_figure_and_no_two_look_alike() -> None
 
 
 def test_bars_are_the_means_and_carry_their_values() -> None:
-    evaluations = simulated(["fql", "rql"], QUICKSTART)
-    drawing = next(iter(drawings(evaluations)))
+    results = simulated(["fql", "rql"], QUICKSTART)
+    drawing, evaluations = next(iter(drawings(results))), results.evaluations
     final = evaluations[evaluations["step"] == 3000].groupby("agent")["success"].mean()
     axis = drawing.figure.axes[0]
     widths = {patch.get_facecolor(): patch.get_width() for patch in axis.patches}
@@ -98,17 +108,9 @@ def test_bars_are_the_means_and_carry_their_values() -> None:
 
 
 def test_cost_charges_each_seed_its_share_and_leaves_out_unknown_times() -> None:
-    evaluations = simulated(["fql", "rql"], [TASKS[0]])
-    runs = pd.DataFrame(
-        {
-            "run": [f"fql/{TASKS[0]}", f"rql/{TASKS[0]}"],
-            "seeds": [(0, 1), (0, 1)],
-            "train_seconds": [7200.0, None],
-            "eval_seconds": [3600.0, None],
-            "device": ["gpu: one", "gpu: one"],
-        }
-    )
-    table = costs(evaluations, runs)
+    results = simulated(["fql", "rql"], [TASKS[0]])
+    times = {"train_seconds": [7200.0, None], "eval_seconds": [3600.0, None], "device": "gpu: one"}
+    table = costs(with_times(results, **times))
     assert table.to_dict("records") == [{"agent": "fql", "hours": 1.5, "device": "GPU"}]
 
 

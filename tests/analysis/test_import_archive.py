@@ -14,12 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.import_archive import LABELS, beside, read_archive, read_arrays, read_curves, write_csv
-from analysis.load import EVALUATION_COLUMNS, Selection, comparable, load_runs
+from analysis import Results, comparable, load_runs
+from analysis.averaging.statistics import final_scores, task_means
 from analysis.names import AGENT_LABELS
 from analysis.published import by_task
-from analysis.statistics import final_scores, task_means
-from analysis.tables import domain_table, reproduction_table
+from analysis.reading.archive import LABELS, read_archive, read_curves, write_csv
+from analysis.reading.loading import EVALUATION_COLUMNS
+from analysis.reading.pickled import read_arrays
+from analysis.tabulating.reproduction import reproduction_table
+from analysis.tabulating.with_published import domain_table
 from benchmark.common.errors import UserError
 from tests.helpers.simulated_runs import write_run
 
@@ -251,7 +254,7 @@ def test_the_real_archive_gives_the_published_figures() -> None:
         assert (np.abs(together[f"{side}_made"] - together[side]) / width).max() < 0.2
 
 
-def own_runs(folder: Path) -> Selection:
+def own_runs(folder: Path) -> Results:
     write_run(folder, "fql", TASK.format(1), seeds=(0, 1), success=0.5)
     write_run(folder, "mine", TASK.format(2), seeds=(0, 1), success=0.25)
     return comparable(load_runs(folder))
@@ -263,7 +266,7 @@ def test_archive_curves_stand_beside_own_runs_under_a_name_of_their_own(form: st
     if form == "csv":
         write_csv(read_archive(path, online=True).curves, tmp_path / "curves.csv")
         path = tmp_path / "curves.csv"
-    both = beside(own_runs(tmp_path / "runs"), path)
+    both = own_runs(tmp_path / "runs").beside_archive(path)
     curves = both.evaluations
     assert set(curves["agent"]) == {"fql", "mine", "fql (QAM archive)", "qam_e (QAM archive)"}
     theirs = curves[curves["source"] == "QAM archive"]
@@ -277,11 +280,11 @@ def test_archive_curves_stand_beside_own_runs_under_a_name_of_their_own(form: st
 
 
 def test_tables_mark_own_rows_and_name_the_archive(tmp_path: Path) -> None:
-    scores = final_scores(beside(own_runs(tmp_path / "runs"), written(tmp_path, small_archive())).evaluations)
-    table = domain_table(scores)
+    results = own_runs(tmp_path / "runs").beside_archive(written(tmp_path, small_archive()))
+    table = domain_table(results)
     rows = {row[0]: (row[1], own) for row, own in zip(table.rows, table.own, strict=True) if row[1] != "published"}
     assert rows["fql"] == ("own", True) and rows["fql (QAM archive)"] == ("QAM archive", False)
-    assert {row[0] for row in reproduction_table(scores).rows} == {"fql"}
+    assert {row[0] for row in reproduction_table(results).rows} == {"fql"}
 
 
 def test_without_own_runs_all_of_the_archive_is_shown(tmp_path: Path) -> None:

@@ -12,10 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.load import CACHE_NAME, EVALUATION_COLUMNS, RUN_COLUMNS, comparable, load_runs, read_training
+from analysis import comparable, load_runs, read_training
+from analysis.averaging.statistics import final_scores
+from analysis.common.progress_bar import bar
 from analysis.names import TASKS
-from analysis.progress import bar
-from analysis.statistics import final_scores
+from analysis.reading.cache import CACHE_NAME
+from analysis.reading.loading import EVALUATION_COLUMNS
+from analysis.reading.records import RUN_COLUMNS
 from benchmark.common.errors import UserError
 from tests.helpers.simulated_runs import write_many, write_run
 

@@ -14,10 +14,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.import_archive import write_csv
-from analysis.load import Runs, load_runs
+from analysis import Runs, comparable, load_runs
 from analysis.names import AGENT_LABELS, TASKS
-from analysis.report import main, to_script, write_folder, write_report
+from analysis.page.writing import to_script, write_folder, write_page
+from analysis.reading.archive import write_csv
+from analysis.report import main
 from benchmark.common.errors import UserError
 from tests.helpers.simulated_runs import write_many, write_run
 
@@ -86,7 +87,7 @@ def some_runs(folder: Path) -> Path:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     runs = load_runs(some_runs(folder / "runs"))
-    return write_report(runs, folder / "report.html", title=f"Runs {EVIL}", with_published=True)
+    return write_page(comparable(runs), folder / "report.html", title=f"Runs {EVIL}", with_published=True)
 
 
 def test_the_file_refers_to_nothing_outside_it(page: Path) -> None:
@@ -151,12 +152,12 @@ def test_a_report_of_nothing_and_of_nothing_finished(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     write_run(tmp_path / "begun", state="running", step=0)
     for name in ("none", "begun"):
-        out = write_report(load_runs(tmp_path / name), tmp_path / f"{name}.html")
+        out = write_page(comparable(load_runs(tmp_path / name)), tmp_path / f"{name}.html")
         assert "No finished run to average yet." in out.read_text()
 
 
 def test_a_folder_gets_tables_figures_and_the_page_with_the_same_figures(tmp_path: Path) -> None:
-    paths = write_folder(load_runs(some_runs(tmp_path / "runs")), tmp_path / "report")
+    paths = write_folder(comparable(load_runs(some_runs(tmp_path / "runs"))), tmp_path / "report")
     names = {path.name for path in paths}
     assert {"summary.md", "reproduction.tex", "domain.csv", "bars.pdf", "figure_captions.md"} <= names
     assert paths[-1].name == "report.html" and all(path.stat().st_size for path in paths)
@@ -170,7 +171,8 @@ def test_a_mean_over_fewer_tasks_stands_in_a_column_of_its_own(tmp_path: Path) -
     write_run(tmp_path / "runs", "fql", TASKS[0], success=0.25)
     write_run(tmp_path / "runs", "fql", TASKS[1], success=0.25)
     write_run(tmp_path / "runs", "rql", TASKS[0], success=0.75)
-    data = Elements(write_report(load_runs(tmp_path / "runs"), tmp_path / "r.html", drawn=[]).read_text()).data()
+    out = write_page(comparable(load_runs(tmp_path / "runs")), tmp_path / "r.html", drawn=[])
+    data = Elements(out.read_text()).data()
     names = [column["name"].removeprefix("antmaze-large-navigate ") for column in data["groups"]["columns"]]
     cells = {row["agent"]: dict(zip(names, row["cells"], strict=True)) for row in data["groups"]["rows"]}
     assert set(names) == {"tasks 1, 2", "task 1"}
@@ -181,8 +183,8 @@ def test_a_mean_over_fewer_tasks_stands_in_a_column_of_its_own(tmp_path: Path) -
 def test_an_archives_rows_are_named_as_such(tmp_path: Path) -> None:
     curves = load_runs(write_run(tmp_path / "theirs", "fql", TASKS[0], success=0.75)).evaluations
     write_csv(curves.assign(source="QAM archive"), tmp_path / "curves.csv")
-    runs = load_runs(write_run(tmp_path / "runs", "fql", TASKS[0], success=0.5))
-    out = write_report(runs, tmp_path / "report.html", drawn=[], archive=tmp_path / "curves.csv")
+    results = comparable(load_runs(write_run(tmp_path / "runs", "fql", TASKS[0], success=0.5)))
+    out = write_page(results.beside_archive(tmp_path / "curves.csv"), tmp_path / "report.html", drawn=[])
     data = Elements(out.read_text()).data()
     rows = {row["agent"]: (row["source"], row["cells"][0]["mean"]) for row in data["groups"]["rows"]}
     assert rows == {"FQL": ("own", 0.5), "FQL (QAM archive)": ("QAM archive", 0.75)}
@@ -348,7 +350,7 @@ def test_twelve_thousand_runs_open_in_two_seconds(browser: Browser, tmp_path: Pa
     one_seed = load_runs(tmp_path / "runs")
     many = repeated(one_seed, 12)
     assert len(many) == 12_000 and len(many.evaluations) == 240_000
-    out = write_report(many, tmp_path / "report.html", drawn=[])
+    out = write_page(comparable(many), tmp_path / "report.html", drawn=[])
     seconds = min(browser.open(out) for _ in range(3))
     print(f"12,000 runs: {out.stat().st_size / 1e6:.1f} MB, open in {seconds:.2f} s")
     assert seconds < 2

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.base import Config
-from analysis.load import load_runs
+from analysis import comparable, load_runs
 from analysis.names import SHARED, TASKS
-from analysis.report import write_report
+from analysis.page.writing import write_page
 from tests.analysis.test_report import Browser, Elements, browser, needs_browser
 from tests.helpers.simulated_runs import write_run
 
@@ -20,7 +20,7 @@ GENERATED = {"dataset": {"name": "data", "fingerprint": "sha256:2", "transitions
 
 def report_of(folder: Path, **options: Any) -> Path:
     """A page without figures of the runs in a folder."""
-    return write_report(load_runs(folder / "runs"), folder / "report.html", drawn=[], **options)
+    return write_page(comparable(load_runs(folder / "runs")), folder / "report.html", drawn=[], **options)
 
 
 def groups(page: Path) -> tuple[list[str], dict[str, Any]]:

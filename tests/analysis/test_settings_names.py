@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from analysis.load import comparable, load_runs
+from analysis import comparable, load_runs
+from analysis.drawing.style import agent_text
 from analysis.names import TASKS
-from analysis.style import agent_text
 from tests.helpers.simulated_runs import write_run
 
 BASE = {"beta": 1.0, "learning_rate": 3e-4, "hidden": [64, 64], "flow_steps": 10}

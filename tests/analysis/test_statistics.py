@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import bootstrap, trim_mean
 
-from analysis.statistics import (
+from analysis.averaging.statistics import (
     aggregate,
     caption,
     domain_means,

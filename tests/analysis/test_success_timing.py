@@ -6,7 +6,7 @@ import gymnasium
 import ogbench  # noqa: F401  (registers the environments)
 import pytest
 
-from analysis.tables import DISAGREEMENTS
+from analysis.tabulating.with_published import DISAGREEMENTS
 
 
 @pytest.mark.parametrize("name", ["cube-double-singletask-task2-v0", "antmaze-large-singletask-task1-v0"])

@@ -14,12 +14,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis import tables
-from analysis.load import comparable, load_runs
+from analysis import Results, comparable, load_runs, tables
 from analysis.names import AGENT_LABELS, DOMAINS, TASKS
 from analysis.published import FOLDER
-from analysis.statistics import caption, final_scores
-from analysis.tables import Cell, Table, domain_table, reproduction_table, summary_table, task_table
+from analysis.tabulating.cells import Cell, PrintedTable
+from analysis.tabulating.choice import write_tables
+from analysis.tabulating.formats import to_csv, to_html, to_latex, to_markdown
+from analysis.tabulating.reproduction import difference, reproduction_table
+from analysis.tabulating.runs import print_summary, summary
+from analysis.tabulating.with_published import domain_table, task_table
+from benchmark.common.errors import UserError
 from tests.helpers.simulated_runs import write_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,17 +35,17 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
 
 
-def scores_of(figures: dict[tuple[str, str], list[float]]) -> pd.DataFrame:
-    """Scores frame from {(agent, task): score of each seed}."""
+def results_of(figures: dict[tuple[str, str], list[float]], steps: int = 1000) -> Results:
+    """Results from {(agent, task): score of each seed}."""
     rows = [
-        (agent, task, task.partition("-singletask")[0], seed, score, 1000)
+        (agent, task, task.partition("-singletask")[0], seed, score, steps)
         for (agent, task), seeds in figures.items()
         for seed, score in enumerate(seeds)
     ]
-    return pd.DataFrame(rows, columns=["agent", "task", "domain", "seed", "score", "step"])
+    return Results(pd.DataFrame(rows, columns=["agent", "task", "domain", "seed", "success", "step"]))
 
 
-HOSTILE = Table(
+HOSTILE = PrintedTable(
     "hostile",
     "50% of $x_1$ & {more} \\end{document} <script>alert(1)</script> ünï",
     ["agent", "a|b*c"],
@@ -64,9 +68,9 @@ def test_the_published_table_is_printed_exactly() -> None:
 
 
 def test_what_published_sources_disagree_on_is_printed_with_them() -> None:
-    for text in (tables.to_markdown(domain_table()), tables.to_latex(task_table()), tables.to_html(domain_table())):
+    for text in (to_markdown(domain_table()), to_latex(task_table()), to_html(domain_table())):
         assert "disagree on QSM" in text and "training length of RQL" in text and "Diffusion-QL" in text
-    own = domain_table(scores_of({("rql", TASKS[0]): [0.5, 0.5]}), published=False)
+    own = domain_table(results_of({("rql", TASKS[0]): [0.5, 0.5]}), published=False)
     assert own.notes == []
 
 
@@ -89,8 +93,7 @@ def test_the_task_table_has_every_published_figure() -> None:
 
 def test_own_rows_stand_under_the_published_ones_and_are_marked() -> None:
     figures = {("rql", task): [0.8, 0.9] for task in TASKS[:5]} | {("mine", TASKS[0]): [0.5, 0.5]}
-    scores = scores_of(figures | {("mine", "cube-single-play-singletask-task1-v0"): [0.1, 0.2]})
-    table = domain_table(scores, caption=caption(1, scores))
+    table = domain_table(results_of(figures | {("mine", "cube-single-play-singletask-task1-v0"): [0.1, 0.2]}))
     names = [(row[0], row[1]) for row in table.rows]
     assert names[:2] == [("rql", "published"), ("rql", "own")] and names[-1] == ("mine", "own")
     assert len(names) == 21 and sum(table.own) == 2
@@ -101,15 +104,15 @@ def test_own_rows_stand_under_the_published_ones_and_are_marked() -> None:
     assert mine["average of 2 tasks (published data)"].text == "32 [30, 35]"
     assert mine["antmaze-large-navigate task 1"].text == "50 [50, 50]"
     assert mine["cube-single-play task 1"].text == "15 [10, 20]" and mine["scene-play"].text == "–"
-    assert "RQL\\*" in tables.to_markdown(table) and "mine\\*" in tables.to_markdown(table)
-    assert '<tr class="own"><td>RQL*</td>' in tables.to_html(table)
+    assert "RQL\\*" in to_markdown(table) and "mine\\*" in to_markdown(table)
+    assert '<tr class="own"><td>RQL*</td>' in to_html(table)
     assert "2 seeds" in table.caption and "final evaluation" in table.caption
-    header = next(csv.reader(io.StringIO(tables.to_csv(table))))
+    header = next(csv.reader(io.StringIO(to_csv(table))))
     assert "antmaze-large-navigate_low" in header and "average" in header and "average_low" not in header
 
 
 def test_a_mean_over_some_of_the_tasks_is_never_the_best() -> None:
-    table = domain_table(scores_of({("mine", TASKS[0]): [1.0, 1.0]}))
+    table = domain_table(results_of({("mine", TASKS[0]): [1.0, 1.0]}))
     column = table.header.index("antmaze-large-navigate")
     assert {row[0] for row in table.rows if row[column].bold} == {"rebrac", "qsm"}
     alone = table.header.index("antmaze-large-navigate task 1")
@@ -126,9 +129,9 @@ def test_reproduction_says_agrees_above_below_or_one_seed() -> None:
         ("bc", TASKS[0]): [0.9, 0.9],
         ("rql (2)", TASKS[0]): [0.845, 0.845],
     }
-    scores = scores_of(figures)
-    scores["step"] = scores["agent"].map(lambda agent: 1_000_000 if agent == "fql" else 2_000_000)
-    table = reproduction_table(scores)
+    evaluations = results_of(figures).evaluations
+    steps = evaluations["agent"].map(lambda agent: 1_000_000 if agent == "fql" else 2_000_000)
+    table = reproduction_table(Results(evaluations.assign(step=steps)))
     verdicts = {(row[0], row[1]): row[-1] for row in table.rows}
     assert verdicts == {
         ("rql", TASKS[0]): "agrees",
@@ -137,24 +140,23 @@ def test_reproduction_says_agrees_above_below_or_one_seed() -> None:
         ("rql (2)", TASKS[0]): "agrees",  # Within the rounding of a whole percent.
         ("fql", TASKS[0]): "one seed",
     }
-    table = reproduction_table(scores_of(figures))
+    table = reproduction_table(results_of(figures))
     row = next(row for row in table.rows if row[:2] == ["rql", TASKS[1]])
     assert row[3] == "1,000" and any("no reproductions yet" in note for note in table.notes)
     assert [cell.text for cell in row[4:7]] == ["62.0 [60.0, 64.0]", "80.0", "-18.0 [-20.0, -16.0]"]
 
 
 def test_reproduction_combines_both_intervals_and_compares_whole_domains() -> None:
-    difference = tables._difference(Cell(0.5, 0.47, 0.53), Cell(0.6, 0.56, 0.64))
-    assert (difference.value, difference.low, difference.high) == pytest.approx((-0.1, -0.15, -0.05))
-    skewed = tables._difference(Cell(0.5, 0.5, 0.5), Cell(0.6, 0.5, 0.62))
+    gap = difference(Cell(0.5, 0.47, 0.53), Cell(0.6, 0.56, 0.64))
+    assert (gap.value, gap.low, gap.high) == pytest.approx((-0.1, -0.15, -0.05))
+    skewed = difference(Cell(0.5, 0.5, 0.5), Cell(0.6, 0.5, 0.62))
     assert (skewed.low, skewed.high) == pytest.approx((-0.12, 0.0))
-    scores = scores_of({("tfql", task): [0.0, 0.0] for task in TASKS[:5]})
-    table = reproduction_table(scores.assign(step=2_000_000))
+    table = reproduction_table(results_of({("tfql", task): [0.0, 0.0] for task in TASKS[:5]}, steps=2_000_000))
     assert [(row[0], row[1], row[-1]) for row in table.rows] == [("tfql", DOMAINS[0], "agrees")]
 
 
 def test_every_format_escapes_what_it_prints() -> None:
-    html = tables.to_html(HOSTILE)
+    html = to_html(HOSTILE)
     assert "<script>" not in html and "<i>" not in html and "<b>x" not in html and "<b>50</b>" in html
     open_tags: list[str] = []
 
@@ -167,20 +169,20 @@ def test_every_format_escapes_what_it_prints() -> None:
 
     Reader().feed(html)
     assert open_tags == []
-    lines = tables.to_markdown(HOSTILE).splitlines()
+    lines = to_markdown(HOSTILE).splitlines()
     assert lines[0] == "| agent | a\\|b\\*c |" and "**50**" in lines[2] and "\\|" in lines[3]
-    assert list(csv.reader(io.StringIO(tables.to_csv(HOSTILE))))[1] == ["my_agent#1 & 100%~^", "50"]
+    assert list(csv.reader(io.StringIO(to_csv(HOSTILE))))[1] == ["my_agent#1 & 100%~^", "50"]
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 @pytest.mark.parametrize("which", ["domain", "task", "hostile", "long", "reproduction", "empty"])
 def test_latex_compiles_as_it_is(which: str, tmp_path: Path) -> None:
-    long = Table("long", "c", ["agent", "x"], [["rql", Cell(0.1, 0.0, 0.2)]] * 150, [True] * 150)
-    empty = Table("empty", "c", ["agent"], [], [])
-    every = scores_of({(agent, task): [0.5, 0.6] for agent in ("rql", "cgql_m") for task in TASKS})
+    long = PrintedTable("long", "c", ["agent", "x"], [["rql", Cell(0.1, 0.0, 0.2)]] * 150, [True] * 150)
+    empty = PrintedTable("empty", "c", ["agent"], [], [])
+    every = results_of({(agent, task): [0.5, 0.6] for agent in ("rql", "cgql_m") for task in TASKS})
     made = {"domain": domain_table, "task": task_table, "reproduction": lambda: reproduction_table(every)}
     table = made[which]() if which in made else {"hostile": HOSTILE, "long": long, "empty": empty}[which]
-    (tmp_path / "t.tex").write_text(tables.to_latex(table))
+    (tmp_path / "t.tex").write_text(to_latex(table))
     run = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
         cwd=tmp_path,
@@ -192,7 +194,7 @@ def test_latex_compiles_as_it_is(which: str, tmp_path: Path) -> None:
 
 
 def test_a_latex_fragment_is_the_table_alone() -> None:
-    text = tables.to_latex(domain_table(), fragment=True)
+    text = to_latex(domain_table(), fragment=True)
     assert text.startswith("\\begin{table}") and "documentclass" not in text and "\\toprule" in text
 
 
@@ -200,21 +202,21 @@ def test_summary_and_files_of_a_small_suite(tmp_path: Path, capsys: pytest.Captu
     task = "cube-single-play-singletask-task1-v0"
     for agent, success in (("rql", 0.5), ("bc", 0.1), ("fql", 0.4)):
         write_run(tmp_path, agent, task, success={(s, at): success + s / 10 for s in (0, 1) for at in (500, 1000)})
-    evaluations = comparable(load_runs(tmp_path)).evaluations
-    summary = summary_table(evaluations)
-    assert summary["agent"].tolist() == ["rql", "fql", "bc"]
-    assert summary.iloc[0][["mean", "low", "high", "seeds"]].tolist() == pytest.approx([0.55, 0.5, 0.6, 2])
-    paths = tables.write_tables(evaluations, tmp_path / "report")
+    results = comparable(load_runs(tmp_path))
+    rows = summary(results).rows
+    assert [row[0] for row in rows] == ["rql", "fql", "bc"]
+    assert rows[0][2:] == [Cell(pytest.approx(0.55), pytest.approx(0.5), pytest.approx(0.6), digits=1), "2"]
+    paths = write_tables(results, tmp_path / "report")
     assert [path.name for path in paths] == ["summary.md", "summary.csv", "summary.html", "summary.tex"]
     assert "| RQL | cube-single-play-singletask-task1-v0 | 55.0 [50.0, 60.0] | 2 |" in paths[0].read_text()
     assert "two seeds the interval is their range" in paths[0].read_text()
-    tables.print_summary(evaluations)
+    print_summary(results)
     assert "55.0 [50.0, 60.0]" in capsys.readouterr().out
 
 
 def test_files_of_a_run_on_the_papers_tasks_have_all_tables(tmp_path: Path) -> None:
     write_run(tmp_path, "fql", TASKS[0])
-    names = {path.stem for path in tables.write_tables(comparable(load_runs(tmp_path)).evaluations, tmp_path)}
+    names = {path.stem for path in write_tables(comparable(load_runs(tmp_path)), tmp_path)}
     assert names == {"summary", "domain", "task", "reproduction"}
 
 
@@ -246,7 +248,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["tables", *arguments])
-    with pytest.raises(tables.UserError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         tables.main()
     assert "\n" not in str(error.value)
 
@@ -265,6 +267,5 @@ def test_final_scores_feed_the_tables(tmp_path: Path) -> None:
         steps=2000,
         eval_every=1000,
     )
-    scores = final_scores(comparable(load_runs(tmp_path)).evaluations)
-    table = domain_table(scores, published=False)
+    table = domain_table(comparable(load_runs(tmp_path)), published=False)
     assert (table.header[2], table.rows[0][2].text) == ("antmaze-large-navigate task 1", "50 [50, 50]")

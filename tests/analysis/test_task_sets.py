@@ -7,10 +7,10 @@ import math
 import pandas as pd
 import pytest
 
-from analysis import published
+from analysis import Results, published
+from analysis.averaging.task_sets import over, set_name, shared_sets, spelled, table_columns
 from analysis.names import GENERATED, TASKS, domain_of
-from analysis.tables import domain_table
-from analysis.task_sets import over, set_name, shared_sets, spelled, table_columns
+from analysis.tabulating.with_published import domain_table
 
 CUBE = "cube-single-play-singletask-task1-v0"
 
@@ -28,7 +28,7 @@ def scores_of(figures: dict[str, dict[str, float]]) -> pd.DataFrame:
 
 def test_one_generated_task_never_stands_beside_the_mean_of_fifty() -> None:
     scores = scores_of({"rql": {CUBE + GENERATED: 0.44}, "fql": {CUBE + GENERATED: 0.11}})
-    table = domain_table(scores)
+    table = domain_table(Results(scores.rename(columns={"score": "success"})))
     columns = {name: i for i, name in enumerate(table.header)}
     own = [row for row, mine in zip(table.rows, table.own, strict=True) if mine]
     theirs = [row for row, mine in zip(table.rows, table.own, strict=True) if not mine]

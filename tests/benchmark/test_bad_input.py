@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.load import load_runs
+from analysis import load_runs
 from benchmark.common.errors import run_main
 from tests.helpers.simulated_runs import write_run
 
@@ -116,7 +116,7 @@ WITH = {
 }
 ONLY = {"run_all --status": ["--out", "--suite"]}
 WORK = ["benchmark.loop.worker.execute", "benchmark.throughput.run", "benchmark.evaluation_speed.measure"]
-WORK += ["envs.generate.generate", "envs.generate.generate_shards", "analysis.figures.write_figures"]
+WORK += ["envs.generate.generate", "envs.generate.generate_shards", "analysis.drawing.gallery.write_figures"]
 """What is not to be reached."""
 
 POSSIBLE = {

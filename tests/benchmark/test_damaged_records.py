@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 import run_all
-from analysis.load import comparable, load_runs
+from analysis import comparable, load_runs
 from benchmark.common.errors import UserError
 from benchmark.common.reading import MOST_BYTES, Damaged, read_json
 from benchmark.launching import front_door, plan_page

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import run_all
-from analysis.load import load_runs
+from analysis import load_runs
 from benchmark.common.errors import UserError
 from benchmark.common.reading import read_json
 from benchmark.launching import front_door, slurm

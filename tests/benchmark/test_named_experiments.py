@@ -7,10 +7,12 @@ import pytest
 
 import run_all
 from agents.roster import PAPER_AGENTS
-from analysis.load import comparable, load_runs
+from analysis import comparable, load_runs
 from analysis.names import DOMAINS, TASKS
-from analysis.statistics import final_scores
-from analysis.tables import domain_table, reproduction_table, summary, task_table, to_html, to_latex, to_markdown
+from analysis.tabulating.formats import to_html, to_latex, to_markdown
+from analysis.tabulating.reproduction import reproduction_table
+from analysis.tabulating.runs import summary
+from analysis.tabulating.with_published import domain_table, task_table
 from benchmark import train
 from benchmark.common.errors import UserError
 from benchmark.launching import front_door
@@ -208,21 +210,20 @@ def test_tables_mark_agents_whose_hyperparameters_are_not_published(origin, sign
     recorded(tmp_path, "fql", "published: a paper")
     write_run(tmp_path, "bam", TASKS[0])  # from before this was recorded
     found = comparable(load_runs(tmp_path))
-    scores = final_scores(found.evaluations)
     assert any(note.startswith(sign) and words in note for note in found.notes) or not sign
-    for table in (domain_table(scores), task_table(scores)):
+    for table in (domain_table(found), task_table(found)):
         text = to_html(table)
         assert f">RQL*{sign}<" in text and ">RQL<" in text and ">FQL*<" in text and ">BAM*<" in text
-    for table in (summary(found.evaluations), reproduction_table(scores)):
+    for table in (summary(found), reproduction_table(found)):
         assert f"| RQL{sign} |" in to_markdown(table) and "| FQL |" in to_markdown(table)
-    assert "?" not in to_latex(summary(found.evaluations, notes=found.notes))
+    assert "?" not in to_latex(summary(found))
 
 
 def test_an_agent_of_several_origins_has_several_signs(tmp_path):
     recorded(tmp_path, "rql", "published: a paper")
     recorded(tmp_path, "rql", "derived: from a paper", TASKS[1])
     recorded(tmp_path, "rql", "set", TASKS[2])
-    assert "RQL†‡" in to_markdown(summary(comparable(load_runs(tmp_path)).evaluations))
+    assert "RQL†‡" in to_markdown(summary(comparable(load_runs(tmp_path))))
 
 
 # ---------------------------------------------------------------------------------------------- how long it trains
@@ -252,7 +253,7 @@ def test_the_suite_is_called_the_authors_commands_and_protocols_show_their_lengt
 def reproduced(tmp_path, steps, agent, task=TASKS[0]):
     folder = tmp_path / f"{agent}-{steps}"
     write_run(folder, agent, task, success=0.5, steps=steps, eval_every=steps)
-    table = reproduction_table(final_scores(comparable(load_runs(folder)).evaluations))
+    table = reproduction_table(comparable(load_runs(folder)))
     return table.rows[0][-1], " ".join(table.notes)
 
 
@@ -278,7 +279,7 @@ def test_a_verdict_depends_on_the_published_figures_own_length(agent, steps, ver
 def test_domains_of_tfql_and_bdpo_are_of_2m_updates_too(agent, tmp_path):
     for task in TASKS[:5]:
         write_run(tmp_path, agent, task, steps=1_000_000, eval_every=1_000_000)
-    table = reproduction_table(final_scores(comparable(load_runs(tmp_path)).evaluations))
+    table = reproduction_table(comparable(load_runs(tmp_path)))
     assert table.rows[0][1] == DOMAINS[0] and table.rows[0][-1].endswith("(1M of 2M updates)")
 
 

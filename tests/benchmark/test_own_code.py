@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 import run_all
-from analysis.load import comparable, load_runs
+from analysis import comparable, load_runs
 from benchmark import sweep, train
 from benchmark.common.errors import UserError
 from benchmark.common.files import write_json

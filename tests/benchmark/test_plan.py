@@ -265,7 +265,7 @@ def test_changed_code_is_recorded_as_uncommitted_and_measured_rates_are_not(tmp_
     ],
 )
 def test_runs_that_differ_in_what_made_them_can_be_told_apart(tmp_path, column, start):
-    from analysis.load import load_runs
+    from analysis import load_runs
 
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", start=start)
@@ -274,7 +274,7 @@ def test_runs_that_differ_in_what_made_them_can_be_told_apart(tmp_path, column, 
 
 
 def test_a_run_that_went_on_elsewhere_shows_both(tmp_path):
-    from analysis.load import load_runs
+    from analysis import load_runs
 
     path = write_run(tmp_path)
     starts = json.loads((path / "provenance.json").read_text())["starts"]

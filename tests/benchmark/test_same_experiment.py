@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.load import load_runs
+from analysis.reading.loading import load_runs
 from benchmark.checking.same_experiment import command, experiment_of, train_authors
 from benchmark.common.errors import UserError
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from agents.rql import RQL
-from analysis.load import load_runs
+from analysis import load_runs
 from analysis.sweeps import best, scores, write_scores
 from benchmark import sweep
 from benchmark.common.errors import Stopped, UserError

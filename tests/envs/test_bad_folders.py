@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.import_archive import LARGEST_FILE, main, read_arrays, read_curves
+from analysis.import_archive import main
+from analysis.reading.archive import read_curves
+from analysis.reading.pickled import LARGEST_FILE, read_arrays
 from benchmark import reversal, train
 from benchmark.common.errors import UserError
 from benchmark.loop import worker

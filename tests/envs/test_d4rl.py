@@ -365,8 +365,8 @@ class QuietHandler(SimpleHTTPRequestHandler):
 @pytest.mark.parametrize("agent", ["rql", "fql", "ifql"])
 def test_agents_run_on_it_and_their_records_name_the_environment(agent: str, folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("h5py")
-    from analysis.load import comparable, load_runs
-    from analysis.tables import d4rl_table
+    from analysis import comparable, load_runs
+    from analysis.tabulating.runs import d4rl_table
     from benchmark.loop.worker import execute
     from benchmark.train import parse
 
@@ -379,5 +379,5 @@ def test_agents_run_on_it_and_their_records_name_the_environment(agent: str, fol
     evaluations = pd.read_csv(Path(runs.runs["run"][0]) / "eval.csv")
     assert evaluations["step"].tolist() == [1, 20] and evaluations["length"].between(1, 700).all()
     assert any(d4rl_environments.ANT in note for note in comparable(runs).notes)
-    table = d4rl_table(runs, comparable(runs))
+    table = d4rl_table(comparable(runs))
     assert table.rows[0][:2] == [UMAZE.name, d4rl_environments.ANT]

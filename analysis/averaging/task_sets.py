@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from analysis import published
 from analysis.names import DOMAINS, GENERATED, TASKS, domain_of, in_order
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _NUMBERED = re.compile(r"(.+)-singletask-task(\d+)-v0")
 
@@ -51,8 +49,6 @@ def over(frame: pd.DataFrame, tasks: Collection[str]) -> pd.DataFrame:
 
 def shared(frame: pd.DataFrame, by: str = "") -> pd.DataFrame:
     """The rows over the one set of tasks that has most figures, or over that of each group of a column `by`."""
-    import pandas as pd
-
     if by and len(frame):
         return pd.concat([shared(rows) for _, rows in frame.groupby(by)])
     sets = shared_sets(tasks_of(frame).values())
@@ -63,7 +59,7 @@ def table_columns(scores: pd.DataFrame | None, with_published: bool) -> list[Tas
     """The columns of a table of averages: sets within each domain, then sets over several domains, three of each.
 
     Args:
-        scores: one's own (`analysis.statistics.final_scores`), or None.
+        scores: one's own (`Results.scores`), or None.
         with_published: whether the published rows, which have all fifty tasks, are in the table.
     """
     rows: list[Collection[str]] = list(tasks_of(scores).values()) if scores is not None else []

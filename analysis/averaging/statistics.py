@@ -2,7 +2,7 @@
 
 Two forms of frame go through here:
 
-* *evaluations*: agent, task, domain, seed, step, success (and more), as `analysis.load` gives them;
+* *evaluations*: agent, task, domain, seed, step, success (and more), as `Runs.evaluations` has them;
 * *scores*: agent, task, domain, seed, score, one row per (agent, task, seed), as `final_scores` makes them.
 
 Every interval is a percentile bootstrap over seeds, the tasks being strata: each task's seeds are drawn with
@@ -17,15 +17,14 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
+from scipy.stats import trim_mean
 
 from analysis.names import agents_in_order
 from benchmark.common.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 REPETITIONS = 2000
 CONFIDENCE = 0.95
@@ -36,7 +35,7 @@ def final_scores(evaluations: pd.DataFrame, last: int = 1) -> pd.DataFrame:
     """One score per (agent, task, seed): the mean success of its last `last` evaluations.
 
     Args:
-        evaluations: what may be averaged (`analysis.load.comparable`).
+        evaluations: what may be averaged (`Results.evaluations`).
         last: 1 for the final step alone, 3 for the mean of the last three evaluations.
 
     Returns:
@@ -53,11 +52,7 @@ def final_scores(evaluations: pd.DataFrame, last: int = 1) -> pd.DataFrame:
     chosen = evaluations.merge(wanted, on=[*keys, "step"])
     kept = {name: (name, "first") for name in ("source", "origin") if name in evaluations}
     scores = chosen.groupby([*keys, "domain", "seed"], as_index=False).agg(
-        score=("success", "mean"),
-        step=("step", "max"),
-        evaluations=("step", "nunique"),
-        rows=("step", "size"),
-        **kept,
+        score=("success", "mean"), step=("step", "max"), evaluations=("step", "nunique"), rows=("step", "size"), **kept
     )
     if len(scores) < len(evaluations[[*keys, "seed"]].drop_duplicates()) or (scores["evaluations"] < last).any():
         raise UserError(_uneven(evaluations, scores, wanted, last))
@@ -129,10 +124,7 @@ def overall_means(scores: pd.DataFrame, repetitions: int = REPETITIONS, seed: in
 
 
 def grouped_means(
-    scores: pd.DataFrame,
-    by: Literal["task", "domain", "overall"],
-    repetitions: int = REPETITIONS,
-    seed: int = 0,
+    scores: pd.DataFrame, by: Literal["task", "domain", "overall"], repetitions: int = REPETITIONS, seed: int = 0
 ) -> pd.DataFrame:
     """Mean of task means per group of tasks; every task weighs the same however many seeds it has."""
     curves = scores.assign(step=0, success=scores["score"])
@@ -185,8 +177,6 @@ def _curves(agent: str, task: str, rows: pd.DataFrame) -> tuple[np.ndarray, np.n
 
 def _long(parts: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     """Stack parts (each: arrays of one length and single values) into one frame."""
-    import pandas as pd
-
     if not parts:
         return pd.DataFrame(columns=columns)
     lengths = [max(np.size(value) for value in part.values()) for part in parts]
@@ -203,8 +193,6 @@ def _reduce(statistic: Statistic, samples: Sequence[np.ndarray]) -> np.ndarray:
         return np.mean([sample.mean(axis=1) for sample in samples], axis=0)
     pooled = np.concatenate(samples, axis=1)
     if statistic == "iqm":
-        from scipy.stats import trim_mean
-
         return trim_mean(pooled, 0.25, axis=1)
     return 1 - np.minimum(pooled, 1).mean(axis=1)
 
@@ -224,8 +212,6 @@ def aggregate(
     Returns:
         agent, statistic, value, low, high, seeds (fewest), tasks.
     """
-    import pandas as pd
-
     rows = []
     for agent, tasks in _strata(scores).items():
         draws = [v[_drawn_seeds(agent, task, len(v), repetitions, seed)] for task, v in tasks.items()]
@@ -238,10 +224,7 @@ def aggregate(
 
 
 def probability_of_improvement(
-    scores: pd.DataFrame,
-    pairs: Iterable[tuple[str, str]] | None = None,
-    repetitions: int = REPETITIONS,
-    seed: int = 0,
+    scores: pd.DataFrame, pairs: Iterable[tuple[str, str]] | None = None, repetitions: int = REPETITIONS, seed: int = 0
 ) -> pd.DataFrame:
     """Chance that a run of x scores above a run of y on a task drawn at random, a tie counting half.
 
@@ -252,8 +235,6 @@ def probability_of_improvement(
         x, y, value, low, high, tasks (those that both have), seeds (fewest). A pair without a common task is
         left out.
     """
-    import pandas as pd
-
     strata = _strata(scores)
     if pairs is None:
         pairs = [(x, y) for x in strata for y in strata if x != y]
@@ -281,10 +262,7 @@ def probability_of_improvement(
 
 
 def performance_profiles(
-    scores: pd.DataFrame,
-    thresholds: Sequence[float] | None = None,
-    repetitions: int = REPETITIONS,
-    seed: int = 0,
+    scores: pd.DataFrame, thresholds: Sequence[float] | None = None, repetitions: int = REPETITIONS, seed: int = 0
 ) -> pd.DataFrame:
     """Fraction of the (task, seed) scores above each threshold.
 

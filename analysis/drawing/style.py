@@ -1,22 +1,30 @@
-"""How figures look: one colour and one dash pattern an agent, type and lines for a column's width, names as printed."""
+"""How figures look: one colour and one dash pattern an agent, type and lines for a column's width, names as printed.
+
+Up to `CROWD` agents are told apart by these; where there are more, one of them is highlighted and the others are named
+in place and drawn in grey.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
 import numpy as np
+import seaborn
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from agents.roster import ROSTER
 from analysis.names import GENERATED, agents_in_order, label
 from analysis.published import QAM_ARCHIVE
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from benchmark.common.errors import UserError
 
 WIDTH = 3.35
 """Inches: one column of a two-column paper."""
@@ -26,35 +34,34 @@ IMPORTED = QAM_ARCHIVE
 """The source of imported curves, in the names of their agents: "fql (QAM archive)"."""
 QUIET = "#A9AEB4"
 INK = "#333333"
-
+CROWD = 6
+"""More agents than this are not told apart by colour."""
 # Colours that stay apart under the common forms of colour blindness (Okabe and Ito's, yellow left out, grey added).
 VERMILLION, BLUE, _GREEN, _ORANGE = "#D55E00", "#0072B2", "#009E73", "#E69F00"
 _PINK, _SKY, BLACK, _GREY = "#CC79A7", "#56B4E9", "#000000", "#7F7F7F"
 _HUES = (BLUE, _GREEN, _ORANGE, _PINK, _SKY, BLACK, VERMILLION, _GREY)
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
-_LOOKS: dict[str, tuple[str, int]] = {
-    "rql": (VERMILLION, 0),
-    "tfql": (_ORANGE, 0),
-    "bdpo": (_PINK, 0),
-    "diffusion_ql": (_PINK, 1),
-    "rebrac": (BLACK, 0),
-    "fbrac": (BLACK, 1),
-    "bam": (_SKY, 1),
-    "fql": (BLUE, 0),
-    "fawac": (BLUE, 1),
-    "cgql": (_GREEN, 1),
-    "cgql_m": (_GREEN, 2),
-    "cgql_l": (_GREEN, 3),
-    "dac": (_PINK, 2),
-    "qsm": (_PINK, 3),
-    "dsrl": (_ORANGE, 1),
-    "fedit": (_ORANGE, 2),
-    "ifql": (_GREEN, 0),
-    "qam": (_SKY, 0),
-    "qam_f": (_SKY, 2),
-    "qam_e": (_SKY, 3),
-    "bc": (_GREY, 0),
+_FAMILIES = {
+    VERMILLION: ("rql",),
+    _ORANGE: ("tfql", "dsrl", "fedit"),
+    _PINK: ("bdpo", "diffusion_ql", "dac", "qsm"),
+    BLACK: ("rebrac", "fbrac"),
+    BLUE: ("fql", "fawac"),
+    _GREEN: ("ifql", "cgql", "cgql_m", "cgql_l"),
+    _SKY: ("qam", "bam", "qam_f", "qam_e"),
+    _GREY: ("bc",),
 }
+"""Relatives share a colour and differ in their dashes."""
+
+
+def fixed_looks(agents: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Colour and number of the dash pattern of each agent of a roster; one without relatives here has what is left."""
+    chosen = {agent: (hue, dash) for hue, family in _FAMILIES.items() for dash, agent in enumerate(family)}
+    left = [(hue, dash) for dash in range(len(_DASHES)) for hue in _HUES if (hue, dash) not in chosen.values()]
+    return chosen | dict(zip((agent for agent in agents if agent not in chosen), left, strict=False))
+
+
+_LOOKS = fixed_looks(ROSTER)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,10 @@ class Look:
     dash: Any
 
 
+Looks = Mapping[str, Look]
+"""How each agent is drawn, the same in all figures of a folder."""
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A figure with its file name (without ending) and the caption that says how its numbers were made."""
@@ -73,12 +84,19 @@ class Drawing:
     figure: Figure
     caption: str
 
+    def saying(self, more: str) -> Drawing:
+        """The drawing with more in its caption."""
+        return dataclasses.replace(self, caption=f"{self.caption} {more}".rstrip())
+
     def save(self, out_dir: Path) -> list[Path]:
         """Write `<name>.pdf` and `<name>.png` (300 dots per inch) and return their paths."""
         paths = [out_dir / f"{self.name}.pdf", out_dir / f"{self.name}.png"]
-        with styled():
-            self.figure.savefig(paths[0], metadata={"CreationDate": None})
-            self.figure.savefig(paths[1], dpi=300)
+        try:
+            with styled():
+                self.figure.savefig(paths[0], metadata={"CreationDate": None})
+                self.figure.savefig(paths[1], dpi=300)
+        except OSError as error:
+            raise UserError(f"cannot write to {out_dir}: {error.strerror or error}") from error
         return paths
 
     def png(self, dpi: int = 200) -> bytes:
@@ -114,17 +132,10 @@ def looks(agents: Iterable[str]) -> dict[str, Look]:
 @contextmanager
 def styled() -> Iterator[None]:
     """Seaborn's white grid with type for a column's width; drawing and saving both need it."""
-    import matplotlib
-    import seaborn
-
     small: dict[str, Any] = {"font.size": 7, "axes.labelsize": 7, "axes.titlesize": 7, "legend.fontsize": 6.5}
     small |= {"xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.frameon": False, "axes.edgecolor": "#888888"}
-    lines: dict[str, Any] = {
-        "axes.linewidth": 0.6,
-        "grid.linewidth": 0.4,
-        "grid.color": "#E4E4E4",
-        "lines.linewidth": 1.2,
-    }
+    lines: dict[str, Any] = {"axes.linewidth": 0.6, "grid.linewidth": 0.4, "lines.linewidth": 1.2}
+    lines["grid.color"] = "#E4E4E4"
     lines |= {"xtick.major.size": 2, "ytick.major.size": 2, "xtick.major.pad": 2, "ytick.major.pad": 2}
     lines |= {"lines.solid_capstyle": "round", "axes.labelpad": 2, "axes.titlepad": 3}
     # Type 42 keeps text in the PDF selectable and accepted by publishers' checks.
@@ -134,15 +145,14 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(
-    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **options: Any
+    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, shown: int | None = None, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A new figure with a grid of axes, (rows, columns); nothing global is touched."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
+    """A new figure with a grid of axes, (rows, columns), the first `shown` to be seen; nothing global is touched."""
     layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03, wspace=0.03, hspace=0.03)
     figure = Figure(figsize=(width, height), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for axis in axes.flat[shown:] if shown is not None else ():
+        axis.set_visible(False)
     return figure, axes
 
 

@@ -1,0 +1,1 @@
+"""What of the runs may be averaged, and the averages: selection, sets of tasks, statistics with intervals."""

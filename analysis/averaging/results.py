@@ -1,0 +1,78 @@
+"""`Results`: runs, what of them may be averaged, and their scores. Made once, handed to tables, figures and the report.
+
+The steps before are kept apart on purpose: `load_runs` reads everything there is and judges nothing; `comparable` takes
+from that what may be averaged, and says in `notes` what it left out, filled in or kept apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.averaging import statistics
+from analysis.averaging.task_sets import shared
+from analysis.names import agents_in_order
+from analysis.published import QAM_ARCHIVE
+from analysis.reading.archive import read_curves
+from analysis.reading.loading import Runs
+from benchmark.common.errors import check_choice
+
+
+@dataclass(frozen=True)
+class Results:
+    """What may be averaged, and what was done to get it."""
+
+    evaluations: pd.DataFrame
+    """Columns of `Runs.evaluations`, `imputed` (bool: filled in for a diverged seed), `origin` (as in `Runs.runs`)."""
+    notes: list[str] = field(default_factory=list)
+    """One sentence per thing left out, filled in or kept apart; to be printed beside every average."""
+    runs: Runs = field(default_factory=Runs)
+    """Everything that was found; empty where the evaluations are of no run here."""
+    last: int = 1
+    """Evaluations that a score is the mean of: 1 is the final one, 3 the last three."""
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """A score per (agent, task, seed), by `statistics.final_scores`. Raises what that raises."""
+        return statistics.final_scores(self.evaluations, self.last)
+
+    @cached_property
+    def caption(self) -> str:
+        """How the scores and their intervals were made."""
+        return statistics.caption(self.last, self.scores)
+
+    def only(self, rows: pd.Series) -> Results:
+        """The results of some rows of the evaluations alone."""
+        return self if rows.all() else dataclasses.replace(self, evaluations=self.evaluations[rows])
+
+    def of_agents(self, agents: Sequence[str] | None) -> Results:
+        """The results of some agents alone, all where none are named. Raises a UserError for one that is not there."""
+        known = agents_in_order(self.evaluations["agent"])
+        chosen = [check_choice("agent", agent, known) for agent in agents or known]
+        return self.only(self.evaluations["agent"].isin(chosen))
+
+    def on_shared_tasks(self) -> Results:
+        """The results over the one set of tasks that has most figures, of the agents that have all of them."""
+        common = shared(self.evaluations)
+        return self if len(common) == len(self.evaluations) else dataclasses.replace(self, evaluations=common)
+
+    def beside_archive(self, path: str | Path) -> Results:
+        """With the curves of the QAM archive, each agent under a name of its own: "fql (QAM archive)".
+
+        Only tasks of one's own runs are taken, where there are any: a mean over other tasks would not compare.
+        """
+        own, curves = self.evaluations, read_curves(path)
+        curves = curves.assign(agent=curves["agent"] + f" ({QAM_ARCHIVE})", imputed=False)
+        if own.empty:
+            return dataclasses.replace(self, evaluations=curves.reset_index(drop=True))
+        kept = curves[curves["task"].isin(own["task"])]
+        note = f"({QAM_ARCHIVE}): the published curves of 12 seeds each, imported"
+        if set(own["task"]) != set(curves["task"]):
+            note += f", of the {kept['task'].nunique()} tasks run here that it has"
+        both = pd.concat([own, kept], ignore_index=True)
+        return dataclasses.replace(self, evaluations=both, notes=[*self.notes, f"{note}."])

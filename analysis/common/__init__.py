@@ -1,0 +1,1 @@
+"""What all rooms of the analysis print with: names as parts of other texts, bars of progress."""

@@ -1,0 +1,116 @@
+"""All figures that results support, one after the other, and their files.
+
+What is averaged over tasks is over the same tasks for every agent of a panel (`averaging.task_sets`); who has not all
+of them is not in it, and the caption says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from analysis import published as published_figures
+from analysis.averaging.results import Results
+from analysis.averaging.task_sets import set_name
+from analysis.common.escape import markdown
+from analysis.common.progress_bar import bar
+from analysis.drawing.aggregates import draw_aggregates, draw_improvement, draw_improvement_matrix, draw_profiles
+from analysis.drawing.axes import left_out
+from analysis.drawing.bars import draw_bars
+from analysis.drawing.costs import costs, draw_cost
+from analysis.drawing.curves import draw_learning_curves, draw_learning_curves_by_agent, draw_learning_curves_by_domain
+from analysis.drawing.reversal import draw_reversal, read_reversal
+from analysis.drawing.style import CROWD, IMPORTED, Drawing, looks
+from analysis.names import agents_in_order
+from benchmark.common.errors import check_choice
+from benchmark.common.files import make_folder, write_text
+
+
+def choose_highlight(agents: Sequence[str], highlight: str | None) -> str:
+    """The agent to highlight: the one asked for (a UserError where it is not there), else RQL, else the first."""
+    if highlight is not None:
+        return check_choice("agent to highlight", highlight, agents)
+    return next((agent for agent in agents if agent.partition(" (")[0] == "rql"), agents[0])
+
+
+def everybody(results: Results, published: bool) -> list[str]:
+    """The agents that figures show, published ones included."""
+    theirs = published_figures.by_domain()["agent"] if published else ()
+    return agents_in_order([*results.evaluations["agent"], *theirs])
+
+
+def drawings(results: Results, published: bool = False, highlight: str | None = None) -> Iterator[Drawing]:
+    """Yield every figure that the results support: even one evaluation of one seed gives bars and a curve.
+
+    The cost is drawn where runs' times are known, published means where asked for; RQL stands out, or `highlight`.
+    """
+    imported = results.evaluations["agent"].str.endswith(f"({IMPORTED})").any()
+    for draw in bar(_supported(results, published, highlight), "figures", fewest=2):
+        yield draw().saying(f"†: {IMPORTED}, imported." if imported else "")
+
+
+def _supported(results: Results, published: bool, highlight: str | None) -> list[Callable[[], Drawing]]:
+    """The figures that the results support, to be drawn one after the other; arguments as `drawings`'."""
+    results = results.only(results.evaluations["success"].notna())
+    evaluations = results.evaluations
+    own, known = agents_in_order(evaluations["agent"]), everybody(results, published)
+    if not known:
+        return []
+    chosen, look = choose_highlight(known, highlight), looks(known)
+    supported: list[Callable[[], Drawing]] = [partial(draw_bars, results, chosen, look, published)]
+    if not own:
+        return supported
+    chosen = chosen if chosen in own else choose_highlight(own, None)
+    common = results.on_shared_tasks()
+    there = agents_in_order(common.evaluations["agent"])
+    text = f"Over {set_name(set(common.evaluations['task']))}. {left_out(own, there)}"
+
+    def averaged(draw: Callable[..., Drawing], *arguments: Any) -> None:
+        supported.append(lambda: draw(*arguments).saying(text))
+
+    if len(own) <= CROWD:
+        supported.append(partial(draw_learning_curves, evaluations, look))
+    else:
+        chosen = chosen if chosen in there else choose_highlight(there, None)
+        averaged(draw_learning_curves_by_agent, common.evaluations, chosen, look)
+        supported.append(partial(draw_learning_curves_by_domain, evaluations, chosen, look))
+    chosen = chosen if chosen in there else choose_highlight(there, None)
+    # On a single task these would say again, of a handful of scores, what the bars say.
+    if len(there) > 1 and common.scores["task"].nunique() > 1:
+        for draw in (draw_aggregates, draw_profiles, draw_improvement):
+            averaged(draw, common, chosen, look)
+        averaged(draw_improvement_matrix, common)
+    hours = costs(common)
+    if (hours["hours"] > 0).any():
+        averaged(draw_cost, common, hours[hours["hours"] > 0], chosen, look)
+    return supported
+
+
+def save(made: Iterable[Drawing], out_dir: str | Path) -> list[Path]:
+    """Write each figure as PDF and PNG, and `figure_captions.md`; return the paths, none where there is nothing."""
+    folder = Path(out_dir)
+    make_folder(folder)
+    paths: list[Path] = []
+    captions: list[str] = []
+    for drawing in made:
+        paths += drawing.save(folder)
+        captions.append(f"* **{drawing.name}**: {markdown(drawing.caption)}\n")
+    if captions:
+        paths.append(folder / "figure_captions.md")
+        write_text(paths[-1], "".join(captions))
+    return paths
+
+
+def write_figures(
+    results: Results,
+    out_dir: str | Path,
+    published: bool = False,
+    highlight: str | None = None,
+    reversal: str | Path | None = None,
+) -> list[Path]:
+    """Write every figure that the results support, and that of a reversal file; see `drawings` and `save`."""
+    made = [draw_reversal(read_reversal(reversal))] if reversal else []
+    return save(itertools.chain(made, drawings(results, published, highlight)), out_dir)

@@ -1,0 +1,42 @@
+"""Which tables there are: the one that is asked for, and all that results have rows for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from analysis.averaging.results import Results
+from analysis.names import DOMAINS
+from analysis.tabulating.cells import PrintedTable
+from analysis.tabulating.formats import save_tables
+from analysis.tabulating.reproduction import reproduction_table
+from analysis.tabulating.runs import d4rl_table, summary
+from analysis.tabulating.with_published import domain_table, task_table
+
+WITH_PUBLISHED = {"domain": domain_table, "task": task_table}
+OF_RUNS = {"reproduction": reproduction_table, "summary": summary, "d4rl": d4rl_table}
+TABLES = (*WITH_PUBLISHED, *OF_RUNS)
+
+
+def table_of(
+    name: str, results: Results | None, published: bool, agents: Iterable[str] | None, bold: float
+) -> PrintedTable:
+    """The table of that name; arguments as `domain_table`'s. Those `OF_RUNS` need results."""
+    if name in WITH_PUBLISHED:
+        return WITH_PUBLISHED[name](results, published, agents, bold)
+    assert results is not None
+    return OF_RUNS[name](results, agents)
+
+
+def write_tables(results: Results, folder: str | Path) -> list[Path]:
+    """Write the summary, the reproduction table, and the domain and task tables with the published figures.
+
+    Each as Markdown, CSV, HTML and LaTeX where it has rows; the domain and task tables only where one of the paper's
+    domains was run, D4RL's only where one of its tasks was. Returns the files.
+    """
+    tables = [summary(results), reproduction_table(results)]
+    if results.scores["domain"].isin(DOMAINS).any():
+        tables += [domain_table(results), task_table(results)]
+    if len(results.runs):
+        tables.append(d4rl_table(results))
+    return save_tables(tables, folder)

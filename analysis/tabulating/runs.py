@@ -1,0 +1,68 @@
+"""Tables of one's own runs alone: their success, and the normalised scores of those on D4RL's tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.averaging.results import Results
+from analysis.averaging.statistics import task_means
+from analysis.names import agents_in_order
+from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents, marks_of
+from analysis.tabulating.formats import printed_rows
+from benchmark.common.errors import printable
+
+D4RL_CAVEATS = (
+    "Published D4RL scores are from its own environments on MuJoCo 2.1; in another environment they do not compare.",
+)
+
+
+def summary(results: Results, agents: Iterable[str] | None = None) -> PrintedTable:
+    """Success by domain, task and agent, in the tables' order; of some agents alone where any are named."""
+    chosen = agents_in_order(chosen_agents(agents, agents_in_order(results.evaluations["agent"])))
+    means = task_means(results.scores[results.scores["agent"].isin(chosen)])
+    ordered = sorted(means.itertuples(), key=lambda row: (row.domain, row.task, chosen.index(row.agent)))
+    rows: list[Row] = [[r.agent, r.task, Cell(r.mean, r.low, r.high, digits=1), str(r.seeds)] for r in ordered]
+    text, header = f"Success in percent. {results.caption}", ["agent", "task", "success", "seeds"]
+    return PrintedTable("summary", text, header, rows, notes=results.notes, marks=marks_of(results.scores))
+
+
+def print_summary(results: Results) -> None:
+    """Print `summary` to the terminal."""
+    table = summary(results)
+    grid = Table(caption=Text(printable(table.caption)), caption_justify="left")
+    for name in table.header:
+        grid.add_column(name, justify="right" if name in ("success", "seeds") else "left")
+    for row in printed_rows(table, str, printable):
+        grid.add_row(*(Text(text) for text in row))
+    Console().print(grid)
+
+
+def d4rl_table(results: Results, agents: Iterable[str] | None = None) -> PrintedTable:
+    """D4RL's normalised scores: tasks x agents, with the environment that each task was played in.
+
+    A score is the mean return between D4RL's random policy (0) and its expert (100); a diverged seed's is 0.
+    """
+    runs = results.runs.runs
+    known = runs[runs["reference_scores"].map(lambda pair: isinstance(pair, list))]
+    references = dict(zip(known["task"], known["reference_scores"], strict=True))
+    environments = {task: " and ".join(dict.fromkeys(rows["environment"])) for task, rows in known.groupby("task")}
+    data = results.evaluations[results.evaluations["task"].isin(references)]
+    low, high = (data["task"].map(lambda task, end=end: references[task][end]).astype(float) for end in (0, 1))
+    normalised = ((data["return"] - low) / (high - low)).where(~data["imputed"].astype(bool), 0.0)
+    returns = dataclasses.replace(results, evaluations=data.assign(success=normalised))
+    chosen = chosen_agents(agents, agents_in_order(returns.scores["agent"]))
+    cells = {(r.task, r.agent): Cell(r.mean, r.low, r.high, digits=1) for r in task_means(returns.scores).itertuples()}
+    rows: list[Row] = [
+        [task, environments[task], *(cells.get((task, agent), Cell()) for agent in chosen)]
+        for task in dict.fromkeys(returns.scores["task"])
+    ]
+    text = "D4RL's normalised score: 0 is its random policy, 100 its expert. "
+    text += returns.caption.replace("Success", "Return", 1)
+    said = [*results.notes, *(D4RL_CAVEATS if rows else ())]
+    header = ["task", "environment", *chosen]
+    return PrintedTable("d4rl", text, header, rows, notes=said, marks=marks_of(returns.scores))

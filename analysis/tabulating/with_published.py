@@ -1,0 +1,120 @@
+"""The paper's tables with one's own rows in them: methods by domains, and tasks by methods."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from analysis import published as published_figures
+from analysis.averaging.results import Results
+from analysis.averaging.statistics import near_best, overall_means, task_means
+from analysis.averaging.task_sets import over, table_columns
+from analysis.names import TASKS, agents_in_order, in_order
+from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents, marks_of, sources_of
+
+Lines = dict[tuple[str, str], dict[str, Cell]]
+"""Figures by (agent, source) and column; a source is "published", "own" or an archive's name."""
+DISAGREEMENTS = (
+    "Published sources disagree on QSM (cube-double: 33 in the RQL paper, 56 in the QAM archive).",
+    "Sources disagree on the training length of RQL, TFQL and BDPO (1M or 2M updates); the others have 1M.",
+    "No figure of Diffusion-QL on these tasks is published.",
+    "Own runs have OGBench 1.2.2, whose single tasks read success before a step's action, 1.1.x after it: an episode "
+    "solved by its very last action counts in the latter only. Which one published figures have is not said.",
+)
+"""Printed with every table that has published figures; results/published/README.md has them in full."""
+
+
+PUBLISHED = {
+    "domain": "Published rows: Reversal Q-Learning (arXiv 2606.17551), Table 1, means over five tasks.",
+    "task": "Published columns: RQL from arXiv 2606.17551, Table 1; the others from the archive of "
+    "arXiv 2601.14234, 1M updates, 12 seeds; TFQL and BDPO have no published figures per task.",
+}
+"""Where the published figures of each table are from."""
+
+
+def domain_table(
+    results: Results | None = None, published: bool = True, agents: Iterable[str] | None = None, bold: float = 95
+) -> PrintedTable:
+    """Methods x domains as in RQL's appendix, each agent's own row under its published one.
+
+    Args:
+        results: one's own.
+        published: whether to take the published figures in.
+        agents: only these.
+        bold: percent of the best from which a figure is bold, per column.
+
+    A column is a set of tasks (`averaging.task_sets`): a domain without more words its five tasks, "average" the fifty.
+    A row has a figure where it has all of a column's tasks.
+    """
+    columns: list[str] = []
+    scores = results.scores if results else None
+    sources = sources_of(scores) if scores is not None else {}
+    lines: Lines = {key: {} for key in sources.items()}
+    for found in table_columns(scores, published):
+        name = found.name if found.domain else f"average of {found.name}"
+        columns.append("average" if found.tasks == frozenset(TASKS) else name)
+        for agent, mean in published_figures.means(found.tasks).items() if published else ():
+            lines.setdefault((agent, "published"), {})[columns[-1]] = Cell(mean)
+        for row in overall_means(over(scores, found.tasks)).itertuples() if scores is not None else ():
+            lines.setdefault((row.agent, sources[row.agent]), {})[columns[-1]] = Cell(row.mean, row.low, row.high)
+    text = _caption("domain", results, published)
+    if published and any(" task" in column for column in columns):
+        text += " Published figures of single tasks: RQL's from there, others from the archive of arXiv 2601.14234."
+    return _lines_table("domain", lines, columns, agents, bold, text, results)
+
+
+def task_table(
+    results: Results | None = None, published: bool = True, agents: Iterable[str] | None = None, bold: float = 95
+) -> PrintedTable:
+    """Tasks x methods: the fifty tasks (and one's own others); arguments as `domain_table`'s."""
+    lines: Lines = {}
+    if published:
+        for agent, group in published_figures.by_task().groupby("agent"):
+            lines[agent, "published"] = {row.task: Cell(row.success) for row in group.itertuples()}
+    if results:
+        sources = sources_of(results.scores)
+        for agent, group in task_means(results.scores).groupby("agent"):
+            lines[agent, sources[agent]] = {r.task: Cell(r.mean, r.low, r.high) for r in group.itertuples()}
+    columns = in_order({c for cells in lines.values() for c in cells}, TASKS)
+    text = _caption("task", results, published)
+    wide = _lines_table("task", lines, columns, agents, bold, text, results)
+    names = [f"{row[0]}*" if own else str(row[0]) for row, own in zip(wide.rows, wide.own, strict=True)]
+    rows: list[Row] = [[task, *(row[2 + i] for row in wide.rows)] for i, task in enumerate(columns)]
+    return dataclasses.replace(wide, header=["task", *names], rows=rows, own=[])
+
+
+def _caption(name: str, results: Results | None, published: bool) -> str:
+    """Say where each row is from."""
+    parts = ["Success in percent.", *([PUBLISHED[name]] if published else [])]
+    return " ".join([*parts, f"Own figures (*): {results.caption}"] if results else parts)
+
+
+def _lines_table(
+    name: str,
+    lines: Lines,
+    columns: list[str],
+    agents: Iterable[str] | None,
+    bold: float,
+    text: str,
+    results: Results | None,
+) -> PrintedTable:
+    """Rows (agent, source, a cell per column) in the order of agents, the best of each column bold."""
+    chosen = chosen_agents(agents, agents_in_order(agent for agent, _ in lines))
+    # Published before own: the sort is stable, and no agent has rows of more than these two.
+    keys = [key for agent in agents_in_order(chosen) for key in sorted(lines, key=_is_own) if key[0] == agent]
+    rows: list[Row] = [list(key) for key in keys]
+    for column in columns:
+        cells = [lines[key].get(column, Cell()) for key in keys]
+        # As printed, so that two figures that read the same are treated the same.
+        shown = [round(100 * c.value, c.digits) for c in cells]
+        for row, cell, best in zip(rows, cells, near_best(shown, bold), strict=True):
+            row.append(dataclasses.replace(cell, bold=bool(best)))
+    text += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}."
+    said = [*(results.notes if results else ()), *(DISAGREEMENTS if any(key[1] == "published" for key in keys) else ())]
+    marks = marks_of(results.scores, "*") if results else {}
+    return PrintedTable(name, text, ["agent", "source", *columns], rows, [_is_own(key) for key in keys], said, marks)
+
+
+def _is_own(key: tuple[str, str]) -> bool:
+    """Whether a row (agent, source) is one's own."""
+    return key[1] == "own"
