@@ -4,6 +4,7 @@
     python -m analysis.tables --runs runs/mine --published           with one's own rows under the published ones
     python -m analysis.tables --runs runs/mine --archive qam.csv     with the archive's rows, intervals from its seeds
     python -m analysis.tables --runs runs/mine --table=reproduction  own against published
+    python -m analysis.tables --runs runs/mine --table=order         is it the published order of methods?
     python -m analysis.tables --published --format=latex > t.tex     a document that pdflatex compiles
 
 Success is in percent. Own rows are marked with an asterisk.
@@ -22,7 +23,7 @@ def parser() -> Parser:
     """The command line's options."""
     parser = Parser(prog="python -m analysis.tables", description="Print a table.")
     add_inputs(parser)
-    parser.add_argument("--table", default="domain", help="domain (default), task, reproduction, summary or d4rl")
+    parser.add_argument("--table", default="domain", help="domain (default), task, reproduction, summary, order, d4rl")
     parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
     parser.add_argument("--agents", help="only these, with commas between")
     parser.add_argument("--bold", type=float, default=95, help="bold within this percent of the best (95)")
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not (options.runs or options.published or options.archive):
         raise UserError("nothing to show; give --published, --runs DIR or --archive FILE")
     if not options.runs and (
-        options.table in ("reproduction", "d4rl") or (options.table == "summary" and not options.archive)
+        options.table in ("reproduction", "order", "d4rl") or (options.table == "summary" and not options.archive)
     ):
         raise UserError(f"--table={options.table} needs one's own runs; give --runs DIR")
     check_inputs(options)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from analysis.averaging.results import Results
 from analysis.names import DOMAINS
+from analysis.tabulating.agreement import order_table
 from analysis.tabulating.cells import PrintedTable
 from analysis.tabulating.formats import save_tables
 from analysis.tabulating.reproduction import reproduction_table
@@ -14,7 +15,7 @@ from analysis.tabulating.runs import d4rl_table, summary
 from analysis.tabulating.with_published import domain_table, task_table
 
 WITH_PUBLISHED = {"domain": domain_table, "task": task_table}
-OF_RUNS = {"reproduction": reproduction_table, "summary": summary, "d4rl": d4rl_table}
+OF_RUNS = {"reproduction": reproduction_table, "summary": summary, "order": order_table, "d4rl": d4rl_table}
 TABLES = (*WITH_PUBLISHED, *OF_RUNS)
 
 
