@@ -24,9 +24,12 @@ BLOCK = 50  # updates of a segment where evaluation goes on beside training: a p
     static_argnames="agent_axis",
     compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
 )
-def init_states(agent: Agent, seeds: Array, agent_axis: int | None = None) -> State:
-    """Initial states of all seeds, stacked on a leading axis. Seed k's does not depend on the others."""
-    return jax.vmap(lambda agent, seed: agent.init(jax.random.PRNGKey(seed)), (agent_axis, 0))(agent, seeds)
+def init_states(agent: Agent, seeds: Array, agent_axis: int | None = None, data: Dataset | None = None) -> State:
+    """Initial states of all seeds, stacked on a leading axis. Seed k's does not depend on the others.
+
+    Agents that have `facts` need the data that they are trained on.
+    """
+    return jax.vmap(lambda agent, seed: agent.init(jax.random.PRNGKey(seed), data), (agent_axis, 0))(agent, seeds)
 
 
 @partial(jax.jit, static_argnames=("length", "cycle", "agent_axis"), donate_argnames="states")

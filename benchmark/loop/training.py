@@ -102,7 +102,7 @@ class Training:
 
     def initial_states(self) -> State:
         """The states of all seeds before the first update."""
-        return init_states(self.agent, jnp.asarray(self.seeds, jnp.uint32), self.agent_axis)
+        return init_states(self.agent, jnp.asarray(self.seeds, jnp.uint32), self.agent_axis, self.world.data_for(0))
 
     def called(self, seed: int) -> str:
         """A seed's name in the log."""

@@ -80,7 +80,8 @@ class SweepTraining(Training):
 
     def initial_states(self) -> State:
         """A member begins as its seed does alone."""
-        return init_states(self.agent, jnp.asarray([seed for _, seed in self.members], jnp.uint32), 0)
+        seeds = jnp.asarray([seed for _, seed in self.members], jnp.uint32)
+        return init_states(self.agent, seeds, 0, self.world.data_for(0))
 
     def called(self, member: int) -> str:
         """A member's name in the log."""
