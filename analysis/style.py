@@ -53,6 +53,7 @@ _LOOKS: dict[str, tuple[str, int]] = {
     "qam": (_SKY, 0),
     "qam_f": (_SKY, 2),
     "qam_e": (_SKY, 3),
+    "floq": (_ORANGE, 3),
     "bc": (_GREY, 0),
 }
 
