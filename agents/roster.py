@@ -48,6 +48,7 @@ ROSTER: dict[str, Entry] = {
     "qam_f": Entry("QAM-F", "2601.14234", module="qam"),
     "qam_e": Entry("QAM-E", "2601.14234", module="qam"),
     "floq": Entry("floq", "2509.06863", newer=True),
+    "value_flows": Entry("Value Flows", "2510.07650", newer=True),
     "bc": Entry("BC (flow)", "2210.02747", floor=True),
 }
 """In the order of the tables."""

@@ -54,6 +54,7 @@ _LOOKS: dict[str, tuple[str, int]] = {
     "qam_f": (_SKY, 2),
     "qam_e": (_SKY, 3),
     "floq": (_ORANGE, 3),
+    "value_flows": (BLACK, 3),
     "bc": (_GREY, 0),
 }
 
