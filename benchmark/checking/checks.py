@@ -75,7 +75,7 @@ def check_interface(subject: Subject) -> str:
             among = " ".join(known)
             raise Fault(
                 f"networks()['{name}'] must be (module, inputs among '{among}', which input_sizes() can add to), "
-                f"not {entry}"
+                f"not ({type(module).__name__}, '{inputs}')"
             )
     missing = [name for name in cls.targets if name not in networks]
     if missing:
