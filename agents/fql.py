@@ -29,9 +29,9 @@ class FQLConfig(Config):
 def one_step_losses(action, teacher, critic, normalize=False):
     """L_dist = mean (μ - Φ)² and L_Q = -mean Q(clip(μ)), for a one-step policy's unclipped actions μ (B, A), those of
     its teacher Φ from the same noise, and a critic a -> (E, B); Q may be normalised to a mean magnitude of 1."""
+    distillation = ((action - teacher) ** 2).mean()
     q = ensemble_mean(critic(jnp.clip(action, -1, 1)))
-    q_loss = -q.mean()
-    return ((action - teacher) ** 2).mean(), q_loss / magnitude(q) if normalize else q_loss
+    return distillation, -q.mean() / magnitude(q) if normalize else -q.mean()
 
 
 class FQL(Agent):

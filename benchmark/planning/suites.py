@@ -65,7 +65,7 @@ TOY_SETTINGS: dict[str, dict[str, Any]] = {
     "qam_e": dict(inv_temp=5, edit_scale=0.3, flow_steps=10, batch_size=64),
     "floq": dict(alpha=0.3, noise_samples=2, critic_steps=4, batch_size=64),
     # Rewards of toy-modes are above 0 and episodes end, so returns lie below the range that the authors clip to.
-    "value_flows": dict(alpha=0.3, clip_returns=False, batch_size=64),
+    "value_flows": dict(alpha=0.3, clip_returns=False, field_weight=0.1, candidates=32, batch_size=64),
 }
 
 SUITES = {
