@@ -7,6 +7,7 @@ for each network, let a later loss see what an earlier one has changed, and upda
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import optax
@@ -26,9 +27,9 @@ class AlternatingAgent(Agent):
         """Adam on a gradient scaled down to a norm."""
         return optax.chain(optax.clip_by_global_norm(max_norm), optax.adam(learning_rate))
 
-    def init(self, rng: Array) -> State:
+    def init(self, rng: Array, data: Any = None) -> State:
         """As `Agent.init`, with one optimiser state a network."""
-        state = super().init(rng)
+        state = super().init(rng, data)
         optimizer = {name: adam.init(state.params[name]) for name, adam in self.optimizers().items()}
         return dataclasses.replace(state, optimizer=optimizer)
 
@@ -42,7 +43,7 @@ class AlternatingAgent(Agent):
         A loss maps (train, fixed, target, batch, noise) to a scalar and metrics; `train` has the named network only.
         The count of updates is left to the caller.
         """
-        fixed, target = self.bind(state.params), self.bind(state.targets)
+        fixed, target = self.bind(state.params, state.extra), self.bind(state.targets)
         rates = self.target_rates(state.step + 1)
         params, targets, optimizer = dict(state.params), dict(state.targets), dict(state.optimizer)
         metrics: dict[str, Array] = {}

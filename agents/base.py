@@ -45,6 +45,9 @@ def option(
 class Config:
     """Hyperparameters that every agent has. Fields of type float are numeric: leaves of the agent's pytree, which can
     be batched and changed without compiling again. All others are structural and part of the compiled program.
+
+    An agent to which one of these means nothing takes it away by `ensemble: ClassVar[Any] = None` in its own Config:
+    then it is no setting, and no record has it.
     """
 
     learning_rate: float = option(3e-4, "Adam's step size", low=0)
@@ -101,6 +104,8 @@ class State:
     params: dict
     targets: dict
     optimizer: Any
+    extra: dict = struct.field(default_factory=dict)
+    """Arrays that no gradient trains, by name: see `Agent.init_extra` and `Agent.facts`."""
 
 
 class Draw(NamedTuple):
@@ -143,6 +148,7 @@ def integers(low: int, high: int, *shape: int) -> Draw:
 REGISTRY: dict[str, type[Agent]] = {}
 NAMES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 """What an agent may be called: results lie in a folder of its name."""
+FACTS = 0xFAC7  # folded into the key of a seed's initialisation for the agent's facts of the data
 
 
 class Agent:
@@ -191,8 +197,31 @@ class Agent:
     # ---- what an algorithm defines
 
     def networks(self) -> dict[str, tuple[nn.Module, str]]:
-        """Trainable networks: name -> (module, its inputs among "observation action time", in order)."""
+        """Trainable networks: name -> (module, its inputs among those of `input_sizes`, in order)."""
         raise NotImplementedError
+
+    def input_sizes(self) -> dict[str, int]:
+        """What networks may take as inputs, and how many numbers each is: a return, a goal or a latent are added so:
+        `super().input_sizes() | {"return": 1}`.
+        """
+        return {"observation": self.observation_dim, "action": self.chunk_dim, "time": 1}
+
+    def init_extra(self) -> dict[str, Array]:
+        """State that is no network, by name: a multiplier, a running mean. `fixed` and `online` have it beside the
+        networks, as constants.
+        """
+        return {}
+
+    def facts(self, data: Any, rng: Array) -> dict[str, Array]:
+        """What the agent is to know of its training data, by name: a range of rewards, statistics, a pool of n rows.
+
+        Computed once, before the first update, on the device, and a part of the extra state. `data` is what is trained
+        on (`envs.data.dataset.Dataset`; of several files the first, and without what an online phase adds): `rewards`
+        and `masks` (N,), `actions` (N, d), `observations` (N + T, O), of which row i + `trajectory`[i] is that of
+        transition i, `first` and `last` (T,) of each trajectory. What is drawn with `rng` differs between seeds; each
+        seed, and each checkpoint, has a copy of all.
+        """
+        return {}
 
     def draws(self, batch_size: int) -> dict[str, Draw]:
         """Random arrays that `loss` consumes, in the order in which the authors' code draws them."""
@@ -224,28 +253,26 @@ class Agent:
 
     # ---- what the harness calls
 
-    def init(self, rng: Array) -> State:
-        """Return the initial state; targets start as copies of their networks."""
+    def init(self, rng: Array, data: Any = None) -> State:
+        """Return the initial state; targets start as copies of their networks. Only `facts` look at the data."""
         init_rng, rng = jax.random.split(rng)
-        example = {
-            "observation": jnp.zeros((1, self.observation_dim)),
-            "action": jnp.zeros((1, self.chunk_dim)),
-            "time": jnp.zeros((1, 1)),
-        }
+        example = {name: jnp.zeros((1, size)) for name, size in self.input_sizes().items()}
         params = {}
         for key, (name, (module, inputs)) in zip(
             jax.random.split(init_rng, len(self.networks())), self.networks().items(), strict=True
         ):
             params[name] = module.init(key, *(example[i] for i in inputs.split())).get("params", {})
         targets = {name: jax.tree.map(jnp.copy, params[name]) for name in self.targets}
-        return State(jnp.zeros((), jnp.int32), rng, params, targets, self.optimizer().init(params))
+        optimizer = self.optimizer().init(params)
+        extra = self.init_extra() | self.facts(data, jax.random.fold_in(init_rng, FACTS))
+        return State(jnp.zeros((), jnp.int32), rng, params, targets, optimizer, extra)
 
     def update(self, state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
         """One step of Adam on the joint loss, then targets track the parameters from *before* the step."""
         noise = self.draw_noise(jax.random.fold_in(state.rng, state.step), batch.actions.shape[0])
 
         def objective(params):
-            fixed = self.bind(jax.lax.stop_gradient(state.params))
+            fixed = self.bind(jax.lax.stop_gradient(state.params), state.extra)
             return self.loss(self.bind(params), fixed, self.bind(state.targets), batch, noise)
 
         (total, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -255,11 +282,12 @@ class Agent:
             name: track(state.targets[name], state.params[name], rate) for name, rate in self.target_rates(step).items()
         }
         params = optax.apply_updates(state.params, steps)
-        return State(step, state.rng, params, targets, optimizer), {"loss": total, **metrics}
+        return State(step, state.rng, params, targets, optimizer, state.extra), {"loss": total, **metrics}
 
     def act(self, state: State, observations: Array, rng: Array) -> Array:
         """Return action chunks (B, H, d) in [-1, 1] for observations (B, O)."""
-        actions = self.sample_actions(self.bind(state.params), self.bind(state.targets), observations, rng)
+        online = self.bind(state.params, state.extra)
+        actions = self.sample_actions(online, self.bind(state.targets), observations, rng)
         return actions.reshape(-1, self.config.chunk_length, self.action_dim)
 
     # ---- what algorithms use
@@ -282,12 +310,13 @@ class Agent:
         keys = jax.random.split(rng, max(len(draws), 1))
         return {name: draw.sample(key) for key, (name, draw) in zip(keys, draws.items(), strict=False)}
 
-    def bind(self, params: dict) -> Any:
-        """Return a namespace of callables: `bound.critic(s, a)` applies that network with these parameters."""
+    def bind(self, params: dict, extra: Mapping[str, Array] = types.MappingProxyType({})) -> Any:
+        """Return a namespace of callables: `bound.critic(s, a)` applies that network with these parameters. The arrays
+        of the extra state are in it as they are.
+        """
         networks = self.networks()
-        return types.SimpleNamespace(
-            **{name: partial(networks[name][0].apply, {"params": tree}) for name, tree in params.items()}
-        )
+        bound = {name: partial(networks[name][0].apply, {"params": tree}) for name, tree in params.items()}
+        return types.SimpleNamespace(**bound, **extra)
 
     def td_target(self, batch: Batch, next_value: Array) -> Array:
         """y = R + γ^H m V', (B,), from the value (B,) at s'."""
@@ -297,9 +326,9 @@ class Agent:
         """An ensemble of values with this agent's widths."""
         return Value(self.config.hidden, self.config.ensemble)
 
-    def vector_field(self) -> VectorField:
+    def vector_field(self, layer_norm: bool = False) -> VectorField:
         """A vector field (or one-step policy) with this agent's widths."""
-        return VectorField(self.config.hidden, self.chunk_dim)
+        return VectorField(self.config.hidden, self.chunk_dim, layer_norm)
 
 
 def _flatten_agent(agent: Agent) -> tuple[tuple, tuple]:

@@ -7,7 +7,7 @@ is a function (x, t) -> velocity with x (B, A) and t (B, 1); the observation is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -21,19 +21,36 @@ Network = Callable[[Array, Array, Array], Array]
 """(observations (B, O), x (B, A), t (B, 1)) -> velocity (B, A): a network bound to parameters, such as `train.flow`."""
 
 
-def euler(field: Field, x: Array, steps: int, start: int = 0) -> Array:
-    """Φ_u: integrate dx/dt = u(x, t) from noise x (B, A) with `steps` Euler steps; clip the end to [-1, 1].
+def integrate(field: Callable, x: Any, steps: int, start: int = 0, project: Callable = lambda x: x) -> Any:
+    """Integrate dx/dt = u(x, t) from t = 0 to 1 with `steps` Euler steps, after each of which x is projected.
 
-    Velocities are evaluated at the left end points t = i / steps. Differentiable, also through the clip.
-    With `start` > 0, x is where the first `start` of the steps ended.
+    x is an array (..., n), or a pytree of such, and velocities are of its form, evaluated at the left end points
+    t = i / steps. Differentiable. With `start` > 0, x is where the first `start` of the steps ended.
     """
+    like = jax.tree.leaves(x)[0]
 
     def step(x, i):
-        t = jnp.full((*x.shape[:-1], 1), i / steps, x.dtype)
-        return x + field(x, t) / steps, None
+        t = jnp.full((*like.shape[:-1], 1), i / steps, like.dtype)
+        return project(jax.tree.map(lambda x, velocity: x + velocity / steps, x, field(x, t))), None
 
-    x, _ = jax.lax.scan(step, x, jnp.arange(start, steps, dtype=x.dtype))
-    return jnp.clip(x, -1, 1)
+    return jax.lax.scan(step, x, jnp.arange(start, steps, dtype=like.dtype))[0]
+
+
+def until(field: Field, end: Array) -> Field:
+    """A field whose integral from 0 to 1 is the given one's from 0 to each sample's own `end`, (B, 1) in [0, 1]."""
+    return lambda x, t: end * field(x, end * t)
+
+
+def with_derivative(field: Field) -> Callable:
+    """The field of (x, J), of samples of one number: x is carried by `field`, J by its derivative along x, so that J,
+    from 1 on, becomes the derivative of where x ends by where it began.
+    """
+    return lambda pair, t: jax.jvp(lambda x: field(x, t), pair[:1], pair[1:])
+
+
+def euler(field: Field, x: Array, steps: int, start: int = 0) -> Array:
+    """Φ_u: integrate dx/dt = u(x, t) from noise x (B, A) with `steps` Euler steps; clip the end to [-1, 1]."""
+    return jnp.clip(integrate(field, x, steps, start), -1, 1)
 
 
 def interpolate(noise: Array, data: Array, t: Array) -> Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from agents import flow
 from agents.base import Agent, Config, normal, option, uniform
-from agents.losses import td_loss
+from agents.losses import magnitude, td_loss
 from agents.networks import ensemble_mean, pessimistic
 
 
@@ -26,10 +26,12 @@ class FQLConfig(Config):
     flow_steps: int = option(10, "Euler steps of the flow, F", low=1, high=1000)
 
 
-def one_step_losses(action, teacher, critic):
+def one_step_losses(action, teacher, critic, normalize=False):
     """L_dist = mean (μ - Φ)² and L_Q = -mean Q(clip(μ)), for a one-step policy's unclipped actions μ (B, A), those of
-    its teacher Φ from the same noise, and a critic a -> (E, B)."""
-    return ((action - teacher) ** 2).mean(), -ensemble_mean(critic(jnp.clip(action, -1, 1))).mean()
+    its teacher Φ from the same noise, and a critic a -> (E, B); Q may be normalised to a mean magnitude of 1."""
+    distillation = ((action - teacher) ** 2).mean()
+    q = ensemble_mean(critic(jnp.clip(action, -1, 1)))
+    return distillation, -q.mean() / magnitude(q) if normalize else -q.mean()
 
 
 class FQL(Agent):

@@ -2,12 +2,13 @@
 
 Every network concatenates its inputs in the order given and feeds one MLP. A layer is Dense -> activation ->
 LayerNorm (LayerNorm comes *after* the activation, with ε = 1e-6), as in the authors' code. Critics and values have
-LayerNorm, policies and vector fields have none.
+LayerNorm, policies and vector fields have none unless they are told to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -41,13 +42,15 @@ class MLP(nn.Module):
         return x
 
 
-def ensemble_of(module: type[nn.Module], members: int) -> type[nn.Module]:
-    """A module class of independent copies that see the same inputs; their outputs are stacked on a new first axis."""
+def ensemble_of(module: type[nn.Module], members: int, in_axes: Any = None) -> type[nn.Module]:
+    """A module class of independent copies whose outputs are stacked on a new first axis. They see the same inputs, but
+    where `in_axes`, one for each input, is 0: that input's first axis has one for each member.
+    """
     return nn.vmap(
         module,
         variable_axes={"params": 0},
         split_rngs={"params": True},
-        in_axes=None,
+        in_axes=in_axes,
         out_axes=0,
         axis_size=members,
     )
@@ -56,7 +59,8 @@ def ensemble_of(module: type[nn.Module], members: int) -> type[nn.Module]:
 class Value(nn.Module):
     """A scalar function of its inputs: a critic Q(s, a), a state value V(s), a value V(s, x, f).
 
-    With `ensemble` set, that many independent copies on a new leading axis: output (E, B) instead of (B,).
+    With `ensemble` set, that many independent copies on a new leading axis: output (E, B) instead of (B,). Each member
+    may have some inputs of its own: those with an axis (E) before those that the others have.
     """
 
     hidden: Sequence[int]
@@ -64,8 +68,10 @@ class Value(nn.Module):
 
     @nn.compact
     def __call__(self, *inputs: Array) -> Array:
-        """Map inputs (B, n_i) to (E, B), or to (B,) without an ensemble."""
-        mlp = MLP if self.ensemble is None else ensemble_of(MLP, self.ensemble)
+        """Map inputs (B, n_i), or beside them (E, B, n_j), to (E, B), or to (B,) without an ensemble."""
+        shared = min(x.ndim for x in inputs)
+        own = tuple(0 if x.ndim > shared else None for x in inputs)
+        mlp = MLP if self.ensemble is None else ensemble_of(MLP, self.ensemble, own)
         return mlp((*self.hidden, 1), layer_norm=True, name="mlp")(*inputs).squeeze(-1)
 
 
@@ -74,11 +80,17 @@ class VectorField(nn.Module):
 
     hidden: Sequence[int]
     action_dim: int
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, *inputs: Array) -> Array:
         """Map inputs (B, n_i) to (B, action_dim)."""
-        return MLP((*self.hidden, self.action_dim), name="mlp")(*inputs)
+        return MLP((*self.hidden, self.action_dim), layer_norm=self.layer_norm, name="mlp")(*inputs)
+
+
+def combined(values: Array, by: str) -> Array:
+    """The "mean" or the "min" over the ensemble axis: (E, ...) to (...)."""
+    return values.min(axis=0) if by == "min" else values.mean(axis=0)
 
 
 def ensemble_mean(values: Array) -> Array:

@@ -12,7 +12,7 @@ from agents.roster import ROSTER
 from envs.tasks import OGBENCH_DOMAINS, tasks_of
 
 AGENT_LABELS: dict[str, str] = {name: entry.label for name, entry in ROSTER.items()}
-"""Agent name to its label in print, in the order of the tables. `bc` is what the 20 compared ones stand on."""
+"""Agent name to its label in print, in the order of the tables. `bc`, the floor, and the newer are not of the 20."""
 
 ORIGINS: dict[str, str] = {"ours": "†", "derived": "‡", "default": "§"}
 """Signs of agents in tables whose hyperparameters are not published for them, by the runs' `origin`."""

@@ -80,7 +80,7 @@ def load_run(path: Path, coordinates: tuple[int, int] = (0, 1)):
     data = family.load(task, file, env, clip_actions=not sharded, sampler="trajectories", chunk_length=chunk_length)
     agent = cls(hyperparameters, data.observation_dim, data.action_dim)
     checkpoints = Checkpoints(RunDirectory(path).checkpoints, read_only=True)
-    found = checkpoints.restore(init_states(agent, jnp.asarray(seeds)), print)
+    found = checkpoints.restore(init_states(agent, jnp.asarray(seeds), data=data), print)
     if found is None:
         raise UserError(f"{path} has no checkpoint")
     return agent, jax.tree.map(lambda leaf: leaf[0], found[1]), data, config

@@ -70,9 +70,13 @@ def check_interface(subject: Subject) -> str:
     networks = agent.networks()
     for name, entry in networks.items():
         module, inputs = entry
-        unknown = sorted(set(inputs.split()) - {"observation", "action", "time"})
-        if not hasattr(module, "init") or unknown:
-            raise Fault(f"networks()['{name}'] must be (module, inputs among 'observation action time'), not {entry}")
+        known = agent.input_sizes()
+        if not hasattr(module, "init") or not set(inputs.split()) <= set(known):
+            among = " ".join(known)
+            raise Fault(
+                f"networks()['{name}'] must be (module, inputs among '{among}', which input_sizes() can add to), "
+                f"not ({type(module).__name__}, '{inputs}')"
+            )
     missing = [name for name in cls.targets if name not in networks]
     if missing:
         raise Fault(f"targets names {', '.join(missing)}, of which networks() has none; it has {', '.join(networks)}")
@@ -98,19 +102,21 @@ def check_config(cls: type[Agent]) -> None:
     values = [
         name
         for name, value in vars(config).items()
-        if not name.startswith("_") and isinstance(value, int | float | str)
+        if not name.startswith("_") and isinstance(value, int | float | str | None)
     ]
-    loose = [name for name in values if name not in {field.name for field in dataclasses.fields(config)}]
+    fields = {field.name for field in dataclasses.fields(config)}
+    loose = [name for name in values if name not in own or (config.__dict__[name] is not None and name not in fields)]
     if own and "__dataclass_fields__" not in config.__dict__:
         raise Fault(f"{config.__name__} needs @dataclass(frozen=True), or {', '.join(own)} cannot be set")
     if loose:
         raise Fault(
-            f"{config.__name__}.{loose[0]} has no type: write {loose[0]}: float = option(...), or it is not read"
+            f"{config.__name__}.{loose[0]} has no type: write {loose[0]}: float = option(...), or it is not read "
+            f"(and {loose[0]}: ClassVar[Any] = None for what the agent does not have)"
         )
     if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise Fault(f"{config.__name__} must be frozen: @dataclass(frozen=True)")
     allowed = (float, int, bool, str)
-    for name, kind in typing.get_type_hints(config).items():
+    for name, kind in ((name, kind) for name, kind in typing.get_type_hints(config).items() if name in fields):
         if kind not in allowed and typing.get_origin(kind) is not tuple:
             raise Fault(f"hyperparameter {name} has type {kind}; allowed are float, int, bool, str and tuple[int, ...]")
     silent = [field.name for field in dataclasses.fields(config) if not field.metadata.get("text")]
@@ -133,7 +139,8 @@ def check_shapes(subject: Subject) -> str:
     for domain in ("cube-double-play", "antmaze-large-navigate"):
         agent = subject.small(get_domain(domain))
         data = random_data(agent.observation_dim, agent.action_dim)
-        state = jax.eval_shape(agent.init, jax.random.PRNGKey(0))
+        state = jax.eval_shape(agent.init, jax.random.PRNGKey(0), data)
+        check_facts(agent, data)
         if not isinstance(state, State):
             raise Fault(f"init returns {type(state).__name__}, not agents.base.State")
         for size in (8, 1):
@@ -142,6 +149,20 @@ def check_shapes(subject: Subject) -> str:
                 check_update_shapes(agent, state, batch_for(agent, data, size), where)
                 check_act_shape(agent, state, size, where)
     return "chunks of 5 and single actions, batches of 8 and of one"
+
+
+def check_facts(agent: Agent, data: Dataset) -> None:
+    """What the agent knows of its data does not grow with them: each seed and each checkpoint has it."""
+    rng = jax.random.PRNGKey(0)
+    more = jax.tree.map(lambda array: jnp.concatenate([array, array]), data)
+    facts, others = (jax.eval_shape(agent.facts, rows, rng) for rows in (data, more))
+    for name in facts:
+        if facts[name].shape != others[name].shape:
+            raise Fault(
+                f"the fact '{name}' has shape {facts[name].shape} of {data.size} transitions and "
+                f"{others[name].shape} of {more.size}: each seed and each checkpoint would have a copy as long as the "
+                "data; reduce it in facts(), or draw a number of rows with its rng"
+            )
 
 
 def check_update_shapes(agent: Agent, state: State, batch: Batch, where: str) -> None:
@@ -167,7 +188,7 @@ def check_act_shape(agent: Agent, state: State, size: int, where: str) -> None:
     chunk = (agent.config.chunk_length, agent.action_dim)
     flat = jax.eval_shape(
         lambda state, s, rng: (
-            agent.sample_actions(agent.bind(state.params), agent.bind(state.targets), s, rng)
+            agent.sample_actions(agent.bind(state.params, state.extra), agent.bind(state.targets), s, rng)
             if type(agent).act is Agent.act
             else agent.act(state, s, rng)
         ),
@@ -184,7 +205,7 @@ def check_act_shape(agent: Agent, state: State, size: int, where: str) -> None:
 def check_purity(subject: Subject) -> str:
     """The same inputs give the same outputs, traced again or run again, and nothing is kept on the side."""
     agent, data, cls = subject.agent, subject.data, subject.cls
-    state = initial(agent, 0)
+    state = initial(agent, 0, data)
     batch = batch_for(agent, data, 8)
     before = side_state(cls)
     for name in kinds_of_update(phases(agent)):
@@ -251,7 +272,7 @@ def check_programs(subject: Subject) -> str:
     _, cycle = phases(agent)[-1]
     names = cycle * -(-ENOUGH_UPDATES // len(cycle))
 
-    begin = init_states(agent, seeds)
+    begin = init_states(agent, seeds, data=data)
     singly = []
     for i in range(2):
         state = jax.tree.map(lambda leaf: leaf[i], begin)
@@ -263,7 +284,7 @@ def check_programs(subject: Subject) -> str:
     compare("scan over updates", begin, one_by_one, scanned)
     batched = jax.tree.map(lambda value: jnp.full(2, value, jnp.float32), agent)
     each = jax.jit(jax.vmap(call, (0, None, None, 0)), static_argnums=1)
-    mapped = init_states(batched, seeds)
+    mapped = init_states(batched, seeds, data)
     with told("with numeric hyperparameters as a batched axis, as a sweep has them"):
         for name in names:
             mapped, _ = each(batched, name, data, mapped)
@@ -292,7 +313,7 @@ def check_resume(subject: Subject) -> str:
     def go_on(states):
         return run_segment(agent, states, data, length, cycle)
 
-    half, _ = go_on(init_states(agent, jnp.asarray([3, 7], jnp.uint32)))
+    half, _ = go_on(init_states(agent, jnp.asarray([3, 7], jnp.uint32), data=data))
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder))
         with told("writing a checkpoint"):
@@ -313,7 +334,7 @@ def check_resume(subject: Subject) -> str:
 def check_acting(subject: Subject) -> str:
     """Actions are a function of state, observation and rng, and within [-1, 1] whatever the parameters."""
     agent = subject.agent
-    states = init_states(agent, jnp.asarray([3, 7], jnp.uint32))
+    states = init_states(agent, jnp.asarray([3, 7], jnp.uint32), data=subject.data)
     rng = np.random.default_rng(0)
     observations = jnp.asarray(rng.standard_normal((2, 16, agent.observation_dim)), jnp.float32)
     ids = jnp.asarray(np.stack(np.broadcast_arrays(*np.ogrid[3:5, 0:16]), -1), jnp.uint32)
@@ -345,7 +366,7 @@ def check_domains(subject: Subject) -> str:
     for (observation_dim, action_dim, _), domain in seen.items():
         agent = subject.small(domain)
         data = random_data(observation_dim, action_dim)
-        state = random_state(agent)
+        state = random_state(agent, data)
         batch = batch_for(agent, data, 8)
         zero, one = jnp.zeros(8), jnp.ones(8)
         nothing = jnp.zeros_like(batch.action_weights)
@@ -375,7 +396,7 @@ def check_gradients(subject: Subject) -> str:
     """Every network is trained by some update; targets move only towards their network."""
     agent = subject.agent
     batch = batch_for(agent, subject.data, 8)
-    first, other = (initial(agent, seed) for seed in (0, 1))
+    first, other = (initial(agent, seed, subject.data) for seed in (0, 1))
     start, cycle = phases(agent)[-1]
     state = dataclasses.replace(first, targets=other.targets, step=jnp.asarray(start + AFTER_WARM_UP, jnp.int32))
     moved: set[str] = set()
@@ -452,7 +473,7 @@ def check_speed(subject: Subject, seconds: float = 1.5) -> str:
 
 def program_length(agent: Agent, data: Dataset) -> int:
     """Operations of one pattern of updates, each kind of update once and a loop's body once."""
-    state = jax.eval_shape(agent.init, jax.random.PRNGKey(0))
+    state = jax.eval_shape(agent.init, jax.random.PRNGKey(0), data)
     batch = jax.eval_shape(functools.partial(sample, agent), state, data)
 
     def count(jaxpr) -> int:

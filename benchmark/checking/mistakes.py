@@ -63,9 +63,9 @@ def programs_of(agent: Agent, data: Dataset, size: int) -> Iterator[tuple[str, P
     An update's metrics are left out, as they teach nothing.
     """
     rng = jax.random.PRNGKey(0)
-    state, batch = jax.eval_shape(agent.init, rng), batch_form(agent, data, size)
+    state, batch = jax.eval_shape(agent.init, rng, data), batch_form(agent, data, size)
     yield "act", trace(lambda agent, *rest: agent.act(*rest), agent, state, batch.observations, rng, key=rng)
-    yield "init", trace(lambda agent, rng: agent.init(rng), agent, rng, key=rng)
+    yield "init", trace(lambda agent, rng: agent.init(rng, data), agent, rng, key=rng)
     for name in kinds_of_update(phases(agent)):
         yield name, trace(lambda agent, *rest: getattr(agent, name)(*rest)[0], agent, state, batch, key=state.rng)
 
@@ -245,7 +245,7 @@ def plans(agent: Agent) -> list[str]:
 
 def terms(agent: Agent, trained: dict, state: State, batch: Batch) -> dict[str, Any]:
     """The value of each loss that the agent minimises. Gradient would reach `trained`; all else is as in `state`."""
-    fixed, target = agent.bind(state.params), agent.bind(state.targets)
+    fixed, target = agent.bind(state.params, state.extra), agent.bind(state.targets)
     if not isinstance(agent, AlternatingAgent):
         noise = agent.draw_noise(state.rng, batch.actions.shape[0])
         return {"loss": agent.loss(agent.bind(trained), fixed, target, batch, noise)[0]}
@@ -332,7 +332,8 @@ def check_losses(subject: Subject) -> str:
     agent, cls = subject.agent, subject.cls
     if not isinstance(agent, AlternatingAgent) and cls.loss is Agent.loss:
         return "it has no loss() or descend() to look into"
-    state, batch = jax.eval_shape(agent.init, jax.random.PRNGKey(0)), batch_form(agent, subject.data, 8)
+    state = jax.eval_shape(agent.init, jax.random.PRNGKey(0), subject.data)
+    batch = batch_form(agent, subject.data, 8)
     traced = jax.make_jaxpr(lambda agent, *rest: terms(agent, *rest))(agent, state.params, state, batch)
     marks = [frozenset(["discount"]) if name == "discount" else NONE for name in numeric_fields(agent.config)]
     for name, parameters in sorted(state.params.items()):
@@ -372,7 +373,7 @@ def check_discount(subject: Subject, gradients: Gradients) -> str:
     Where masks are 0, the slope of a loss along them is proportional to that weight, whatever the loss is.
     """
     agent, length = subject.agent, subject.agent.config.chunk_length
-    state = random_state(agent)
+    state = random_state(agent, subject.data)
     batch = batch_for(agent, subject.data, 32)
     batch = batch._replace(masks=jnp.zeros_like(batch.masks))
 

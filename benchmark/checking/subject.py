@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from agents.base import Agent, Batch, State
 from benchmark.checking.words import Fault
@@ -58,7 +59,7 @@ class Subject:
     def uses_rewards(self) -> bool:
         """Whether rewards change what the agent learns."""
         batch = batch_for(self.agent, self.data, 8)
-        state = init_states(self.agent, jnp.zeros(1, jnp.uint32))
+        state = init_states(self.agent, jnp.zeros(1, jnp.uint32), data=self.data)
         state = jax.tree.map(lambda leaf: leaf[0], state)
         low = batch._replace(rewards=batch.rewards - 5)
         one = other = state
@@ -96,22 +97,28 @@ def batch_for(agent: Agent, data: Dataset, size: int) -> Batch:
 
 
 @jax.jit
-def initial(agent: Agent, seed: int) -> State:
+def initial(agent: Agent, seed: int, data: Dataset) -> State:
     """The state of one seed before the first update."""
-    return agent.init(jax.random.PRNGKey(seed))
+    return agent.init(jax.random.PRNGKey(seed), data)
 
 
-def random_state(agent: Agent, seed: int = 0) -> State:
-    """A state with random parameters, without compiling the agent's own initialisation."""
+@jax.jit
+def initial_extra(agent: Agent, data: Dataset) -> dict[str, Array]:
+    """What such a state has besides networks."""
+    return agent.init(jax.random.PRNGKey(0), data).extra
+
+
+def random_state(agent: Agent, data: Dataset, seed: int = 0) -> State:
+    """A state with random parameters, without compiling the initialisation of the agent's networks."""
     rng = np.random.default_rng(seed)
-    zeros = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(agent.init, jax.random.PRNGKey(0))
-    )
+    form = jax.eval_shape(agent.init, jax.random.PRNGKey(0), data)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), form)
 
     def fill(leaf):
         return jnp.asarray(0.2 * rng.standard_normal(leaf.shape), leaf.dtype)
 
-    return zeros.replace(params=jax.tree.map(fill, zeros.params), targets=jax.tree.map(fill, zeros.targets))
+    params, targets = (jax.tree.map(fill, networks) for networks in (zeros.params, zeros.targets))
+    return zeros.replace(params=params, targets=targets, extra=initial_extra(agent, data))
 
 
 def phases(agent: Agent) -> list[tuple[int, tuple[str, ...]]]:

@@ -40,7 +40,7 @@ class Checkpoints:
         Raises a UserError where that fails, e.g. on a full disk.
         """
         record = record | {"arrays": described(states)}
-        items = ocp.args.Composite(states=ocp.args.StandardSave(states), record=ocp.args.JsonSave(record))
+        items = ocp.args.Composite(states=ocp.args.StandardSave(written(states)), record=ocp.args.JsonSave(record))
         try:
             self.manager.save(update, args=items)
             self.manager.wait_until_finished()
@@ -70,16 +70,22 @@ class Checkpoints:
                     f"the checkpoint {folder} does not fit the agent: {'; '.join(differing[:3])}{more}; go on with the "
                     f"agent's code and hyperparameters as they were, or begin again with {ANEW}"
                 )
-            items = ocp.args.Composite(states=ocp.args.StandardRestore(like))
+            items = ocp.args.Composite(states=ocp.args.StandardRestore(written(like)))
             states = self.manager.restore(update, args=items).states
             # Copied from the host, because Orbax commits arrays to their device, and jit compiles anew for those.
-            return update, jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), states), record
+            copied = jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), states)
+            return update, like.replace(**copied), record  # type: ignore[attr-defined]
         self.manager.reload()
         return None
 
     def close(self) -> None:
         """Release the folder."""
         self.manager.close()
+
+
+def written(states: State) -> dict[str, Any]:
+    """The fields of a state that are written: without an empty `extra`, as in checkpoints from before it was there."""
+    return {name: value for name, value in vars(states).items() if name != "extra" or value}
 
 
 def described(states: State) -> dict[str, str]:

@@ -21,9 +21,14 @@ BLOCK = 50  # updates of a segment where evaluation goes on beside training: a p
 
 # Initialisation runs once and has a random draw for every array: compiled plainly it takes seconds, as it is a tenth.
 @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
-def init_states(agent: Agent, seeds: Array) -> State:
-    """Initial states of all seeds, stacked on a leading axis. Seed k's does not depend on the others."""
-    return jax.vmap(lambda agent, seed: agent.init(jax.random.PRNGKey(seed)), (agent_axis(agent), 0))(agent, seeds)
+def init_states(agent: Agent, seeds: Array, data: Dataset | None = None) -> State:
+    """Initial states of all seeds, stacked on a leading axis. Seed k's does not depend on the others.
+
+    Agents that have `facts` need the data that they are trained on.
+    """
+    return jax.vmap(lambda agent, seed: agent.init(jax.random.PRNGKey(seed), data), (agent_axis(agent), 0))(
+        agent, seeds
+    )
 
 
 @partial(jax.jit, static_argnames=("length", "cycle"), donate_argnames="states")

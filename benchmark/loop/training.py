@@ -33,7 +33,8 @@ class Training:
         self.agent, self.world, self.protocol = experiment.agent, experiment.world, experiment.protocol
         self.evaluator, self.recorder, self.watch = evaluator, recorder, watch
         self.checkpoints = Checkpoints(recorder.directory.checkpoints)
-        self.states = init_states(self.agent, jnp.asarray(experiment.seeds, jnp.uint32))
+        seeds = jnp.asarray(experiment.seeds, jnp.uint32)
+        self.states = init_states(self.agent, seeds, self.world.data_for(0))
         self.offset = self.agent.pretraining_steps
         self.end_of_updates = self.offset + self.protocol.steps
         self.end = self.end_of_updates

@@ -17,10 +17,10 @@ def check_memory(agent: str, config: Config, members: int = 1) -> None:
     inputs = (config.chunk_length, *config.hidden)
     weights = sum(width * after for width, after in itertools.pairwise(inputs))
     values = config.batch_size * max(inputs)
-    least = members * config.ensemble * 4 * (3 * weights + values)
+    least = members * (config.ensemble or 1) * 4 * (3 * weights + values)
     if least > machine_memory():
         raise UserError(
-            f"{agent}: hidden {','.join(map(str, config.hidden))}, ensemble {config.ensemble}, batch_size "
+            f"{agent}: hidden {','.join(map(str, config.hidden))}, ensemble {config.ensemble or 1}, batch_size "
             f"{config.batch_size} and chunk_length {config.chunk_length} need at least {least / 1e9:,.0f} GB"
             + (f" for {members:,} that train together" if members > 1 else "")
             + f"; this machine has {machine_memory() / 1e9:,.0f} GB"

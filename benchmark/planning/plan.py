@@ -19,15 +19,16 @@ from envs.tasks import Task
 
 def settings_for(cls: type[Agent], task: Task, *layers: Mapping[str, Any]) -> dict[str, Any]:
     """Hyperparameters of an agent on a task: the domain's protocol, then the tuned values, then `layers`."""
-    settings: dict[str, Any] = {**_of_domain(task), **tuned(cls.name, task.domain.name)}
+    settings: dict[str, Any] = {**_of_domain(cls, task), **tuned(cls.name, task.domain.name)}
     for layer in layers:
         settings.update(layer)
     return settings
 
 
-def _of_domain(task: Task) -> dict[str, Any]:
+def _of_domain(cls: type[Agent], task: Task) -> dict[str, Any]:
     domain = task.domain
-    return dict(chunk_length=domain.chunk_length, discount=domain.discount, pessimism=domain.pessimism)
+    settings = dict(chunk_length=domain.chunk_length, discount=domain.discount, pessimism=domain.pessimism)
+    return known_settings(cls, settings)
 
 
 def choose(
@@ -41,7 +42,7 @@ def choose(
     where a default would switch off what makes the algorithm.
     """
     values, origin = tuned_with_origin(cls.name, task.domain.name)
-    layers: list[tuple[str, Mapping[str, Any]]] = [("domain", _of_domain(task)), (origin, values)]
+    layers: list[tuple[str, Mapping[str, Any]]] = [("domain", _of_domain(cls, task)), (origin, values)]
     if suite is not None:
         layers.append(("suite", known_settings(cls, suite.settings)))
         layers.append(("suite", suite.agent_settings.get(cls.name) or suite_settings(cls, suite.name)))

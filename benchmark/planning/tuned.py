@@ -36,7 +36,7 @@ def tuned_with_origin(agent: str, domain: str) -> tuple[dict[str, Any], str]:
     for name in filter(None, (domain, base)):
         for content in (_tuned_file(path), _tuned_file(TUNED / "d4rl" / path.name)):
             if name in content["domains"]:
-                return dict(content["domains"][name]), _origin(content, name if name != domain else "")
+                return dict(content["domains"][name]), _origin(content, name, borrowed=name != domain)
     return {}, ""
 
 
@@ -58,17 +58,20 @@ def _path(agent: str) -> Path:
     return Path(file).with_suffix(".yaml")
 
 
-def _origin(content: Mapping[str, Any], base: str) -> str:
-    """Where the values of a tuned file come from; `base` is the domain that they are borrowed from, if they are.
+def _origin(content: Mapping[str, Any], domain: str, borrowed: bool) -> str:
+    """Where a tuned file's values for a domain, perhaps borrowed by another, come from.
 
-    Its `variants` is the source that has the same values on the domains which borrow them.
+    Its `derived` is true, or lists those domains whose values are derived where the others' are published; `variants`
+    is the source that has the same values on the domains which borrow them.
     """
-    source = content.get("source", "no source is given")
+    source, derived = content.get("source", "no source is given"), content.get("derived")
+    if isinstance(derived, list) and domain in derived:
+        return f"derived: {source}"
     if not content.get("published"):
-        return f"{'derived' if content.get('derived') else 'ours'}: {source}"
-    if not base:
+        return f"{'derived' if derived else 'ours'}: {source}"
+    if not borrowed:
         return f"published: {source}"
-    return f"published: {content['variants']}" if "variants" in content else f"derived: {source}, for {base}"
+    return f"published: {content['variants']}" if "variants" in content else f"derived: {source}, for {domain}"
 
 
 @functools.cache

@@ -65,10 +65,12 @@ def untrained(name: str, domain: Domain, seeds: int):
     from benchmark.planning.configure import configure
     from benchmark.planning.plan import settings_for
     from benchmark.planning.registry import agent_class
+    from benchmark.speed.timing import synthetic_data
 
     cls = agent_class(name)
     agent = cls(configure(cls, settings_for(cls, Task(domain, 1))), *dimensions(domain))
-    states = init_states(agent, jnp.arange(seeds, dtype=jnp.uint32))
+    data = synthetic_data(*dimensions(domain), 1_000)
+    states = init_states(agent, jnp.arange(seeds, dtype=jnp.uint32), data=data)
     return (lambda observations, ids: act(agent, states, observations, ids)), agent, states
 
 

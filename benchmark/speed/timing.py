@@ -79,7 +79,7 @@ def _products(jaxpr: Jaxpr) -> int:
 
 def update_flop(agent: Agent, data: Dataset, cycle: tuple[str, ...]) -> float | None:
     """Model FLOP of one update of one seed, the mean over a cycle; None where it cannot be counted."""
-    state = jax.eval_shape(agent.init, jax.random.PRNGKey(0))
+    state = jax.eval_shape(agent.init, jax.random.PRNGKey(0), data)
     batch = jax.eval_shape(lambda state: sample(agent, state, data), state)
     try:
         counts = {name: model_flop(getattr(agent, name), state, batch) for name in set(cycle)}
@@ -141,7 +141,7 @@ def segment_loop(agent: Agent, data: Dataset, seeds: int, peak: float) -> tuple[
     flop = update_flop(agent, data, cycle)
     length = segment_length(flop, seeds, peak, cycle)
     started = time.perf_counter()
-    states = jax.block_until_ready(init_states(agent, jnp.arange(seeds, dtype=jnp.uint32)))
+    states = jax.block_until_ready(init_states(agent, jnp.arange(seeds, dtype=jnp.uint32), data=data))
     initialised = time.perf_counter()
     lowered = run_segment.lower(agent, states, data, length, cycle)
     traced = time.perf_counter()
@@ -200,7 +200,7 @@ def public_loop(agent: Agent, data: Dataset) -> Loop:
     cycle = steady_cycle(agent)
     updates = {name: jax.jit(getattr(agent, name)) for name in cycle}
     batches = numpy_batches(agent, data)
-    state = jax.jit(agent.init)(jax.random.PRNGKey(0))
+    state = jax.jit(agent.init)(jax.random.PRNGKey(0), data)
 
     def advance() -> int:
         nonlocal state
@@ -263,7 +263,7 @@ def profile_segment(agent: Agent, data: Dataset, seeds: int, folder: Path) -> No
     """Write a trace of one short segment, warmed up, for https://ui.perfetto.dev (`perfetto_trace.json.gz`)."""
     cycle = steady_cycle(agent)
     length = PROFILED_CYCLES * len(cycle)
-    states: State = init_states(agent, jnp.arange(seeds, dtype=jnp.uint32))
+    states: State = init_states(agent, jnp.arange(seeds, dtype=jnp.uint32), data=data)
     states, _ = jax.block_until_ready(run_segment(agent, states, data, length, cycle))
     with jax.profiler.trace(str(folder), create_perfetto_trace=True):
         jax.block_until_ready(run_segment(agent, states, data, length, cycle))

@@ -58,6 +58,14 @@ CASES = [
     ),
     ("one_step_discount", "losses", "discounts the next value by γ^1, but it is a chunk of 5 actions away"),
     ("one_step_discount", "losses", "write self.td_target(batch, next_value), or self.config.discount ** self.config."),
+    (
+        "whole_dataset",
+        "shapes",
+        "each seed and each checkpoint would have a copy as long as the data; reduce",
+    ),
+    ("constant_pool", "randomness", "init draws from a constant key, not from init's rng"),
+    ("misnamed_input", "interface", "inputs among 'observation action time', which input_sizes() can add to"),
+    ("untyped_absence", "interface", "UntypedAbsenceConfig.ensemble has no type"),
     ("unrolled", "speed", "a Python loop is unrolled somewhere, use jax.lax.scan"),
 ]
 

@@ -130,21 +130,22 @@ def trajectory_rows(distances=(1, 2, 3, 9, 9, 2)) -> dict:
     )
 
 
-def filled_state(agent: Agent, numbers: dict) -> State:
-    """A state whose networks are filled: numbers = {"critic": 1, "target critic": 2, ...}."""
+def filled_state(agent: Agent, numbers: dict, data=None) -> State:
+    """A state whose networks are filled: numbers = {"critic": 1, "target critic": 2, ...}, with the facts of data."""
     rng = jax.random.PRNGKey(0)
-    state = jax.eval_shape(agent.init, rng)  # shapes are enough
+    state = jax.eval_shape(lambda rng: agent.init(rng, data), rng)  # shapes are enough
     params = {name: fill(tree, numbers[name]) for name, tree in state.params.items()}
     targets = {name: fill(tree, numbers[f"target {name}"]) for name, tree in state.targets.items()}
-    return State(jnp.zeros((), int), rng, params, targets, agent.optimizer().init(params))
+    extra = agent.init_extra() | agent.facts(data, rng)
+    return State(jnp.zeros((), int), rng, params, targets, agent.optimizer().init(params), extra)
 
 
-def loss_and_gradient(agent: Agent, state: State, batch: Batch):
-    """Total, metrics and gradient of the agent's loss under the prescribed noise."""
-    noise = fill_noise(agent.draws(B))
+def loss_and_gradient(agent: Agent, state: State, batch: Batch, noise: dict | None = None):
+    """Total, metrics and gradient of the agent's loss under the given or the prescribed noise."""
+    noise = fill_noise(agent.draws(B)) if noise is None else noise
 
     def objective(params):
-        fixed = agent.bind(jax.lax.stop_gradient(state.params))
+        fixed = agent.bind(jax.lax.stop_gradient(state.params), state.extra)
         return agent.loss(agent.bind(params), fixed, agent.bind(state.targets), batch, noise)
 
     (total, metrics), gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))(state.params)
@@ -157,19 +158,30 @@ def inner_product(gradient, params) -> float:
     return sum(float((g * p).sum()) for g, p in zip(*map(jax.tree.leaves, (gradient, params)), strict=True))
 
 
+def sums(parameters, filled) -> list[float]:
+    """Σθ, Σθ² and Σθ·θ_fill over all parameters of one network."""
+    return [
+        sum(float(leaf.sum()) for leaf in jax.tree.leaves(parameters)),
+        inner_product(parameters, parameters),
+        inner_product(parameters, filled),
+    ]
+
+
 def norm_of(gradient) -> float:
     """Euclidean norm of one network's gradient."""
     return sum(float((g**2).sum()) for g in jax.tree.leaves(gradient)) ** 0.5
 
 
-def errors(agent: Agent, numbers: dict, batch: Batch, expected: dict, metrics_of: dict, networks_of: dict) -> dict:
+def errors(
+    agent: Agent, numbers: dict, batch: Batch, expected: dict, metrics_of: dict, networks_of: dict, **state_and_noise
+) -> dict:
     """Relative errors of the total, the components, and each network's ⟨g, θ⟩ and gradient norm.
 
     `metrics_of` maps the vectors' component names to functions of our metrics (or their names), `networks_of` their
     network names to ours. Every component and network of the vectors must be mapped.
     """
-    state = filled_state(agent, numbers)
-    total, metrics, gradient = loss_and_gradient(agent, state, batch)
+    state = state_and_noise.get("state") or filled_state(agent, numbers)
+    total, metrics, gradient = loss_and_gradient(agent, state, batch, state_and_noise.get("noise"))
     pairs = {"total": (float(total), expected["total"])}
     for name, value in expected["components"].items():
         ours = metrics_of[name]
