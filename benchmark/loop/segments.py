@@ -10,9 +10,9 @@ from typing import Any
 import jax
 from jax import Array
 
-from agents.base import Agent, State
+from agents.base import Agent, Batch, State
+from agents.transitions import Transitions
 from envs.data.dataset import Dataset
-from envs.data.samplers import SAMPLERS
 
 SAMPLING = 0x5A  # folded into an update's key for its batch, so that batch and noise are independent
 BLOCK = 50  # updates of a segment where evaluation goes on beside training: a policy waits for at most one segment
@@ -94,11 +94,10 @@ def repeated(function: Callable[[State], tuple[State, dict]], state: State, time
     return state, jax.tree.map(lambda values: values[-1], metrics)
 
 
-def sample(agent: Agent, state: State, data: Dataset, counted: bool = False):
-    """Draw, as the agent was published with, the batch of the next update, or of the one that `state` counted last."""
+def sample(agent: Agent, state: State, data: Transitions, counted: bool = False) -> Batch:
+    """Draw, as the agent does, the batch of the next update, or of the one that `state` counted last."""
     rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step - int(counted)), SAMPLING)
-    config = agent.config
-    return SAMPLERS[agent.sampler](data, rng, config.batch_size, config.chunk_length, config.discount)
+    return agent.sample(data, rng, state)
 
 
 @partial(jax.jit, static_argnames="agent_axis")
