@@ -1,15 +1,19 @@
 """A batch of the agent's own: drawn by its own method, offline and online from the same numbers."""
 
 import csv
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from agents.bc import BC
 from agents.fql import FQL
 from agents.rql import RQL
+from benchmark.check import examine
+from benchmark.checking.checks import holds_still
 from benchmark.common.errors import UserError
 from benchmark.loop import online
 from benchmark.loop.segments import init_states, sample
@@ -204,3 +208,27 @@ def test_a_sampler_weighs_by_each_seeds_own_state():
     alone = draw(jax.tree.map(lambda leaf: leaf[1:], states))
     np.testing.assert_array_equal(drawn.actions[1:], alone.actions)
     assert not np.array_equal(drawn.actions, swapped.actions)
+
+
+# -------------------------------------------------------------------------------------------------------- checks
+
+SOUND = Path(__file__).parents[1] / "sound_agents" / "own_batches.py"
+
+
+def test_batches_of_longer_returns_weighed_by_rewards_are_taken_for_right():
+    finding = examine(str(SOUND), checks=["batches"])[-1]
+    assert finding.check == "batches" and finding.passed, finding.text
+    assert finding.text.endswith("offline and online; its own: next_actions, next_inside")
+
+
+@pytest.mark.slow
+def test_networks_with_late_optimisers_are_taken_for_trained():
+    finding = examine(str(SOUND), checks=["gradients"])[-1]
+    assert finding.passed and "frozen" not in finding.text, finding.text
+
+
+def test_an_optimiser_that_never_steps_is_told_from_one_that_is_late():
+    params = {"w": jnp.ones(2)}
+    late = optax.conditionally_mask(optax.adam(1e-3), lambda step: step % 2 == 1)
+    assert holds_still(optax.set_to_zero(), params)
+    assert not holds_still(late, params) and not holds_still(optax.adam(1e-3), params)
