@@ -23,10 +23,6 @@ class AlternatingAgent(Agent):
         """The optimiser of each network."""
         raise NotImplementedError
 
-    def adam(self, learning_rate, max_norm) -> optax.GradientTransformation:
-        """Adam on a gradient scaled down to a norm."""
-        return optax.chain(optax.clip_by_global_norm(max_norm), optax.adam(learning_rate))
-
     def init(self, rng: Array, data: Any = None) -> State:
         """As `Agent.init`, with one optimiser state a network."""
         state = super().init(rng, data)

@@ -15,9 +15,10 @@ import dataclasses
 import re
 import types
 import typing
+from collections import namedtuple
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,9 @@ from flax import struct
 from jax import Array
 
 from agents.networks import Value, VectorField
+
+if TYPE_CHECKING:
+    from agents.transitions import Transitions
 
 # --------------------------------------------------------------------------------------------- configuration
 
@@ -77,7 +81,7 @@ def numeric_fields(config: type[Config] | Config) -> list[str]:
 
 
 class Batch(NamedTuple):
-    """What one update sees. The sampler that an agent names fills it (envs/data/dataset.py says how)."""
+    """What one update sees. The sampler that an agent names fills it (`agents.transitions` says how), or its own."""
 
     observations: Array
     """s, (B, O): at the start of the chunk."""
@@ -93,6 +97,16 @@ class Batch(NamedTuple):
     """v, (B,): 1 where the chunk lies within one trajectory, else 0."""
     action_weights: Array
     """w, (B, A): 1 for actions of the chunk's own trajectory, 0 for what lies beyond its end."""
+
+    def extended(self, **fields: Array) -> Any:
+        """The same with fields of the agent's own: `batch.extended(goals=g).goals`."""
+        return wider_batch(self._fields + tuple(fields))(*self, *fields.values())
+
+
+@cache
+def wider_batch(fields: tuple[str, ...]) -> type:
+    """A batch of these fields. Made once for each set of names: to JAX a tuple's class is part of its structure."""
+    return type("Batch", (namedtuple("Batch", fields),), {"__slots__": (), "extended": Batch.extended})
 
 
 @struct.dataclass
@@ -167,7 +181,7 @@ class Agent:
     targets: ClassVar[tuple[str, ...]] = ("critic",)
     """Networks that have a target copy, tracked at `Config.target_rate` unless `target_rates` says otherwise."""
     max_gradient_norm: ClassVar[float | None] = None
-    """Where set, the joint gradient of all networks is scaled down to this global norm before Adam."""
+    """Where set, the joint gradient of all networks that share Adam is scaled down to this global norm before it."""
     run_length_options: ClassVar[tuple[str, ...]] = ()
     """Hyperparameters that are the run's number of updates where nobody sets them, such as a schedule's length."""
     suite_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -235,6 +249,25 @@ class Agent:
         """Return flattened action chunks (B, A) in [-1, 1] for observations (B, O)."""
         raise NotImplementedError
 
+    def sample(self, data: Transitions, rng: Array, state: State) -> Batch:
+        """The batch of one update of one seed, offline and online alike. Overridden, built of the pieces that `data`
+        gives, it may weigh by `state`, and have further fields (`Batch.extended`).
+        """
+        c = self.config
+        return data.draw(self.sampler, rng, c.batch_size, c.chunk_length, c.discount, self.return_steps)
+
+    @property
+    def return_steps(self) -> int:
+        """n, environment steps from s to s' that the rewards R of a batch add up: the chunk's H."""
+        return self.config.chunk_length
+
+    def optimizers(self) -> dict[str, optax.GradientTransformation]:
+        """The optimiser of each network that has one of its own, with its own count of steps, e.g. `self.adam(rate)`,
+        `optax.set_to_zero()` for one that is frozen, `optax.conditionally_mask(self.adam(rate), lambda step: step % 2
+        == 1)` for one that is trained at every second update. The others share one Adam.
+        """
+        return {}
+
     def cycle(self, step: int) -> tuple[tuple[str, ...], int | None]:
         """Which updates run from update `step` (0-based, pretraining included) on: the names of the methods that follow
         one another in a fixed pattern, and the step at which another cycle begins (None: never). Algorithms that delay
@@ -298,11 +331,21 @@ class Agent:
         return self.config.chunk_length * self.action_dim
 
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam over all trainable networks at once, after joint clipping where the algorithm has it."""
-        adam = optax.adam(self.config.learning_rate)
-        if self.max_gradient_norm is None:
-            return adam
-        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), adam)
+        """Adam over all trainable networks at once, after joint clipping where the algorithm has it; apart from it each
+        of `optimizers`. Raises a ValueError where one of these is of no network.
+        """
+        shared, own = self.adam(self.config.learning_rate, self.max_gradient_norm), self.optimizers()
+        if not own:
+            return shared
+        names = list(self.networks())
+        if unknown := [name for name in own if name not in names]:
+            raise ValueError(f"optimizers() names '{unknown[0]}'; the networks are {', '.join(names)}")
+        return optax.partition({**own, "": shared}, {name: name if name in own else "" for name in names})
+
+    def adam(self, rate: Any, max_norm: float | None = None) -> optax.GradientTransformation:
+        """Adam of a step size or schedule, on a gradient scaled down to a global norm where one is given."""
+        adam = optax.adam(rate)
+        return adam if max_norm is None else optax.chain(optax.clip_by_global_norm(max_norm), adam)
 
     def draw_noise(self, rng: Array, batch_size: int) -> dict[str, Array]:
         """Draw every array that `draws` names."""
@@ -319,8 +362,8 @@ class Agent:
         return types.SimpleNamespace(**bound, **extra)
 
     def td_target(self, batch: Batch, next_value: Array) -> Array:
-        """y = R + γ^H m V', (B,), from the value (B,) at s'."""
-        return batch.rewards + self.config.discount**self.config.chunk_length * batch.masks * next_value
+        """y = R + γ^n m V', (B,), from the value (B,) at s', n steps away (`return_steps`: the chunk's H)."""
+        return batch.rewards + self.config.discount**self.return_steps * batch.masks * next_value
 
     def critic(self) -> Value:
         """An ensemble of values with this agent's widths."""

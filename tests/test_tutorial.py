@@ -19,6 +19,7 @@ from envs.tasks import get_domain
 ROOT = Path(__file__).parent.parent
 TUTORIAL = (ROOT / "examples" / "TUTORIAL.md").read_text()
 AGENT = ROOT / "examples" / "boltzmann_flow.py"
+FOCUSED = AGENT.with_name("focused_flow.py")
 FEWER = {"--steps 1500": "--steps 100"}
 
 
@@ -39,6 +40,13 @@ def test_the_example_is_short_and_passes_the_first_checks():
     assert len(AGENT.read_text().splitlines()) < 100
     findings = examine(str(AGENT), checks=["interface", "shapes"])
     assert all(finding.passed for finding in findings), findings
+
+
+def test_the_example_with_batches_of_its_own_passes_their_check():
+    findings = examine(str(FOCUSED), checks=["interface", "shapes", "batches"])
+    assert all(finding.passed for finding in findings), findings
+    assert "of one trajectory, offline and online" in findings[-1].text
+    assert len(FOCUSED.read_text().splitlines()) < 50
 
 
 def test_the_tutorial_writes_checks_sweeps_and_compares():
@@ -68,7 +76,7 @@ def test_the_files_path_is_taken_wherever_an_agents_name_is(tmp_path, capsys):
 def test_the_tutorials_commands_run_as_written_but_for_fewer_updates(tmp_path):
     said = {}
     for command, fails in commands():
-        if "benchmark.check examples" in command:
+        if "benchmark.check examples" in command and "--only" not in command:
             command += " --only interface,shapes,gradients"  # the whole is minutes, and has tests of its own
         words = shlex.split(shortened(command, tmp_path))
         done = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True)
@@ -77,6 +85,7 @@ def test_the_tutorials_commands_run_as_written_but_for_fewer_updates(tmp_path):
         said[command] = done.stdout + done.stderr
     text = " ".join(" ".join(said.values()).split())
     assert "the network 'flow' gets no gradient" in text
+    assert "depends on rewards or masks of another trajectory" in text
     assert "'candidates' cannot be swept" in text
     for agent, swept in (("boltzmann_flow", "inv_temp"), ("fql", "alpha")):
         tuned = yaml.safe_load((tmp_path / "tuned" / f"{agent}.yaml").read_text())["domains"]
@@ -85,3 +94,4 @@ def test_the_tutorials_commands_run_as_written_but_for_fewer_updates(tmp_path):
     assert "boltzmann_flow" in table and "FQL" in table
     assert (tmp_path / "figures" / "bars.png").stat().st_size > 1000
     assert list((tmp_path / "online").glob("boltzmann_flow/toy-modes/seeds-0/replay/*.npz"))
+    assert list((tmp_path / "focused").glob("focused_flow/toy-modes/seeds-0/replay/*.npz"))

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.extend.core import jaxprs_in_params
 
 from agents.base import Agent, Batch, Config, Draw, State, numeric_fields
@@ -34,6 +35,7 @@ from benchmark.checking.subject import (
     random_state,
 )
 from benchmark.checking.words import Fault, told
+from benchmark.common.errors import nearest
 from benchmark.loop.checkpoints import Checkpoints
 from benchmark.loop.segments import act, call, init_states, run_segment, sample
 from benchmark.planning.configure import configure
@@ -80,6 +82,9 @@ def check_interface(subject: Subject) -> str:
     missing = [name for name in cls.targets if name not in networks]
     if missing:
         raise Fault(f"targets names {', '.join(missing)}, of which networks() has none; it has {', '.join(networks)}")
+    for name in agent.optimizers():
+        if name not in networks:
+            raise Fault(f"optimizers() names '{name}'{nearest(name, networks)}; the networks are {', '.join(networks)}")
     wrong = [name for name, draw in agent.draws(8).items() if not isinstance(draw, Draw)]
     if wrong:
         raise Fault(
@@ -393,20 +398,28 @@ def check_domains(subject: Subject) -> str:
 
 
 def check_gradients(subject: Subject) -> str:
-    """Every network is trained by some update; targets move only towards their network."""
+    """Every network is trained by some update, or frozen and stays; targets move only towards their network."""
     agent = subject.agent
     batch = batch_for(agent, subject.data, 8)
     first, other = (initial(agent, seed, subject.data) for seed in (0, 1))
     start, cycle = phases(agent)[-1]
     state = dataclasses.replace(first, targets=other.targets, step=jnp.asarray(start + AFTER_WARM_UP, jnp.int32))
+    frozen = {name for name, own in agent.optimizers().items() if holds_still(own, first.params[name])}
     moved: set[str] = set()
     followed: set[str] = set()
     for name in cycle * -(-2 * ENOUGH_UPDATES // len(cycle)):
         after, _ = compiled(name)(agent, state, batch)
-        moved |= {network for network in agent.networks() if distance(state.params[network], after.params[network]) > 0}
+        moving = {network for network in agent.networks() if distance(state.params[network], after.params[network]) > 0}
+        if stirred := sorted(moving & frozen):
+            raise Fault(
+                f"{name} moves the network '{stirred[0]}', which its optimiser in optimizers() holds still: change "
+                "parameters by optimisers only"
+            )
+        moved |= moving
         followed |= {target for target in state.targets if check_tracking(name, target, state, after)}
         state = after
-    idle = [network for network in agent.networks() if jax.tree.leaves(state.params[network]) and network not in moved]
+    taught = [network for network in agent.networks() if network not in frozen]
+    idle = [network for network in taught if jax.tree.leaves(state.params[network]) and network not in moved]
     if idle:
         raise Fault(
             f"the network '{idle[0]}' gets no gradient: no loss uses train.{idle[0]} (fixed.{idle[0]} is a constant)"
@@ -415,7 +428,19 @@ def check_gradients(subject: Subject) -> str:
     if still:
         raise Fault(f"the target of '{still[0]}' never moves: update it with track(), or leave it out of targets")
     rewards = "" if subject.uses_rewards else "; rewards are not used"
-    return f"reach {', '.join(agent.networks())}; targets are only tracked{rewards}"
+    held = f"; frozen: {', '.join(sorted(frozen))}" if frozen else ""
+    return f"reach {', '.join(taught)}{held}; targets are only tracked{rewards}"
+
+
+def holds_still(optimizer: optax.GradientTransformation, params: Any) -> bool:
+    """Whether an optimiser's first steps are 0 whatever the gradient: of a frozen network, or one trained later."""
+    gradient = jax.tree.map(jnp.ones_like, params)
+    kept = optimizer.init(params)
+    for _ in range(2 * ENOUGH_UPDATES):
+        steps, kept = optimizer.update(gradient, kept, params)
+        if any(np.any(leaf) for leaf in jax.tree.leaves(steps)):
+            return False
+    return True
 
 
 def check_tracking(name: str, target: str, state: State, after: State) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from benchmark.checking.batches import check_batches
 from benchmark.checking.checks import (
     check_acting,
     check_domains,
@@ -32,6 +33,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "interface": check_interface,
     "shapes": check_shapes,
     "purity": check_purity,
+    "batches": check_batches,
     "pairs": check_pairs,
     "randomness": check_randomness,
     "options": check_options,

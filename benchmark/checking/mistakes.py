@@ -24,11 +24,10 @@ import numpy as np
 from agents.alternating import AlternatingAgent
 from agents.base import Agent, Batch, Config, State, numeric_fields
 from benchmark.checking.flows import NONE, Marks, Path, as_text, follow, place, union
-from benchmark.checking.subject import Subject, batch_for, kinds_of_update, phases, random_state
+from benchmark.checking.subject import Subject, batch_for, kinds_of_update, of_size, phases, random_state
 from benchmark.checking.words import Fault, at_line
 from benchmark.common.errors import UserError
 from envs.data.dataset import Dataset
-from envs.data.samplers import SAMPLERS
 
 UNUSUAL_SIZES = itertools.count(211, 2)
 """Batches of a size that nothing else has. Each is used once: JAX mentions a broadcast only when it first traces it."""
@@ -58,7 +57,7 @@ def trace(function, agent: Agent, *arguments: Any, key: Any) -> Program:
 
 
 def programs_of(agent: Agent, data: Dataset, size: int) -> Iterator[tuple[str, Program]]:
-    """Acting, initialisation and each kind of update, each traced when it is asked for.
+    """Acting, initialisation, a sampler of its own and each kind of update, each traced when it is asked for.
 
     An update's metrics are left out, as they teach nothing.
     """
@@ -66,17 +65,16 @@ def programs_of(agent: Agent, data: Dataset, size: int) -> Iterator[tuple[str, P
     state, batch = jax.eval_shape(agent.init, rng, data), batch_form(agent, data, size)
     yield "act", trace(lambda agent, *rest: agent.act(*rest), agent, state, batch.observations, rng, key=rng)
     yield "init", trace(lambda agent, rng: agent.init(rng, data), agent, rng, key=rng)
+    if type(agent).sample is not Agent.sample:
+        yield "sample", trace(lambda agent, *rest: of_size(agent, size).sample(*rest), agent, data, rng, state, key=rng)
     for name in kinds_of_update(phases(agent)):
         yield name, trace(lambda agent, *rest: getattr(agent, name)(*rest)[0], agent, state, batch, key=state.rng)
 
 
 def batch_form(agent: Agent, data: Dataset, size: int) -> Batch:
     """Shapes and types of a batch."""
-
-    def draw(data, rng):
-        return SAMPLERS[agent.sampler](data, rng, size, agent.config.chunk_length, agent.config.discount)
-
-    return jax.eval_shape(draw, data, jax.random.PRNGKey(0))
+    rng = jax.random.PRNGKey(0)
+    return jax.eval_shape(of_size(agent, size).sample, data, rng, jax.eval_shape(agent.init, rng))
 
 
 # ------------------------------------------------------------------------------------------------ pairs of samples
@@ -151,7 +149,7 @@ def reach(agent: Agent, program: Program, keys: dict[Path, bool]) -> Marks:
 
 def check_randomness(subject: Subject) -> str:
     """Every random number comes from the key that is given, so that updates, seeds and episodes differ."""
-    given = {"act": "act's rng", "init": "init's rng"}
+    given = {"act": "act's rng", "init": "init's rng", "sample": "sample's rng"}
     drawn = 0
     for name, program in programs_of(subject.agent, subject.data, 8):
         keys: dict[Path, bool] = {}
@@ -372,7 +370,7 @@ def check_discount(subject: Subject, gradients: Gradients) -> str:
 
     Where masks are 0, the slope of a loss along them is proportional to that weight, whatever the loss is.
     """
-    agent, length = subject.agent, subject.agent.config.chunk_length
+    agent, length = subject.agent, subject.agent.return_steps
     state = random_state(agent, subject.data)
     batch = batch_for(agent, subject.data, 32)
     batch = batch._replace(masks=jnp.zeros_like(batch.masks))
@@ -392,10 +390,12 @@ def check_discount(subject: Subject, gradients: Gradients) -> str:
         seen, power = True, round(powers.mean())
         if power not in (0, length) and abs(powers.mean() - power) < 0.1:
             line = place(gradients.places["discount"], subject.cls) if "discount" in gradients.places else ""
+            chunk = length == agent.config.chunk_length
+            away = f"a chunk of {length} actions" if chunk else f"{length} steps, its return_steps,"
             raise Fault(
-                f"{name} discounts the next value by γ^{power}, but it is a chunk of {length} actions away: "
-                "R + γ^H m V'; write self.td_target(batch, next_value), or self.config.discount ** "
-                f"self.config.chunk_length{line}"
+                f"{name} discounts the next value by γ^{power}, but it is {away} away: "
+                f"R + γ^{'H' if chunk else 'n'} m V'; write self.td_target(batch, next_value), or self.config.discount "
+                f"** self.{'config.chunk_length' if chunk else 'return_steps'}{line}"
             )
     return f"they are discounted by γ^{length}" if seen else "masks weigh no next value"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +15,13 @@ import numpy as np
 from jax import Array
 
 from agents.base import Agent, Batch, State
+from agents.transitions import Transitions
 from benchmark.checking.words import Fault
 from benchmark.loop.segments import init_states
 from benchmark.planning.configure import configure
 from benchmark.planning.plan import known_settings, settings_for
 from benchmark.planning.registry import agent_class
 from envs.data.dataset import Dataset, from_transitions
-from envs.data.samplers import SAMPLERS
 from envs.tasks import Domain, Task, dimensions, get_domain
 
 SMALL = dict(hidden=(16,), ensemble=2, batch_size=8)
@@ -91,9 +92,20 @@ def random_data(observation_dim: int, action_dim: int, seed: int = 0) -> Dataset
 
 def batch_for(agent: Agent, data: Dataset, size: int) -> Batch:
     """A batch of another size than the configuration's."""
-    config = agent.config
-    draw = jax.jit(SAMPLERS[agent.sampler], static_argnums=(2, 3))
-    return draw(data, jax.random.PRNGKey(0), size, config.chunk_length, config.discount)
+    own = type(agent).sample is not Agent.sample
+    return drawn(of_size(agent, size), data, jax.random.PRNGKey(0), initial(agent, 0) if own else None)
+
+
+@jax.jit
+def drawn(agent: Agent, data: Transitions, rng: Array, state: State | None) -> Batch:
+    """The batch of one update; only an agent's own sampler looks at the state."""
+    return agent.sample(data, rng, state)  # type: ignore[arg-type]
+
+
+def of_size(agent: Agent, size: int) -> Agent:
+    """The agent with another batch size."""
+    config = dataclasses.replace(agent.config, batch_size=size)
+    return type(agent)(config, agent.observation_dim, agent.action_dim)
 
 
 @jax.jit

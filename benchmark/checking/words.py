@@ -73,8 +73,8 @@ def misnamed(error: BaseException) -> str | None:
                 return not_there(name, error.args[0], value)
     if isinstance(error, AttributeError) and isinstance(error.obj, types.SimpleNamespace):
         return not_there("train, fixed, target or online", str(error.name), vars(error.obj))
-    if isinstance(error, AttributeError) and isinstance(error.obj, Batch):
-        return not_there("a batch", str(error.name), Batch._fields)
+    if isinstance(error, AttributeError) and type(error.obj).__name__ == Batch.__name__:
+        return not_there("a batch", str(error.name), getattr(error.obj, "_fields", ()))
     if isinstance(error, AttributeError) and isinstance(error.obj, Config):
         return not_there("self.config", str(error.name), vars(error.obj))
     return None

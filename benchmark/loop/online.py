@@ -2,8 +2,9 @@
 
 Each step executes one action of the agent's own policy, appends the transition to the replay (which begins as the
 dataset), and, after the first 5,000 steps, makes one update on windows drawn uniformly from all of it. That holds for
-every agent: those that draw trajectories first offline do not online. A policy acts as in evaluation, a chunk of
-actions open loop. Environments are stepped for all seeds together, with a replay a seed on the device.
+every agent without a sampler of its own: those that draw trajectories first offline do not online. A policy acts as in
+evaluation, a chunk of actions open loop. Environments are stepped for all seeds together, with a replay a seed on the
+device.
 
 Steps go on counting from the offline phase's last, and evaluation, rows and checkpoints keep their schedule. At a
 checkpoint the episodes under way are cut, as by a time limit, in every run alike: so a run that is stopped goes on
@@ -23,19 +24,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from agents.base import Agent, State
+from agents.base import Agent, Batch, State
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder
 from benchmark.loop.checkpoints import file_digest
 from benchmark.loop.evaluator import Evaluator
 from benchmark.loop.experiment import Experiment, Watch
 from benchmark.loop.recorder import Recorder
-from benchmark.loop.segments import SAMPLING, act, named_precision, over_seeds
+from benchmark.loop.segments import act, named_precision, over_seeds, sample
 from benchmark.loop.training import Training
 from benchmark.runs.record import ANEW
 from envs.data import replay
 from envs.data.dataset import Dataset
-from envs.data.replay import Replay, Transition
+from envs.data.replay import Joined, Replay, Transition
 from envs.play.live import ONLINE, Live, Steps
 
 
@@ -45,18 +46,17 @@ def append(replays: Replay, transitions: Transition, first: Array) -> Replay:
     return jax.vmap(replay.add)(replays, transitions, first)
 
 
+def draw(agent: Agent, data: Dataset, states: State, replays: Replay) -> Batch:
+    """The batch of every seed's next update, from the dataset and its replay."""
+    return jax.vmap(lambda state, own: sample(agent, state, Joined(data, own)))(states, replays)
+
+
 @partial(jax.jit, static_argnames="name", donate_argnames="states")
 def update(agent: Agent, states: State, data: Dataset, replays: Replay, name: str) -> tuple[State, dict[str, Array]]:
-    """One update of every seed, by the agent's method of that name, on windows of the dataset and its replay."""
-    config = agent.config
-
-    def draw(state: State, own: Replay):
-        rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), SAMPLING)
-        return replay.sample(data, own, rng, config.batch_size, config.chunk_length, config.discount)
-
+    """One update of every seed, by the agent's method of that name, on a batch of the dataset and its replay."""
     # Batches first, for all seeds: a loop over seeds would copy each one's replay.
-    pairs: Any = (states, jax.vmap(draw)(states, replays))
-    with named_precision(config.matmul_precision):
+    with named_precision(agent.config.matmul_precision):
+        pairs: Any = (states, draw(agent, data, states, replays))
         return over_seeds(lambda agent, pair: getattr(agent, name)(*pair), agent, pairs)
 
 
@@ -145,7 +145,16 @@ class OnlineTraining(Training):
         super().checkpoint()
 
     def learn(self) -> None:
-        """The offline phase, where it is not done, and then the online one."""
+        """The offline phase, where it is not done, and then the online one.
+
+        An agent that draws no batch, or another, online fails before either.
+        """
+        data = self.world.data_for(self.progress)
+        offline = jax.eval_shape(jax.vmap(lambda state: sample(self.agent, state, data)), self.states)
+        both = jax.eval_shape(partial(draw, self.agent, data), self.states, self.replay.replays)
+        one, other = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), (offline, both))
+        if one != other:
+            raise UserError(f"{self.agent.name}.sample gives other fields, shapes or types online than offline")
         super().learn()
         if self.progress < self.end:
             self.begin_episodes()

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from agents.base import Agent, Batch, State
+from agents.transitions import Transitions
 from envs.data.dataset import Dataset
-from envs.data.samplers import SAMPLERS
 
 SAMPLING = 0x5A  # folded into an update's key for its batch, so that batch and noise are independent
 BLOCK = 50  # updates of a segment where evaluation goes on beside training: a policy waits for at most one segment
@@ -97,11 +97,10 @@ def repeated(function: Callable[[State], tuple[State, dict]], state: State, time
     return state, jax.tree.map(lambda values: values[-1], metrics)
 
 
-def sample(agent: Agent, state: State, data: Dataset) -> Batch:
-    """Draw the batch of the next update, as the agent was published with."""
+def sample(agent: Agent, state: State, data: Transitions) -> Batch:
+    """Draw, as the agent does, the batch of the next update."""
     rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), SAMPLING)
-    config = agent.config
-    return SAMPLERS[agent.sampler](data, rng, config.batch_size, config.chunk_length, config.discount)
+    return agent.sample(data, rng, state)
 
 
 @jax.jit

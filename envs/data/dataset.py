@@ -20,16 +20,18 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from agents.transitions import Transitions
 from benchmark.common.errors import UserError
 from envs.d4rl import data as d4rl
 from envs.data.arrays import UNREADABLE, check_flags, check_lengths, check_within, head_in, read_head
 from envs.data.environment import env_name
+from envs.data.samplers import SAMPLERS
 from envs.files.local import REQUIRED
 from envs.tasks import Task
 
 
 @struct.dataclass
-class Dataset:
+class Dataset(Transitions):
     """N transitions of T trajectories. All trajectories have at least one transition."""
 
     observations: Array
@@ -68,6 +70,22 @@ class Dataset:
     def action_dim(self) -> int:
         """d."""
         return self.actions.shape[1]
+
+    def trajectory_of(self, index):
+        """See `Transitions`, as of those below."""
+        return self.trajectory[index]
+
+    def last_of(self, trajectory):
+        return self.last[trajectory]
+
+    def at(self, name, index, trajectory=None):
+        if not name.endswith("observations"):
+            return getattr(self, name)[index]
+        trajectory = self.trajectory[index] if trajectory is None else trajectory
+        return self.observations[index + (name == "next_observations") + trajectory]
+
+    def draw(self, sampler, *arguments):
+        return SAMPLERS[sampler](self, *arguments)
 
 
 # ---------------------------------------------------------------------------------------------------- loading

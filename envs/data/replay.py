@@ -1,7 +1,7 @@
 """Replay of an online phase: the dataset, and behind it what a policy has added, all on the device.
 
-The dataset is shared by all seeds; each seed has a `Replay` of its own. Sampling is uniform over flat indices of both
-together, exactly `envs.data.samplers.sample_sequences` on one dataset that holds all of them (QAM, arXiv 2601.14234).
+The dataset is shared by all seeds; each seed has a `Replay` of its own. Agents without a sampler of their own draw
+uniformly over flat indices of both together, as from one dataset that holds all of them (QAM, arXiv 2601.14234).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from agents.base import Batch
+from agents.transitions import Transitions
 from envs.data.dataset import Dataset
 
 
@@ -74,38 +74,37 @@ def add(replay: Replay, transition: Transition, first: Array) -> Replay:
     )
 
 
-def sample(data: Dataset, replay: Replay, rng: Array, batch_size: int, chunk_length: int, discount) -> Batch:
-    """Draw windows of H transitions uniformly over the dataset and the replay; see `sample_sequences`."""
-    old, rows = data.size, replay.transitions
-    start = jax.random.randint(rng, (batch_size,), 0, old + replay.size - chunk_length + 1)
-    offsets = jnp.arange(chunk_length)
-    window = start[:, None] + offsets
+@struct.dataclass
+class Joined(Transitions):
+    """The dataset and, behind it, a seed's replay: the transitions of both in a row."""
 
-    def pick(of_data: Array, of_replay: Array, index: Array) -> Array:
-        """The arrays' elements at indices that run through the dataset and then the replay."""
-        mine = index < old
-        ours = of_data[jnp.where(mine, index, 0)]
-        theirs = of_replay[jnp.where(mine, 0, index - old)]
+    data: Dataset
+    replay: Replay
+
+    @property
+    def size(self) -> Array:
+        """See `Transitions`, as of those below."""
+        return self.data.size + self.replay.size
+
+    def trajectory_of(self, index):
+        count = self.data.last.shape[0]
+        return self.pick(index, lambda old: self.data.trajectory[old], lambda new: count + self.replay.episode[new])
+
+    def last_of(self, trajectory):
+        count = self.data.last.shape[0]
+        old, new = jnp.minimum(trajectory, count - 1), jnp.maximum(trajectory - count, 0)
+        return jnp.where(trajectory < count, self.data.last[old], self.data.size + self.replay.last[new])
+
+    def at(self, name, index, trajectory=None):
+        known = None if trajectory is None else jnp.minimum(trajectory, self.data.last.shape[0] - 1)
+        rows = getattr(self.replay.transitions, name)
+        return self.pick(index, lambda old: self.data.at(name, old, known), lambda new: rows[new])
+
+    def pick(self, index, of_data, of_replay):
+        """Elements at indices that run through the dataset and then the replay, from a function of each one's own."""
+        mine = index < self.data.size
+        ours, theirs = of_data(jnp.where(mine, index, 0)), of_replay(jnp.where(mine, 0, index - self.data.size))
         return jnp.where(mine.reshape(*mine.shape, *[1] * (ours.ndim - mine.ndim)), ours, theirs)
-
-    trajectory = data.trajectory[jnp.minimum(start, old - 1)]
-    episode = replay.episode[jnp.maximum(start - old, 0)]
-    to_end = jnp.where(start < old, data.last[trajectory], old + replay.last[episode]) - start
-    inside = offsets <= to_end[:, None]
-    end = start + jnp.minimum(chunk_length - 1, to_end)
-    of_data = data.observations[jnp.minimum(end, old - 1) + 1 + trajectory]
-    bootstrap = jnp.where((start < old)[:, None], of_data, rows.next_observations[jnp.maximum(end - old, 0)])
-    rewards, masks = pick(data.rewards, rows.rewards, window), pick(data.masks, rows.masks, window)
-    now = data.observations[jnp.minimum(start, old - 1) + trajectory]
-    return Batch(
-        observations=jnp.where((start < old)[:, None], now, rows.observations[jnp.maximum(start - old, 0)]),
-        actions=pick(data.actions, rows.actions, window).reshape(batch_size, -1),
-        rewards=(discount**offsets * rewards * inside).sum(1),
-        masks=jnp.where(inside, masks, True).all(1).astype(jnp.float32),
-        next_observations=bootstrap,
-        valid=(to_end >= chunk_length - 1).astype(jnp.float32),
-        action_weights=jnp.repeat(inside, data.action_dim, axis=1).astype(jnp.float32),
-    )
 
 
 def to_arrays(replays: Replay, begin: int, end: int) -> dict[str, np.ndarray]:

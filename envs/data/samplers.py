@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from agents.base import Batch
+from agents.transitions import Transitions
 from benchmark.common.errors import UserError
-from envs.data.dataset import Dataset
+
+if TYPE_CHECKING:
+    from envs.data.dataset import Dataset
 
 
-def sample_sequences(data: Dataset, rng: Array, batch_size: int, chunk_length: int, discount) -> Batch:
-    """Draw windows of H transitions uniformly over flat indices (QAM and its baselines).
+def sample_sequences(
+    data: Transitions, rng: Array, batch_size: int, chunk_length: int, discount, steps: int | None = None
+) -> Batch:
+    """Draw windows of H transitions uniformly over flat indices (QAM and its baselines); see `Transitions.batch`.
 
-    A window may run past the end of its trajectory, k transitions ahead: then `valid` is 0, and rewards, masks and
-    the bootstrap row stop at the end; the actions are the raw window. The bootstrap mask is the minimum over the
-    window: any success in it stops the bootstrap. Raises a UserError where a window is longer than the dataset.
+    Raises a UserError where a window is longer than the dataset.
     """
-    if chunk_length > data.size:  # the bound of the draw would not be positive, and XLA draws without a word
-        raise UserError(f"chunk_length {chunk_length} is longer than the whole dataset of {data.size} transitions")
-    start = jax.random.randint(rng, (batch_size,), 0, data.size - chunk_length + 1)
-    trajectory = data.trajectory[start]
-    to_end = data.last[trajectory] - start
-    offsets = jnp.arange(chunk_length)
-    rows = start[:, None] + offsets
-    inside = offsets <= to_end[:, None]
-    bootstrap = start + jnp.minimum(chunk_length - 1, to_end) + 1
-    return Batch(
-        observations=data.observations[start + trajectory],
-        actions=data.actions[rows].reshape(batch_size, -1),
-        rewards=(discount**offsets * data.rewards[rows] * inside).sum(1),
-        masks=jnp.where(inside, data.masks[rows], True).all(1).astype(jnp.float32),
-        next_observations=data.observations[bootstrap + trajectory],
-        valid=(to_end >= chunk_length - 1).astype(jnp.float32),
-        action_weights=jnp.repeat(inside, data.action_dim, axis=1).astype(jnp.float32),
-    )
+    try:
+        start = data.starts(rng, batch_size, max(chunk_length, steps or 0))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return data.batch(start, chunk_length, discount, steps)
 
 
-def sample_trajectories(data: Dataset, rng: Array, batch_size: int, chunk_length: int, discount) -> Batch:
+def sample_trajectories(
+    data: Dataset, rng: Array, batch_size: int, chunk_length: int, discount, steps: int | None = None
+) -> Batch:
     """Draw trajectories first (without replacement where there are more than the batch needs), then a start in each,
     never its last transition; H + 1 rows from there, those beyond the end repeating the last (RQL).
 
-    Raises a UserError where every trajectory has one transition.
+    Raises a UserError where every trajectory has one transition, or a return is not of the chunk's H steps.
     """
+    if steps not in (None, chunk_length):
+        raise UserError(f"the sampler 'trajectories' has returns of the chunk's {chunk_length} steps only, not {steps}")
     if not data.candidates.shape[0]:
         raise UserError("no trajectory of the dataset has more than one transition, and two are needed to draw from it")
     trajectory_rng, start_rng = jax.random.split(rng)

@@ -66,6 +66,14 @@ CASES = [
     ("constant_pool", "randomness", "init draws from a constant key, not from init's rng"),
     ("misnamed_input", "interface", "inputs among 'observation action time', which input_sizes() can add to"),
     ("untyped_absence", "interface", "UntypedAbsenceConfig.ensemble has no type"),
+    ("crosses_trajectories", "batches", "'rewards', drawn offline, depends on rewards or masks of another trajectory"),
+    ("misses_the_end", "batches", "'next_observations', drawn offline, is of another trajectory than 'observations'"),
+    ("all_valid", "batches", "'valid' is not 0, drawn offline, where the chunk runs past its trajectory's end"),
+    ("untold_steps", "batches", "lies 7 steps after 'observations', but td_target discounts by γ^5: say how many by"),
+    ("offline_only", "batches", "'Joined' object has no attribute 'first', drawn online (line 12, in sample: return"),
+    ("own_shape", "batches", "the batch's 'reward_scale', drawn offline, has shape (), not (B,)"),
+    ("misnamed_optimizer", "interface", "optimizers() names 'critics' (did you mean 'critic'?); the networks are crit"),
+    ("frozen_moves", "gradients", "update moves the network 'flow', which its optimiser in optimizers() holds still"),
     ("unrolled", "speed", "a Python loop is unrolled somewhere, use jax.lax.scan"),
 ]
 

@@ -61,7 +61,7 @@ def test_windows_are_those_of_one_dataset_that_holds_the_replay_too(chunk_length
     both = {name: np.concatenate([old[name], new[name]]) for name in old}
     rng = jax.random.PRNGKey(0)
     wanted = sample_sequences(from_transitions(**both), rng, 200, chunk_length, 0.9)
-    found = replay.sample(from_transitions(**old), filled(new, 40), rng, 200, chunk_length, 0.9)
+    found = sample_sequences(replay.Joined(from_transitions(**old), filled(new, 40)), rng, 200, chunk_length, 0.9)
     for name in wanted._fields:
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-6, err_msg=name)
     assert 0 < wanted.valid.mean() <= 1
