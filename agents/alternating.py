@@ -42,7 +42,7 @@ class AlternatingAgent(Agent):
         A loss maps (train, fixed, target, batch, noise) to a scalar and metrics; `train` has the named network only.
         The count of updates is left to the caller.
         """
-        fixed, target = self.bind(state.params), self.bind(state.targets)
+        fixed, target = self.bind(state.params, state.extra), self.bind(state.targets)
         rates = self.target_rates(state.step + 1)
         params, targets, optimizer = dict(state.params), dict(state.targets), dict(state.optimizer)
         metrics: dict[str, Array] = {}

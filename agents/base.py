@@ -15,7 +15,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -101,6 +101,8 @@ class State:
     params: dict
     targets: dict
     optimizer: Any
+    extra: dict = struct.field(default_factory=dict)
+    """Arrays that no gradient trains, by name: see `Agent.init_extra`."""
 
 
 class Draw(NamedTuple):
@@ -165,6 +167,8 @@ class Agent:
     composed: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Updates that are another update and then a further method on the same batch, which finds the update counted:
     {"update": ("update_critics", "update_actors")}. In a cycle what such updates share is compiled once."""
+    acting_options: ClassVar[tuple[str, ...]] = ()
+    """Hyperparameters that only acting reads: one trained state can be evaluated at several values of them."""
     run_length_options: ClassVar[tuple[str, ...]] = ()
     """Hyperparameters that are the run's number of updates where nobody sets them, such as a schedule's length."""
     suite_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -221,6 +225,25 @@ class Agent:
         """Updates before step 0 of the protocol, e.g. of a behaviour-cloning phase."""
         return 0
 
+    def init_extra(self) -> dict[str, Array]:
+        """State that is no network, by name: a multiplier, a running mean. `fixed` and `online` have it beside the
+        networks, as constants; only `after_update` and `begin` change it.
+        """
+        return {}
+
+    def after_update(self, extra: dict[str, Array], batch: Batch, metrics: dict) -> tuple[dict[str, Array], dict]:
+        """Return the extra state after an update, and what is logged of it, from what the loss gave beside its value.
+
+        The loss, and so its metrics, saw the parameters and the extra state from before the update.
+        """
+        return extra, metrics
+
+    def begin(self, state: State, phase: str) -> State:
+        """Return the state with which a phase of a run begins: "training", after pretraining where the agent has it, or
+        "online", after the offline updates. Whatever is to be copied, reset or to take another value is so here.
+        """
+        return state
+
     def target_rates(self, step: Array) -> dict[str, Array | float]:
         """Rate of each target network at the update that brings the count to `step` (1-based)."""
         return dict.fromkeys(self.targets, self.config.target_rate)
@@ -241,28 +264,35 @@ class Agent:
         ):
             params[name] = module.init(key, *(example[i] for i in inputs.split())).get("params", {})
         targets = {name: jax.tree.map(jnp.copy, params[name]) for name in self.targets}
-        return State(jnp.zeros((), jnp.int32), rng, params, targets, self.optimizer().init(params))
+        optimizer = self.optimizer().init(params)
+        return State(jnp.zeros((), jnp.int32), rng, params, targets, optimizer, self.init_extra())
 
     def update(self, state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
         """One step of Adam on the joint loss, then targets track the parameters from *before* the step."""
+        after, metrics = self.minimise(self.loss, state, batch)
+        rates = self.target_rates(after.step)
+        targets = {name: track(state.targets[name], state.params[name], rate) for name, rate in rates.items()}
+        extra, metrics = self.after_update(state.extra, batch, metrics)
+        return dataclasses.replace(after, targets=targets, extra=extra), metrics
+
+    def minimise(self, loss: Callable, state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
+        """One counted step of Adam on a loss of `loss`'s form, and nothing else: for phases with another loss."""
         noise = self.draw_noise(jax.random.fold_in(state.rng, state.step), batch.actions.shape[0])
 
         def objective(params):
-            fixed = self.bind(jax.lax.stop_gradient(state.params))
-            return self.loss(self.bind(params), fixed, self.bind(state.targets), batch, noise)
+            fixed = self.bind(jax.lax.stop_gradient(state.params), state.extra)
+            return loss(self.bind(params), fixed, self.bind(state.targets), batch, noise)
 
         (total, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         steps, optimizer = self.optimizer().update(gradient, state.optimizer, state.params)
-        step = state.step + 1
-        targets = {
-            name: track(state.targets[name], state.params[name], rate) for name, rate in self.target_rates(step).items()
-        }
         params = optax.apply_updates(state.params, steps)
-        return State(step, state.rng, params, targets, optimizer), {"loss": total, **metrics}
+        after = dataclasses.replace(state, step=state.step + 1, params=params, optimizer=optimizer)
+        return after, {"loss": total, **metrics}
 
     def act(self, state: State, observations: Array, rng: Array) -> Array:
         """Return action chunks (B, H, d) in [-1, 1] for observations (B, O)."""
-        actions = self.sample_actions(self.bind(state.params), self.bind(state.targets), observations, rng)
+        online = self.bind(state.params, state.extra)
+        actions = self.sample_actions(online, self.bind(state.targets), observations, rng)
         return actions.reshape(-1, self.config.chunk_length, self.action_dim)
 
     # ---- what algorithms use
@@ -285,12 +315,13 @@ class Agent:
         keys = jax.random.split(rng, max(len(draws), 1))
         return {name: draw.sample(key) for key, (name, draw) in zip(keys, draws.items(), strict=False)}
 
-    def bind(self, params: dict) -> Any:
-        """Return a namespace of callables: `bound.critic(s, a)` applies that network with these parameters."""
+    def bind(self, params: dict, extra: Mapping[str, Array] = types.MappingProxyType({})) -> Any:
+        """Return a namespace of callables: `bound.critic(s, a)` applies that network with these parameters. The arrays
+        of the extra state are in it as they are.
+        """
         networks = self.networks()
-        return types.SimpleNamespace(
-            **{name: partial(networks[name][0].apply, {"params": tree}) for name, tree in params.items()}
-        )
+        bound = {name: partial(networks[name][0].apply, {"params": tree}) for name, tree in params.items()}
+        return types.SimpleNamespace(**bound, **extra)
 
     def td_target(self, batch: Batch, next_value: Array) -> Array:
         """y = R + γ^H m V', (B,), from the value (B,) at s'."""
@@ -300,9 +331,9 @@ class Agent:
         """An ensemble of values with this agent's widths."""
         return Value(self.config.hidden, self.config.ensemble)
 
-    def vector_field(self) -> VectorField:
+    def vector_field(self, layer_norm: bool = False) -> VectorField:
         """A vector field (or one-step policy) with this agent's widths."""
-        return VectorField(self.config.hidden, self.chunk_dim)
+        return VectorField(self.config.hidden, self.chunk_dim, layer_norm)
 
 
 def _flatten_agent(agent: Agent) -> tuple[tuple, tuple]:

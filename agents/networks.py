@@ -2,7 +2,7 @@
 
 Every network concatenates its inputs in the order given and feeds one MLP. A layer is Dense -> activation ->
 LayerNorm (LayerNorm comes *after* the activation, with ε = 1e-6), as in the authors' code. Critics and values have
-LayerNorm, policies and vector fields have none.
+LayerNorm, policies and vector fields have none unless they are told to.
 """
 
 from __future__ import annotations
@@ -74,11 +74,12 @@ class VectorField(nn.Module):
 
     hidden: Sequence[int]
     action_dim: int
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, *inputs: Array) -> Array:
         """Map inputs (B, n_i) to (B, action_dim)."""
-        return MLP((*self.hidden, self.action_dim), name="mlp")(*inputs)
+        return MLP((*self.hidden, self.action_dim), layer_norm=self.layer_norm, name="mlp")(*inputs)
 
 
 def ensemble_mean(values: Array) -> Array:

@@ -21,6 +21,7 @@ from jax.extend.core import jaxprs_in_params
 from agents.base import Agent, Batch, Config, Draw, State, numeric_fields
 from benchmark.checking.flows import as_text
 from benchmark.checking.subject import (
+    PHASES,
     Subject,
     batch_for,
     compiled,
@@ -34,6 +35,7 @@ from benchmark.checking.subject import (
     random_state,
 )
 from benchmark.checking.words import Fault, told
+from benchmark.common.errors import nearest
 from benchmark.loop.checkpoints import Checkpoints
 from benchmark.loop.segments import act, call, init_states, parts_of, run_segment, sample
 from benchmark.planning.configure import configure
@@ -76,6 +78,14 @@ def check_interface(subject: Subject) -> str:
     missing = [name for name in cls.targets if name not in networks]
     if missing:
         raise Fault(f"targets names {', '.join(missing)}, of which networks() has none; it has {', '.join(networks)}")
+    extra = jax.eval_shape(agent.init_extra)
+    both = sorted(set(extra) & set(networks))
+    if both:
+        raise Fault(f"init_extra() names '{both[0]}', which is a network: both would be fixed.{both[0]}")
+    options = [field.name for field in dataclasses.fields(cls.Config)]
+    strange = [name for name in cls.acting_options if name not in options]
+    if strange:
+        raise Fault(f"acting_options names '{strange[0]}', which the agent does not have{nearest(strange[0], options)}")
     wrong = [name for name, draw in agent.draws(8).items() if not isinstance(draw, Draw)]
     if wrong:
         raise Fault(
@@ -141,6 +151,7 @@ def check_shapes(subject: Subject) -> str:
         for size in (8, 1):
             where = f"with chunks of {agent.config.chunk_length} actions and a batch of {size}"
             with told(where):
+                check_begin(agent, state, where)
                 check_update_shapes(agent, state, batch_for(agent, data, size), where)
                 check_act_shape(agent, state, size, where)
     return "chunks of 5 and single actions, batches of 8 and of one"
@@ -163,13 +174,24 @@ def check_update_shapes(agent: Agent, state: State, batch: Batch, where: str) ->
                 raise Fault(f"the metric '{metric}' has shape {value.shape}, not a scalar, {where}")
 
 
+def check_begin(agent: Agent, state: State, where: str) -> None:
+    """A phase begins with a state of the same form, whose count and key are as they were."""
+    for phase in PHASES:
+        after = jax.eval_shape(lambda state, phase=phase: agent.begin(state, phase), state)
+        if jax.tree.structure(after) != jax.tree.structure(state):  # type: ignore[operator]
+            raise Fault(f"begin(state, '{phase}') returns a state of another structure than it was given, {where}")
+        changed = differing(state, after, lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype))
+        if changed:
+            raise Fault(f"begin(state, '{phase}') changes the shape or type of state.{changed[0]}, {where}")
+
+
 def check_act_shape(agent: Agent, state: State, size: int, where: str) -> None:
     """Acting gives chunks of the right shape."""
     observations = jax.ShapeDtypeStruct((size, agent.observation_dim), jnp.float32)
     chunk = (agent.config.chunk_length, agent.action_dim)
     flat = jax.eval_shape(
         lambda state, s, rng: (
-            agent.sample_actions(agent.bind(state.params), agent.bind(state.targets), s, rng)
+            agent.sample_actions(agent.bind(state.params, state.extra), agent.bind(state.targets), s, rng)
             if type(agent).act is Agent.act
             else agent.act(state, s, rng)
         ),
@@ -209,6 +231,15 @@ def check_purity(subject: Subject) -> str:
             raise Fault(
                 f"{name} changes state.rng; it never changes: update k draws from fold_in(state.rng, state.step)"
             )
+    for phase in PHASES:
+        later = state.replace(step=state.step + 5)
+        began = jax.jit(agent.begin, static_argnums=1)(later, phase)
+        for part in ("step", "rng"):
+            if not equal(getattr(began, part), getattr(later, part)):
+                raise Fault(
+                    f"begin(state, '{phase}') changes state.{part}; the count of updates and the key go on through all "
+                    "phases, or updates would draw again what earlier ones drew"
+                )
     observations = batch.observations
     if program(agent.act, state, observations, jax.random.PRNGKey(1)) != program(
         agent.act, state, observations, jax.random.PRNGKey(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -40,7 +41,7 @@ class Checkpoints:
         Raises a UserError where that fails, e.g. on a full disk.
         """
         record = record | {"arrays": described(states)}
-        items = ocp.args.Composite(states=ocp.args.StandardSave(states), record=ocp.args.JsonSave(record))
+        items = ocp.args.Composite(states=ocp.args.StandardSave(stored(states)), record=ocp.args.JsonSave(record))
         try:
             self.manager.save(update, args=items)
             self.manager.wait_until_finished()
@@ -70,8 +71,8 @@ class Checkpoints:
                     f"the checkpoint {folder} does not fit the agent: {'; '.join(differing[:3])}{more}; go on with the "
                     f"agent's code and hyperparameters as they were, or begin again with {ANEW}"
                 )
-            items = ocp.args.Composite(states=ocp.args.StandardRestore(like))
-            states = self.manager.restore(update, args=items).states
+            items = ocp.args.Composite(states=ocp.args.StandardRestore(stored(like)))
+            states = dataclasses.replace(like, **self.manager.restore(update, args=items).states)
             # Copied from the host, because Orbax commits arrays to their device, and jit compiles anew for those.
             return update, jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)), states), record
         self.manager.reload()
@@ -80,6 +81,14 @@ class Checkpoints:
     def close(self) -> None:
         """Release the folder."""
         self.manager.close()
+
+
+def stored(states: State) -> dict[str, Any]:
+    """The parts of a state by name, without an extra state that is empty: agents without one have checkpoints of
+    the form that they had before there was any.
+    """
+    parts = {field.name: getattr(states, field.name) for field in dataclasses.fields(states)}
+    return {name: part for name, part in parts.items() if name != "extra" or part}
 
 
 def described(states: State) -> dict[str, str]:

@@ -158,6 +158,8 @@ class OnlineTraining(Training):
     def learn(self) -> None:
         """The offline phase, where it is not done, and then the online one."""
         super().learn()
+        if self.done_online == 0:
+            self.begin("online")
         if self.done_online < self.online.steps:
             self.begin_episodes()
         while self.done_online < self.online.steps:

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from agents.base import Agent, State
@@ -27,6 +28,13 @@ BLOCK = 50  # updates of a segment where evaluation goes on beside training: a p
 def init_states(agent: Agent, seeds: Array, agent_axis: int | None = None) -> State:
     """Initial states of all seeds, stacked on a leading axis. Seed k's does not depend on the others."""
     return jax.vmap(lambda agent, seed: agent.init(jax.random.PRNGKey(seed)), (agent_axis, 0))(agent, seeds)
+
+
+@partial(jax.jit, static_argnames=("phase", "agent_axis"))
+def begin(agent: Agent, states: State, phase: str, agent_axis: int | None = None) -> State:
+    """The states of all seeds with which a phase of their run begins; see `Agent.begin`."""
+    states = jax.vmap(lambda agent, state: agent.begin(state, phase), (agent_axis, 0))(agent, states)
+    return jax.tree.map(jnp.copy, states)  # what the agent copied may not share memory, which is donated later
 
 
 @partial(jax.jit, static_argnames=("length", "cycle", "agent_axis"), donate_argnames="states")

@@ -19,7 +19,7 @@ from jax import Array
 from agents.base import Agent, State
 from benchmark.common.errors import Stopped
 from benchmark.loop.checkpoints import Checkpoints
-from benchmark.loop.segments import BLOCK, act, init_states, run_segment
+from benchmark.loop.segments import BLOCK, act, begin, init_states, run_segment
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.table import Table
@@ -163,11 +163,19 @@ class Training:
         if self.protocol.eval_first and self.update == 0 and self.offset == 0:
             self.evaluate_first()
         while self.update < self.total:
+            if self.update == self.offset > 0:
+                self.begin("training")
             started, begun = time.perf_counter(), self.update
             metrics = self.train_until(self.next_row())
             seconds = time.perf_counter() - started
             self.clocks["train_seconds"] += seconds
             self.after_row(metrics, (self.update - begun) / seconds)
+
+    def begin(self, phase: str) -> None:
+        """Begin a phase. The checkpoint of where it begins is of the states before, so that a run that goes on from
+        there begins the phase as an undisturbed one does.
+        """
+        self.states = begin(self.agent, self.states, phase, self.agent_axis)
 
     def next_row(self) -> int:
         """The update after which the next row of train.csv is due."""

@@ -59,6 +59,16 @@ CASES = [
     ),
     ("one_step_discount", "losses", "discounts the next value by γ^1, but it is a chunk of 5 actions away"),
     ("one_step_discount", "losses", "write self.td_target(batch, next_value), or self.config.discount ** self.config."),
+    (
+        "misnamed_acting",
+        "interface",
+        "acting_options names 'alfa', which the agent does not have (did you mean 'alpha'?)",
+    ),
+    ("acting_learns", "options", "update depends on alpha, which acting_options says only acting reads"),
+    ("extra_and_network", "interface", "init_extra() names 'flow', which is a network"),
+    ("loses_extra", "shapes", "update returns a state of another structure than it was given"),
+    ("begins_bare", "shapes", "begin(state, 'training') returns a state of another structure than it was given"),
+    ("counts_again", "purity", "begin(state, 'online') changes state.step; the count of updates and the key go on"),
     ("unrolled", "speed", "a Python loop is unrolled somewhere, use jax.lax.scan"),
 ]
 

@@ -136,15 +136,16 @@ def filled_state(agent: Agent, numbers: dict) -> State:
     state = jax.eval_shape(agent.init, rng)  # shapes are enough
     params = {name: fill(tree, numbers[name]) for name, tree in state.params.items()}
     targets = {name: fill(tree, numbers[f"target {name}"]) for name, tree in state.targets.items()}
-    return State(jnp.zeros((), int), rng, params, targets, agent.optimizer().init(params))
+    optimizer = agent.optimizer().init(params)
+    return State(jnp.zeros((), int), rng, params, targets, optimizer, agent.init_extra())
 
 
-def loss_and_gradient(agent: Agent, state: State, batch: Batch):
-    """Total, metrics and gradient of the agent's loss under the prescribed noise."""
-    noise = fill_noise(agent.draws(B))
+def loss_and_gradient(agent: Agent, state: State, batch: Batch, noise: dict | None = None):
+    """Total, metrics and gradient of the agent's loss under the prescribed noise, or another."""
+    noise = fill_noise(agent.draws(B)) if noise is None else noise
 
     def objective(params):
-        fixed = agent.bind(jax.lax.stop_gradient(state.params))
+        fixed = agent.bind(jax.lax.stop_gradient(state.params), state.extra)
         return agent.loss(agent.bind(params), fixed, agent.bind(state.targets), batch, noise)
 
     (total, metrics), gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))(state.params)
@@ -162,14 +163,24 @@ def norm_of(gradient) -> float:
     return sum(float((g**2).sum()) for g in jax.tree.leaves(gradient)) ** 0.5
 
 
-def errors(agent: Agent, numbers: dict, batch: Batch, expected: dict, metrics_of: dict, networks_of: dict) -> dict:
+def errors(
+    agent: Agent,
+    numbers: dict,
+    batch: Batch,
+    expected: dict,
+    metrics_of: dict,
+    networks_of: dict,
+    state: State | None = None,
+    noise: dict | None = None,
+) -> dict:
     """Relative errors of the total, the components, and each network's ⟨g, θ⟩ and gradient norm.
 
     `metrics_of` maps the vectors' component names to functions of our metrics (or their names), `networks_of` their
-    network names to ours. Every component and network of the vectors must be mapped.
+    network names to ours. Every component and network of the vectors must be mapped. `state` and `noise`, where given,
+    are used instead of the prescribed ones.
     """
-    state = filled_state(agent, numbers)
-    total, metrics, gradient = loss_and_gradient(agent, state, batch)
+    state = filled_state(agent, numbers) if state is None else state
+    total, metrics, gradient = loss_and_gradient(agent, state, batch, noise)
     pairs = {"total": (float(total), expected["total"])}
     for name, value in expected["components"].items():
         ours = metrics_of[name]
