@@ -22,6 +22,8 @@ class Entry:
     """Its file in `agents/`, where that has another name than the algorithm."""
     floor: bool = False
     """Whether it is what the compared algorithms stand on, and not one of them."""
+    newer: bool = False
+    """Whether it came after RQL's paper, which does not compare with it."""
 
 
 ROSTER: dict[str, Entry] = {
@@ -45,12 +47,18 @@ ROSTER: dict[str, Entry] = {
     "qam": Entry("QAM", "2601.14234"),
     "qam_f": Entry("QAM-F", "2601.14234", module="qam"),
     "qam_e": Entry("QAM-E", "2601.14234", module="qam"),
+    "trqam": Entry("TRQAM", "2605.27079", newer=True),
+    "qgf": Entry("QGF", "2606.11087", newer=True),
+    "fan": Entry("FAN", "2605.01663", newer=True),
     "bc": Entry("BC (flow)", "2210.02747", floor=True),
 }
 """In the order of the tables."""
 
-PAPER_AGENTS = tuple(name for name, entry in ROSTER.items() if not entry.floor)
+PAPER_AGENTS = tuple(name for name, entry in ROSTER.items() if not (entry.floor or entry.newer))
 """RQL and the 19 that its paper compares it with."""
+
+NEWER_AGENTS = tuple(name for name, entry in ROSTER.items() if entry.newer)
+"""Those of other papers since; no suite has them unless they are asked for."""
 
 
 def module_of(name: str) -> str:

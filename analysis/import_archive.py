@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agents.roster import PAPER_AGENTS
 from analysis.load import EVALUATION_COLUMNS, Selection
 from analysis.names import AGENT_LABELS, DOMAINS, TASKS, domain_of
 from analysis.published import QAM_ARCHIVE
@@ -39,7 +40,7 @@ OFFLINE, ONLINE = 20, 10
 """Evaluations in the offline phase (to 1M updates) and in the online phase after it (to 1.5M)."""
 EPISODES = 50
 LABELS: dict[str, str] = {
-    name: agent for agent, name in AGENT_LABELS.items() if agent not in ("rql", "tfql", "bdpo", "diffusion_ql", "bc")
+    AGENT_LABELS[agent]: agent for agent in PAPER_AGENTS if agent not in ("rql", "tfql", "bdpo", "diffusion_ql")
 }
 """The archive's method labels (they are our labels in print) to agent names."""
 NOT_OURS = {"RLPD": "trains online from scratch and is not one of the 20 agents"}

@@ -11,7 +11,7 @@ from typing import Any
 from agents.roster import ROSTER
 
 AGENT_LABELS: dict[str, str] = {name: entry.label for name, entry in ROSTER.items()}
-"""Agent name to its label in print, in the order of the tables. `bc` is the floor, not one of the 20."""
+"""Agent name to its label in print, in the order of the tables. `bc`, the floor, and the newer are not of the 20."""
 
 ORIGINS: dict[str, str] = {"ours": "†", "derived": "‡", "default": "§"}
 """Signs of agents in tables whose hyperparameters are not published for them; `analysis.load` says which they are."""

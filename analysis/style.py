@@ -53,6 +53,9 @@ _LOOKS: dict[str, tuple[str, int]] = {
     "qam": (_SKY, 0),
     "qam_f": (_SKY, 2),
     "qam_e": (_SKY, 3),
+    "trqam": (BLUE, 2),
+    "qgf": (BLUE, 3),
+    "fan": (BLACK, 2),
     "bc": (_GREY, 0),
 }
 

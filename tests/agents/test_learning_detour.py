@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.roster import PAPER_AGENTS
+from agents.roster import NEWER_AGENTS, PAPER_AGENTS
 from tests.helpers.toy_runs import score
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("full_optimization")]
@@ -20,6 +20,6 @@ def test_cloning_does_not_find_the_goal(tmp_path):
     assert score("bc", "toy-detour", tmp_path) <= 0.02
 
 
-@pytest.mark.parametrize("agent", PAPER_AGENTS)
+@pytest.mark.parametrize("agent", PAPER_AGENTS + NEWER_AGENTS)
 def test_every_algorithm_finds_the_goal(agent, tmp_path):
     assert score(agent, "toy-detour", tmp_path) > WEAK.get(agent, SOLVED)

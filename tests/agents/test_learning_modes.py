@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.roster import PAPER_AGENTS
+from agents.roster import NEWER_AGENTS, PAPER_AGENTS
 from envs.toy.tasks import Modes
 from tests.helpers.toy_runs import score
 
@@ -19,6 +19,6 @@ def test_cloning_scores_what_the_behaviour_does(tmp_path):
     assert score("bc", "toy-modes", tmp_path) == pytest.approx(Modes().cloning_score(), abs=0.07)
 
 
-@pytest.mark.parametrize("agent", PAPER_AGENTS)
+@pytest.mark.parametrize("agent", PAPER_AGENTS + NEWER_AGENTS)
 def test_every_algorithm_comes_near_the_optimum(agent, tmp_path):
     assert score(agent, "toy-modes", tmp_path) > WEAK.get(agent, NEAR)

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from agents.roster import PAPER_AGENTS
 from analysis.import_archive import LABELS, beside, read_archive, read_arrays, read_curves, write_csv
 from analysis.load import EVALUATION_COLUMNS, Selection, comparable, load_runs
-from analysis.names import AGENT_LABELS
 from analysis.published import by_task
 from analysis.statistics import final_scores, task_means
 from analysis.tables import domain_table, reproduction_table
@@ -201,7 +201,7 @@ def test_the_online_phase_is_taken_when_asked_for(tmp_path: Path) -> None:
 
 def test_every_baseline_of_the_archive_has_its_label() -> None:
     assert len(LABELS) == 16
-    assert set(AGENT_LABELS) - set(LABELS.values()) == {"rql", "tfql", "bdpo", "diffusion_ql", "bc"}
+    assert set(PAPER_AGENTS) - set(LABELS.values()) == {"rql", "tfql", "bdpo", "diffusion_ql"}
 
 
 @pytest.mark.parametrize(

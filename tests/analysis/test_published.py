@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.names import AGENT_LABELS, DOMAINS, TASKS
+from agents.roster import PAPER_AGENTS
+from analysis.names import DOMAINS, TASKS
 from analysis.published import FOLDER, by_domain, by_task
 
-WITHOUT_FIGURE = {"diffusion_ql", "bc"}
+WITHOUT_FIGURE = {"diffusion_ql"}
 
 
 def test_domain_table_has_19_agents_and_10_domains_in_the_projects_names() -> None:
     table = by_domain()
     assert len(table) == 190 and not table.duplicated(["agent", "domain"]).any()
-    assert set(table["agent"]) == set(AGENT_LABELS) - WITHOUT_FIGURE
+    assert set(table["agent"]) == set(PAPER_AGENTS) - WITHOUT_FIGURE
     assert list(dict.fromkeys(table["domain"])) == list(DOMAINS)
     assert table["success"].between(0, 1).all()
 

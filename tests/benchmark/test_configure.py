@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 import agents
-from agents.roster import PAPER_AGENTS, ROSTER, file_of, first_line, module_of
+from agents.roster import NEWER_AGENTS, PAPER_AGENTS, ROSTER, file_of, first_line, module_of
 from agents.rql import RQL
 from benchmark.common.errors import UserError
 from benchmark.common.options import whole_number
 from benchmark.planning.configure import configure, describe, parse_settings
 from benchmark.planning.plan import settings_for
 from benchmark.planning.registry import agent_class, agent_names
+from benchmark.planning.suites import SUITES
 from benchmark.planning.tuned import tuned
 from benchmark.runs.seeds import format_seeds, parse_seeds
 from envs.tasks import OGBENCH_DOMAINS, TASKS, get_task, tasks_of
@@ -36,8 +37,9 @@ class Mine(BC):
 
 
 def test_all_twenty_algorithms_and_the_floor_are_there():
-    assert set(PAPER_AGENTS) | {"bc"} == set(agent_names())
-    assert len(PAPER_AGENTS) == 20
+    assert {*PAPER_AGENTS, *NEWER_AGENTS, "bc"} == set(agent_names())
+    assert len(PAPER_AGENTS) == 20 and not set(PAPER_AGENTS) & set(NEWER_AGENTS)
+    assert SUITES["ogbench"].agents == PAPER_AGENTS
 
 
 def test_the_fifty_tasks_are_those_of_the_paper():
@@ -49,7 +51,7 @@ def test_the_fifty_tasks_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize("domain", [d.name for d in OGBENCH_DOMAINS])
-@pytest.mark.parametrize("agent", PAPER_AGENTS)
+@pytest.mark.parametrize("agent", PAPER_AGENTS + NEWER_AGENTS)
 def test_every_algorithm_is_tuned_on_every_domain_with_hyperparameters_it_has(agent, domain):
     assert tuned(agent, domain)
     configure(agent_class(agent), settings_for(agent_class(agent), TASKS[f"{domain}-singletask-task1-v0"]))
