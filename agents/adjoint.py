@@ -75,10 +75,26 @@ def matching_loss(fast: Field, base: Field, states: Array, adjoints: Array) -> A
 
     With states and adjoints (F, B, A). Least at u_f = ū_s - (σ_i² / 2) ã_i.
     """
-    t, sigma = schedule(len(states))
+    return matching_error(difference(fast, base, states), adjoints)
+
+
+def difference(fast: Field, base: Field, states: Array) -> Array:
+    """(u_f - ū_s)(X_i, t_i) at states X_0 ... X_{F-1} (F, B, A)."""
+    t, _ = schedule(len(states))
+    return along(fast, states, t) - along(base, states, t)
+
+
+def matching_error(difference: Array, adjoints: Array) -> Array:
+    """L_AM from the difference of the flows and the adjoints, both (F, B, A)."""
+    _, sigma = schedule(len(difference))
     sigma = sigma[:, None, None]
-    error = 2 / sigma * (along(fast, states, t) - along(base, states, t)) + sigma * adjoints
-    return (error**2).sum(axis=(0, 2)).mean()
+    return ((2 / sigma * difference + sigma * adjoints) ** 2).sum(axis=(0, 2)).mean()
+
+
+def path_kl(difference: Array) -> Array:
+    """Path KL of two such SDEs from the difference Δ of their flows (F, B, A): mean over B of Σ (2 h / σ_i²) Δ²."""
+    _, sigma = schedule(len(difference))
+    return (2 / len(difference) / sigma[:, None, None] ** 2 * difference**2).sum(axis=(0, 2)).mean()
 
 
 def path_penalty(velocities: Array, base: Field, states: Array) -> Array:

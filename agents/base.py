@@ -16,7 +16,7 @@ import re
 import types
 import typing
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -182,6 +182,8 @@ class Agent:
     """Networks that have a target copy, tracked at `Config.target_rate` unless `target_rates` says otherwise."""
     max_gradient_norm: ClassVar[float | None] = None
     """Where set, the joint gradient of all networks that share Adam is scaled down to this global norm before it."""
+    acting_options: ClassVar[tuple[str, ...]] = ()
+    """Hyperparameters that only acting reads: one trained state can be evaluated at several values of them."""
     run_length_options: ClassVar[tuple[str, ...]] = ()
     """Hyperparameters that are the run's number of updates where nobody sets them, such as a schedule's length."""
     suite_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -219,12 +221,6 @@ class Agent:
         `super().input_sizes() | {"return": 1}`.
         """
         return {"observation": self.observation_dim, "action": self.chunk_dim, "time": 1}
-
-    def init_extra(self) -> dict[str, Array]:
-        """State that is no network, by name: a multiplier, a running mean. `fixed` and `online` have it beside the
-        networks, as constants.
-        """
-        return {}
 
     def facts(self, data: Any, rng: Array) -> dict[str, Array]:
         """What the agent is to know of its training data, by name: a range of rewards, statistics, a pool of n rows.
@@ -280,6 +276,25 @@ class Agent:
         """Updates before step 0 of the protocol, e.g. of a behaviour-cloning phase."""
         return 0
 
+    def init_extra(self) -> dict[str, Array]:
+        """State that is no network, by name: a multiplier, a running mean. `fixed` and `online` have it beside the
+        networks, as constants; only `after_update` and `begin` change it.
+        """
+        return {}
+
+    def after_update(self, extra: dict[str, Array], batch: Batch, metrics: dict) -> tuple[dict[str, Array], dict]:
+        """Return the extra state after an update, and what is logged of it, from what the loss gave beside its value.
+
+        The loss, and so its metrics, saw the parameters and the extra state from before the update.
+        """
+        return extra, metrics
+
+    def begin(self, state: State, phase: str) -> State:
+        """Return the state with which a phase of a run begins: "training", after pretraining where the agent has it, or
+        "online", after the offline updates. Whatever is to be copied, reset or to take another value is so here.
+        """
+        return state
+
     def target_rates(self, step: Array) -> dict[str, Array | float]:
         """Rate of each target network at the update that brings the count to `step` (1-based)."""
         return dict.fromkeys(self.targets, self.config.target_rate)
@@ -302,20 +317,25 @@ class Agent:
 
     def update(self, state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
         """One step of Adam on the joint loss, then targets track the parameters from *before* the step."""
+        after, metrics = self.minimise(self.loss, state, batch)
+        rates = self.target_rates(after.step)
+        targets = {name: track(state.targets[name], state.params[name], rate) for name, rate in rates.items()}
+        extra, metrics = self.after_update(state.extra, batch, metrics)
+        return dataclasses.replace(after, targets=targets, extra=extra), metrics
+
+    def minimise(self, loss: Callable, state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
+        """One counted step of Adam on a loss of `loss`'s form, and nothing else: for phases with another loss."""
         noise = self.draw_noise(jax.random.fold_in(state.rng, state.step), batch.actions.shape[0])
 
         def objective(params):
             fixed = self.bind(jax.lax.stop_gradient(state.params), state.extra)
-            return self.loss(self.bind(params), fixed, self.bind(state.targets), batch, noise)
+            return loss(self.bind(params), fixed, self.bind(state.targets), batch, noise)
 
         (total, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         steps, optimizer = self.optimizer().update(gradient, state.optimizer, state.params)
-        step = state.step + 1
-        targets = {
-            name: track(state.targets[name], state.params[name], rate) for name, rate in self.target_rates(step).items()
-        }
         params = optax.apply_updates(state.params, steps)
-        return State(step, state.rng, params, targets, optimizer, state.extra), {"loss": total, **metrics}
+        after = dataclasses.replace(state, step=state.step + 1, params=params, optimizer=optimizer)
+        return after, {"loss": total, **metrics}
 
     def act(self, state: State, observations: Array, rng: Array) -> Array:
         """Return action chunks (B, H, d) in [-1, 1] for observations (B, O)."""

@@ -78,6 +78,11 @@ class QAM(Agent):
 
     def fast_losses(self, train, fixed, target, batch, noise):
         """L_AM: regression of the fast flow, with the path and its adjoints as constants."""
+        difference, adjoints = self.matching(train, fixed, target, batch, noise, self.config.inv_temp)
+        return dict(adjoint_loss=adjoint.matching_error(difference, adjoints))
+
+    def matching(self, train, fixed, target, batch, noise, inv_temp):
+        """u_f - ū_s along the fast flow's path, and the lean adjoints ã of -β Q̄ at its end, both (F, B, A)."""
         s = batch.observations
 
         def base(x, t):
@@ -85,9 +90,8 @@ class QAM(Agent):
 
         states, _ = adjoint.rollout(lambda x, t: fixed.fast(s, x, t), base, noise["path_start"], noise["path_noise"])
         slope = jax.grad(lambda x: ensemble_mean(target.critic(s, jnp.clip(x, -1, 1))).sum())(states[-1])
-        adjoints = adjoint.lean_adjoint(base, states[:-1], -self.config.inv_temp * slope)
-        loss = adjoint.matching_loss(lambda x, t: train.fast(s, x, t), base, states[:-1], adjoints)
-        return dict(adjoint_loss=loss)
+        adjoints = adjoint.lean_adjoint(base, states[:-1], -inv_temp * slope)
+        return adjoint.difference(lambda x, t: train.fast(s, x, t), base, states[:-1]), adjoints
 
     def fast_actions(self, networks, observations, latent):
         """Φ_{u_f}(s, z): no noise on the way."""

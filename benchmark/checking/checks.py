@@ -22,6 +22,7 @@ from jax.extend.core import jaxprs_in_params
 from agents.base import Agent, Batch, Config, Draw, State, numeric_fields
 from benchmark.checking.flows import as_text
 from benchmark.checking.subject import (
+    PHASES,
     Subject,
     batch_for,
     compiled,
@@ -85,6 +86,14 @@ def check_interface(subject: Subject) -> str:
     for name in agent.optimizers():
         if name not in networks:
             raise Fault(f"optimizers() names '{name}'{nearest(name, networks)}; the networks are {', '.join(networks)}")
+    extra = jax.eval_shape(agent.init_extra)
+    both = sorted(set(extra) & set(networks))
+    if both:
+        raise Fault(f"init_extra() names '{both[0]}', which is a network: both would be fixed.{both[0]}")
+    options = [field.name for field in dataclasses.fields(cls.Config)]
+    strange = [name for name in cls.acting_options if name not in options]
+    if strange:
+        raise Fault(f"acting_options names '{strange[0]}', which the agent does not have{nearest(strange[0], options)}")
     wrong = [name for name, draw in agent.draws(8).items() if not isinstance(draw, Draw)]
     if wrong:
         raise Fault(
@@ -151,6 +160,7 @@ def check_shapes(subject: Subject) -> str:
         for size in (8, 1):
             where = f"with chunks of {agent.config.chunk_length} actions and a batch of {size}"
             with told(where):
+                check_begin(agent, state, where)
                 check_update_shapes(agent, state, batch_for(agent, data, size), where)
                 check_act_shape(agent, state, size, where)
     return "chunks of 5 and single actions, batches of 8 and of one"
@@ -185,6 +195,17 @@ def check_update_shapes(agent: Agent, state: State, batch: Batch, where: str) ->
         for metric, value in metrics.items():
             if getattr(value, "shape", ()) != ():
                 raise Fault(f"the metric '{metric}' has shape {value.shape}, not a scalar, {where}")
+
+
+def check_begin(agent: Agent, state: State, where: str) -> None:
+    """A phase begins with a state of the same form, whose count and key are as they were."""
+    for phase in PHASES:
+        after = jax.eval_shape(lambda state, phase=phase: agent.begin(state, phase), state)
+        if jax.tree.structure(after) != jax.tree.structure(state):  # type: ignore[operator]
+            raise Fault(f"begin(state, '{phase}') returns a state of another structure than it was given, {where}")
+        changed = differing(state, after, lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype))
+        if changed:
+            raise Fault(f"begin(state, '{phase}') changes the shape or type of state.{changed[0]}, {where}")
 
 
 def check_act_shape(agent: Agent, state: State, size: int, where: str) -> None:
@@ -233,6 +254,15 @@ def check_purity(subject: Subject) -> str:
             raise Fault(
                 f"{name} changes state.rng; it never changes: update k draws from fold_in(state.rng, state.step)"
             )
+    for phase in PHASES:
+        later = state.replace(step=state.step + 5)
+        began = jax.jit(agent.begin, static_argnums=1)(later, phase)
+        for part in ("step", "rng"):
+            if not equal(getattr(began, part), getattr(later, part)):
+                raise Fault(
+                    f"begin(state, '{phase}') changes state.{part}; the count of updates and the key go on through all "
+                    "phases, or updates would draw again what earlier ones drew"
+                )
     observations = batch.observations
     if program(agent.act, state, observations, jax.random.PRNGKey(1)) != program(
         agent.act, state, observations, jax.random.PRNGKey(1)

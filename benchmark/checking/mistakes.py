@@ -24,7 +24,7 @@ import numpy as np
 from agents.alternating import AlternatingAgent
 from agents.base import Agent, Batch, Config, State, numeric_fields
 from benchmark.checking.flows import NONE, Marks, Path, as_text, follow, place, union
-from benchmark.checking.subject import Subject, batch_for, kinds_of_update, of_size, phases, random_state
+from benchmark.checking.subject import PHASES, Subject, batch_for, kinds_of_update, of_size, phases, random_state
 from benchmark.checking.words import Fault, at_line
 from benchmark.common.errors import UserError
 from envs.data.dataset import Dataset
@@ -69,6 +69,8 @@ def programs_of(agent: Agent, data: Dataset, size: int) -> Iterator[tuple[str, P
         yield "sample", trace(lambda agent, *rest: of_size(agent, size).sample(*rest), agent, data, rng, state, key=rng)
     for name in kinds_of_update(phases(agent)):
         yield name, trace(lambda agent, *rest: getattr(agent, name)(*rest)[0], agent, state, batch, key=state.rng)
+    for phase in PHASES if type(agent).begin is not Agent.begin else ():
+        yield f"begin {phase}", trace(lambda agent, state: agent.begin(state, phase), agent, state, key=state.rng)
 
 
 def batch_form(agent: Agent, data: Dataset, size: int) -> Batch:
@@ -192,7 +194,32 @@ def check_options(subject: Subject) -> str:
             f"the others: use self.config.{silent[0]} where it belongs, or leave it out of "
             f"{type(subject.agent.config).__name__} (a use in a metric, or in a term without gradient, changes nothing)"
         )
+    check_acting_options(subject)
     return f"each has an effect: {', '.join(others)}" if own else "it has none of its own"
+
+
+def check_acting_options(subject: Subject) -> None:
+    """Raise a Fault where what is learned depends on a hyperparameter that only acting is said to read."""
+    agent = subject.agent
+    fields = {field.name: field for field in dataclasses.fields(agent.config)}
+
+    def learning(agent: Agent) -> dict[str, Program]:
+        programs = programs_of(agent, subject.data, 8)
+        return {name: program for name, program in programs if name != "act"}
+
+    programs = learning(agent)
+    read = {name: reach(agent, program, {}) for name, program in programs.items()}
+    for option in agent.acting_options:
+        others = [
+            learning(subject.small(subject.domain, **{option: value}))
+            for value in other_values(fields[option], getattr(agent.config, option))[:1]
+        ]
+        for name, program in programs.items():
+            if option in read[name] or any(as_text(other[name].jaxpr) != as_text(program.jaxpr) for other in others):
+                raise Fault(
+                    f"{name} depends on {option}, which acting_options says only acting reads: a state trained at one "
+                    "value would be evaluated at others; leave it out of acting_options, or of what is learned"
+                )
 
 
 def other_values(field: dataclasses.Field, value: Any) -> list[Any]:

@@ -26,6 +26,8 @@ from envs.tasks import Domain, Task, dimensions, get_domain
 
 SMALL = dict(hidden=(16,), ensemble=2, batch_size=8)
 """Networks of the checks of correctness; an agent without one of these options goes without."""
+PHASES = ("training", "online")
+"""What `Agent.begin` may be asked for."""
 REWARD_CYCLES = 20
 """Patterns of updates after which an agent whose rewards have changed nothing is taken not to use them."""
 

@@ -156,6 +156,8 @@ class OnlineTraining(Training):
         if one != other:
             raise UserError(f"{self.agent.name}.sample gives other fields, shapes or types online than offline")
         super().learn()
+        if self.done_online == 0:
+            self.begin("online")
         if self.progress < self.end:
             self.begin_episodes()
         while self.progress < self.end:

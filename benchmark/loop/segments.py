@@ -31,6 +31,13 @@ def init_states(agent: Agent, seeds: Array, data: Dataset | None = None) -> Stat
     )
 
 
+@partial(jax.jit, static_argnames="phase")
+def begin(agent: Agent, states: State, phase: str) -> State:
+    """The states of all seeds with which a phase of their run begins; see `Agent.begin`."""
+    states = jax.vmap(lambda agent, state: agent.begin(state, phase), (agent_axis(agent), 0))(agent, states)
+    return jax.tree.map(jnp.copy, states)  # what the agent copied may not share memory, which is donated later
+
+
 @partial(jax.jit, static_argnames=("length", "cycle"), donate_argnames="states")
 def run_segment(
     agent: Agent, states: State, data: Dataset, length: int, cycle: Sequence[str]

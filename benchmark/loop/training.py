@@ -18,7 +18,7 @@ from benchmark.loop.checkpoints import Checkpoints
 from benchmark.loop.evaluator import Evaluation, Evaluator
 from benchmark.loop.experiment import Experiment, Watch
 from benchmark.loop.recorder import Recorder
-from benchmark.loop.segments import BLOCK, init_states, run_segment
+from benchmark.loop.segments import BLOCK, begin, init_states, run_segment
 
 
 class Training:
@@ -82,9 +82,17 @@ class Training:
         if self.protocol.eval_first and self.progress == 0 and self.offset == 0:
             self.evaluate_first()
         while self.progress < self.end_of_updates:
+            if self.progress == self.offset > 0:
+                self.begin("training")
             started, begun = time.perf_counter(), self.progress
             metrics = self.update_until(self.next_row())
             self.after_row(metrics, begun, time.perf_counter() - started)
+
+    def begin(self, phase: str) -> None:
+        """Begin a phase. The checkpoint of where it begins is of the states before, so that a run that goes on from
+        there begins the phase as an undisturbed one does.
+        """
+        self.states = begin(self.agent, self.states, phase)
 
     def next_row(self) -> int:
         """The progress at which the next row of train.csv is due."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from agents.roster import PAPER_AGENTS
 from analysis import Results, Runs
 from analysis.drawing.costs import costs, spread
 from analysis.drawing.gallery import drawings, write_figures
@@ -72,7 +73,8 @@ def test_without_data_there_is_no_figure(tmp_path: Path) -> None:
 
 
 def test_many_agents_get_small_multiples_and_every_aggregate() -> None:
-    results = simulated(list(AGENT_LABELS), [TASKS[0], TASKS[-1]])
+    agents = [*PAPER_AGENTS, "bc"]
+    results = simulated(agents, [TASKS[0], TASKS[-1]])
     results = with_times(results, train_seconds=3600.0, eval_seconds=0.0, device="gpu: one")
     made = {drawing.name: drawing for drawing in drawings(results, published=True, highlight="fql")}
     assert list(made) == [
@@ -80,7 +82,7 @@ def test_many_agents_get_small_multiples_and_every_aggregate() -> None:
         *("improvement", "improvement_matrix", "cost"),
     ]
     panels = [axis for axis in made["learning_curves_by_agent"].figure.axes if axis.get_visible()]
-    assert [panel.get_title() for panel in panels] == list(AGENT_LABELS.values())
+    assert [panel.get_title() for panel in panels] == [AGENT_LABELS[agent] for agent in agents]
     # Bars of many groups of tasks need both columns of a page; what is in one column is at most as high as a page.
     widths = {name: drawing.figure.get_figwidth() for name, drawing in made.items()}
     assert widths.pop("bars") == 6.9 and all(width < 3.4 for width in widths.values())

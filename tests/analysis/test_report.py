@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from agents.roster import PAPER_AGENTS
 from analysis import Runs, comparable, load_runs
-from analysis.names import AGENT_LABELS, TASKS
+from analysis.names import TASKS
 from analysis.page.writing import to_script, write_folder, write_page
 from analysis.reading.archive import write_csv
 from analysis.report import main
@@ -346,7 +347,7 @@ def test_the_page_fits_a_phone(browser: Browser, page: Path) -> None:
 @pytest.mark.slow
 def test_twelve_thousand_runs_open_in_two_seconds(browser: Browser, tmp_path: Path) -> None:
     # As many runs and evaluations as 12,000 directories, in fewer files: making those is not what is measured.
-    write_many(tmp_path / "runs", agents=len(AGENT_LABELS) - 1, tasks=50, seeds=1)
+    write_many(tmp_path / "runs", agents=len(PAPER_AGENTS), tasks=50, seeds=1)
     one_seed = load_runs(tmp_path / "runs")
     many = repeated(one_seed, 12)
     assert len(many) == 12_000 and len(many.evaluations) == 240_000

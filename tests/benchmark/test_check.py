@@ -74,6 +74,16 @@ CASES = [
     ("own_shape", "batches", "the batch's 'reward_scale', drawn offline, has shape (), not (B,)"),
     ("misnamed_optimizer", "interface", "optimizers() names 'critics' (did you mean 'critic'?); the networks are crit"),
     ("frozen_moves", "gradients", "update moves the network 'flow', which its optimiser in optimizers() holds still"),
+    (
+        "misnamed_acting",
+        "interface",
+        "acting_options names 'alfa', which the agent does not have (did you mean 'alpha'?)",
+    ),
+    ("acting_learns", "options", "update depends on alpha, which acting_options says only acting reads"),
+    ("extra_and_network", "interface", "init_extra() names 'flow', which is a network"),
+    ("loses_extra", "shapes", "update returns a state of another structure than it was given"),
+    ("begins_bare", "shapes", "begin(state, 'training') returns a state of another structure than it was given"),
+    ("counts_again", "purity", "begin(state, 'online') changes state.step; the count of updates and the key go on"),
     ("unrolled", "speed", "a Python loop is unrolled somewhere, use jax.lax.scan"),
 ]
 

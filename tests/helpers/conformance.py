@@ -173,15 +173,23 @@ def norm_of(gradient) -> float:
 
 
 def errors(
-    agent: Agent, numbers: dict, batch: Batch, expected: dict, metrics_of: dict, networks_of: dict, **state_and_noise
+    agent: Agent,
+    numbers: dict,
+    batch: Batch,
+    expected: dict,
+    metrics_of: dict,
+    networks_of: dict,
+    state: State | None = None,
+    noise: dict | None = None,
 ) -> dict:
     """Relative errors of the total, the components, and each network's ⟨g, θ⟩ and gradient norm.
 
     `metrics_of` maps the vectors' component names to functions of our metrics (or their names), `networks_of` their
-    network names to ours. Every component and network of the vectors must be mapped.
+    network names to ours. Every component and network of the vectors must be mapped. `state` and `noise`, where given,
+    are used instead of the prescribed ones.
     """
-    state = state_and_noise.get("state") or filled_state(agent, numbers)
-    total, metrics, gradient = loss_and_gradient(agent, state, batch, state_and_noise.get("noise"))
+    state = filled_state(agent, numbers) if state is None else state
+    total, metrics, gradient = loss_and_gradient(agent, state, batch, noise)
     pairs = {"total": (float(total), expected["total"])}
     for name, value in expected["components"].items():
         ours = metrics_of[name]
