@@ -1,6 +1,7 @@
 """docs/agent.md names all that the interface has, with the shapes that it has, and its recipes run."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 from agents import flow
 from agents.base import Agent, Batch, State, normal, option, uniform
 from agents.fql import FQL
+from agents.networks import VectorField
 from agents.transitions import Transitions, Window
 from benchmark.checking.subject import phases
 from envs.data.dataset import from_transitions
@@ -71,12 +73,13 @@ def test_the_page_names_nothing_that_the_interface_lacks():
     said = [re.match(r"\w+", name).group() for name in table("name")]
     assert [name for name in said if not hasattr(Agent, name) and name not in Agent.__annotations__] == []
     used = re.findall(r"data\.(\w+)", PAGE)
-    assert [name for name in used if not hasattr(Transitions, name)] == []
+    assert [name for name in used if not hasattr(Transitions, name) and not hasattr(DATA, name)] == []
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: re.search(r"class (\w+)", block).group(1))
 def test_a_recipe_draws_updates_and_acts(block):
     made = dict(jax=jax, jnp=jnp, np=np, optax=optax, flow=flow, FQL=FQL, Agent=Agent)
+    made |= dict(dataclass=dataclass, VectorField=VectorField)
     made |= dict(normal=normal, uniform=uniform, option=option)
     before = set(made)
     exec(block, made)
@@ -89,12 +92,12 @@ def test_a_recipe_draws_updates_and_acts(block):
         rng = jax.random.PRNGKey(0)
 
         def run(agent, rng):
-            state = agent.init(rng)
+            state = agent.init(rng, DATA)
             for _, names in phases(agent):
                 for name in names:
                     state, _ = getattr(agent, name)(state, agent.sample(DATA, rng, state))
             return state, agent.act(state, jnp.zeros((5, O)), rng)
 
         state, actions = jax.eval_shape(run, agent, rng)
-        assert jax.tree.structure(state) == jax.tree.structure(jax.eval_shape(agent.init, rng))
+        assert jax.tree.structure(state) == jax.tree.structure(jax.eval_shape(agent.init, rng, DATA))
         assert actions.shape == (5, SIZES["H"], D)
