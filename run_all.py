@@ -96,13 +96,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def follow(options: argparse.Namespace) -> int:
     """Show how runs stand, after cancelling them where that is asked; return the exit code."""
-    import sys
-
-    from rich.console import Console
-
+    from benchmark.common.terminal import console
     from benchmark.launching import status
 
-    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
     code = 0
     for out in status.folders(options.out, options.suite):
         if options.cancel:

@@ -15,9 +15,8 @@ import argparse
 from collections.abc import Sequence
 
 from benchmark.common.errors import run_main
-from benchmark.common.options import MOST_EPISODES, Parser, names, whole_number
-from benchmark.speed.evaluation import evaluation_path, measure
-from benchmark.speed.throughput import MOST_SECONDS
+from benchmark.common.options import MOST_EPISODES, MOST_SECONDS, Parser, names, whole_number
+from benchmark.runs.seeds import MOST_SEEDS
 from envs.tasks import get_domain
 
 
@@ -39,13 +38,10 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from benchmark.planning.registry import agent_class
-    from benchmark.runs.seeds import MOST_SEEDS
-
     options = parser().parse_args(arguments)
+    from benchmark.planning.registry import agent_class
+    from benchmark.speed.evaluation import measure_and_print
+
     domains = [get_domain(name) for name in names("--domains", options.domains)]
     seeds = [whole_number("--seeds", text, high=MOST_SEEDS) for text in names("--seeds", options.seeds)]
     agent_class(options.agent)
@@ -53,15 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         whole_number("--episodes", options.episodes, high=MOST_EPISODES),
         whole_number("--seconds", options.seconds, high=MOST_SECONDS),
     )
-    console = Console(highlight=False, markup=False)
-    rows = measure(options.agent, domains, seeds, *counts, console.print)
-    table = Table("domain", "seeds", "environments", "steps/s", "public loop", "speed-up", "ready after s")
-    for row in rows:
-        numbers = (f"{row[name]:,.0f}" for name in ("steps_per_second", "public_loop_steps_per_second"))
-        rest = (f"{row['speedup']:.2f}", f"{row['ready_seconds']:.1f}")
-        table.add_row(row["domain"], str(row["seeds"]), str(row["environments"]), *numbers, *rest)
-    console.print(table)
-    console.print(f"written to {evaluation_path()}")
+    measure_and_print(options.agent, domains, seeds, *counts)
     return 0
 
 

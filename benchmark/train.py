@@ -6,17 +6,15 @@ continues from its last checkpoint; a finished run is not run again.
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from benchmark.common.errors import UserError, run_main
-from benchmark.common.options import Parser, folder
+from benchmark.common.options import Parser
 from benchmark.loop.worker import execute, serve
-from benchmark.planning.from_options import check_size, generated_from, online_from, protocol_from
+from benchmark.planning.from_options import spec_from
 from benchmark.planning.protocols import PROTOCOLS
 from benchmark.planning.run import Run
 from benchmark.runs.run import RunSpec
-from envs.tasks import get_task
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,39 +61,7 @@ def parse_command(arguments: list[str]) -> tuple[RunSpec, bool]:
     options = parser().parse_args(arguments)
     if not options.agent or not options.task:
         raise UserError("--agent and --task are needed; `python run_all.py --list` names them")
-    return _spec_from(options), options.anew
-
-
-def _spec_from(options: argparse.Namespace) -> RunSpec:
-    from benchmark.planning.configure import parse_settings, settings_of
-    from benchmark.planning.plan import choose, with_run_length
-    from benchmark.planning.registry import agent_class, check_label
-    from benchmark.runs.seeds import parse_seeds
-
-    folder("--out", options.out)
-    if options.data_dir:
-        folder("--data-dir", options.data_dir)
-    task = get_task(options.task)
-    cls = agent_class(options.agent)
-    settings, origins = choose(cls, task, settings_of(cls.name, parse_settings(options.set), [cls.name]))
-    protocol = protocol_from(options, options.protocol, cls.name)
-    online = online_from(options.online_steps, options.online_start)
-    spec = RunSpec(
-        agent=options.agent,
-        task=task.name,
-        seeds=parse_seeds(options.seeds),
-        settings=with_run_length(cls, settings, protocol, online),
-        protocol=protocol,
-        out=options.out,
-        data=generated_from(options.generate, [task]) if options.generate else None,
-        data_dir=options.data_dir,
-        online=online,
-        origins=origins,
-        shown_as=check_label(options.label, [cls.name]) if options.label is not None else None,
-        name=cls.name,
-    )
-    check_size(spec)
-    return spec
+    return spec_from(options), options.anew
 
 
 if __name__ == "__main__":

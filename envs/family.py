@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from benchmark.common.errors import UserError
+from envs.d4rl import environments
+from envs.files.local import d4rl_file, data_folder, missing
 from envs.tasks import Task
 
 if TYPE_CHECKING:
@@ -20,37 +22,43 @@ if TYPE_CHECKING:
     from envs.world import World
 
 
-class Family(Protocol):
-    """What a kind of task answers."""
+class Family:
+    """What a kind of task answers; said here for tasks without file, simulator or packages of their own."""
 
     source: str
     """Where its data come from, as records say it, unless they were generated for a run."""
+    not_generated = ""
+    """Why its data cannot be generated, where they cannot."""
 
     def data_path(self, task: Task, data_dir: str | None) -> Path | None:
         """The file of the task's dataset, or the folder of its shards, which need not be there; None: no file."""
+        return None
 
     def missing(self, task: Task, data_dir: str | None) -> list[tuple[str, int | None]]:
         """Files that the dataset lacks, each with its bytes where they are known; uses no network."""
+        return []
 
     def ensure(self, task: Task, data_dir: str | None) -> Path | None:
-        """Fetch the dataset where it is not there, and return its path. Raises a UserError where it cannot be had."""
-
-    def check_ready(self, task: Task) -> None:
-        """Raise a UserError where a package is missing that the task needs."""
+        """Fetch the dataset where it is not there, and return its path. Raises a UserError where it cannot be had, or a
+        package is missing that the task needs.
+        """
+        return None
 
     def check_generated(self, task: Task) -> None:
         """Raise a UserError where the task's data cannot be generated."""
+        raise UserError(f"the data of '{task.name}' cannot be generated, it {self.not_generated}")
 
     def make_env(self, task: Task) -> Any:
         """The task's `gymnasium.Env`. Raises a UserError where there is none of the kind."""
+        raise UserError(f"'{task.name}' has no environment of gymnasium's kind")
 
-    def load(
-        self, task: Task, path: Path, env, *, clip_actions: bool = True, sampler: str = "sequences", chunk_length=1
-    ) -> Dataset:
-        """A file of the task's data, for its environment `env`; see `envs.data.dataset.load`."""
+    def load(self, task: Task, path: Path, env, **options: Any) -> Dataset:
+        """A file of the task's data, for its environment `env`; options as of `envs.data.dataset.load`."""
+        raise UserError(f"'{task.name}' has no file of data")
 
     def record(self, task: Task) -> dict[str, Any]:
         """What a run's record says of the task beyond its data."""
+        return {}
 
     def open_world(
         self, task: Task, path: Path | None, environments: int, sampler: str = "sequences", chunk_length: int = 1
@@ -59,26 +67,23 @@ class Family(Protocol):
 
         Raises a UserError where the data cannot be learned from, or has no chunk of that length for that sampler.
         """
+        raise NotImplementedError
 
     def open_live(self, task: Task, seeds: Sequence[int]) -> Live:
         """Environments to learn in, one for each seed."""
+        raise NotImplementedError
 
 
-class OGBench:
+class OGBench(Family):
     """OGBench's tasks: a published file (of 100M transitions, a folder) a domain, or one that its scripts make."""
 
     source = "published"
 
     def data_path(self, task: Task, data_dir: str | None) -> Path:
-        """See `Family`."""
-        from envs.files.local import data_folder
-
         return data_folder(data_dir) / (task.dataset if task.domain.shards else f"{task.dataset}.npz")
 
     def missing(self, task: Task, data_dir: str | None) -> list[tuple[str, int | None]]:
-        """See `Family`. Of shards that were generated, those that were to be."""
         from envs.data.shards import shard_files
-        from envs.files.local import missing
         from envs.generate import shards_made
 
         path = self.data_path(task, data_dir)
@@ -87,52 +92,38 @@ class OGBench:
         return missing([task.dataset], data_dir)
 
     def ensure(self, task: Task, data_dir: str | None) -> Path:
-        """See `Family`. Shards that were generated are never fetched: those that are missing are named on opening."""
         from envs.download import ensure_dataset
         from envs.generate import shards_made
 
-        self.check_ready(task)
         path = self.data_path(task, data_dir)
         if not self.missing(task, data_dir) or shards_made(path) is not None:
-            return path
+            return path  # shards that were generated are not fetched: those that are missing are named on opening
         return ensure_dataset(task.dataset, data_dir)
 
-    def check_ready(self, task: Task) -> None:
-        """Nothing but what is always installed."""
-
     def check_generated(self, task: Task) -> None:
-        """See `Family`: there must be a recipe."""
         from envs.ogbench.episodes import find_recipe
 
         find_recipe(task.domain.name)
 
     def make_env(self, task: Task) -> Any:
-        """See `Family`."""
         from envs.data.environment import make_env
 
         return make_env(task)
 
     def load(self, task: Task, path: Path, env, **options: Any) -> Dataset:
-        """See `Family`."""
         from envs.data.dataset import load
 
         return load(task, path, env, **options)
 
-    def record(self, task: Task) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
     def open_world(
         self, task: Task, path: Path | None, environments: int, sampler: str = "sequences", chunk_length: int = 1
     ) -> World:
-        """See `Family`."""
         from envs.world import SimulatorWorld
 
         assert path is not None, f"{task.name} needs a dataset"
         return SimulatorWorld(self, task, path, environments, sampler, chunk_length)
 
     def open_live(self, task: Task, seeds: Sequence[int]) -> Live:
-        """See `Family`."""
         from envs.play.live import SimulatorLive
 
         return SimulatorLive(partial(self.make_env, task), task, seeds)
@@ -141,81 +132,40 @@ class OGBench:
 class D4RL(OGBench):
     """D4RL's antmaze and adroit tasks: an original HDF5 file each, on the best environment that the machine has."""
 
-    def data_path(self, task: Task, data_dir: str | None) -> Path:
-        """See `Family`."""
-        from envs.files.local import d4rl_file, data_folder
+    not_generated = "has a published file"
+    check_generated = Family.check_generated
 
+    def data_path(self, task: Task, data_dir: str | None) -> Path:
         return data_folder(data_dir) / d4rl_file(task.name)
 
-    def check_ready(self, task: Task) -> None:
-        """See `Family`: its files need h5py, and adroit gymnasium-robotics."""
-        from envs.d4rl.environments import check_installed
-
-        check_installed(task)
-
-    def check_generated(self, task: Task) -> None:
-        """See `Family`."""
-        raise UserError(f"the data of '{task.name}' cannot be generated, it has a published file")
+    def ensure(self, task: Task, data_dir: str | None) -> Path:
+        environments.check_installed(task)
+        return super().ensure(task, data_dir)
 
     def make_env(self, task: Task) -> Any:
-        """See `Family`."""
-        from envs.d4rl.environments import make_env
         from envs.data.environment import quietly
 
         with quietly():
-            return make_env(task.name)
+            return environments.make_env(task.name)
 
     def load(self, task: Task, path: Path, env, *, clip_actions: bool = True, **options: Any) -> Dataset:
-        """See `Family`: actions are always clipped."""
         from envs.data.dataset import load_d4rl
 
-        return load_d4rl(task, path, env, **options)
+        return load_d4rl(task, path, env, **options)  # actions are always clipped
 
     def record(self, task: Task) -> dict[str, Any]:
-        """Which environment plays it here, and D4RL's reference scores."""
-        from envs.d4rl.environments import record
-
-        return record(task)
+        return environments.record(task)
 
 
-class Toy:
+class Toy(Family):
     """Tasks that are made in code, of arrays alone, and have no file."""
 
     source = "toy"
-
-    def data_path(self, task: Task, data_dir: str | None) -> None:
-        """None."""
-
-    def missing(self, task: Task, data_dir: str | None) -> list[tuple[str, int | None]]:
-        """Nothing."""
-        return []
-
-    def ensure(self, task: Task, data_dir: str | None) -> None:
-        """Nothing is to be had."""
-
-    def check_ready(self, task: Task) -> None:
-        """Nothing but what is always installed."""
-
-    def check_generated(self, task: Task) -> None:
-        """See `Family`."""
-        raise UserError(f"the data of '{task.name}' cannot be generated, it is made in code")
-
-    def make_env(self, task: Task) -> Any:
-        """See `Family`."""
-        raise UserError(f"'{task.name}' has no environment of gymnasium's kind, it is made in code")
-
-    def load(self, task: Task, path: Path, env, **options: Any) -> Dataset:
-        """See `Family`."""
-        raise UserError(f"'{task.name}' has no file of data, it is made in code")
-
-    def record(self, task: Task) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+    not_generated = "is made in code"
 
     def open_world(
         self, task: Task, path: Path | None, environments: int, sampler: str = "sequences", chunk_length: int = 1
     ) -> World:
-        """See `Family`; neither path nor environments are needed."""
         from envs.data.dataset import check_chunks
         from envs.toy.world import ToyWorld
 
@@ -224,7 +174,6 @@ class Toy:
         return world
 
     def open_live(self, task: Task, seeds: Sequence[int]) -> Live:
-        """See `Family`."""
         from envs.toy.world import ToyLive
 
         return ToyLive(task, seeds)

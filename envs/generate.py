@@ -34,10 +34,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmark.common.errors import UserError, run_main
+from benchmark.common.machine import usable_cores
 from benchmark.common.options import MOST, MOST_JOBS, MOST_TRANSITIONS, Parser, folder, output_file, whole_number
+from benchmark.common.terminal import console_for, progress_bar
 from envs.files.local import is_verified, make_folder, read_json, read_record, record_path
 from envs.ogbench.episodes import RECIPES, TRAIN, VALIDATION, Collector, Episode, find_recipe
 
@@ -182,11 +183,6 @@ def _check_least(what: str, value: int, least: int) -> None:
         raise UserError(f"{what} must be a whole number of at least {least}, got {value!r}")
 
 
-def available_cores() -> int:
-    """Return how many cores this process may use (a job's share, not the machine's total)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def generate(
     dataset: str,
     transitions: int | None,
@@ -226,7 +222,7 @@ def generate(
     transitions = recipe.episodes * (length - 1) if transitions is None else transitions
     _check_least("transitions", transitions, 1)
     _check_least("seed", seed, 0)
-    workers = available_cores() if workers is None else workers
+    workers = len(usable_cores()) if workers is None else workers
     _check_least("workers", workers, 1)
     path = Path(path)
     if path.suffix != ".npz" or path.name.endswith("-val.npz"):
@@ -275,10 +271,7 @@ def _progress_bar(what: str, episodes: int, show: bool) -> Iterator[Callable[[],
             print(f"generating {what}: {episodes} episodes", file=sys.stderr)
         yield lambda: None
         return
-    from rich.console import Console
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("episodes"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    with progress_bar(console_for(stderr=True), "{task.completed}/{task.total} episodes") as bar:
         task = bar.add_task(f"generating {what}", total=episodes)
         yield lambda: bar.advance(task)
 

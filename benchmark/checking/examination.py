@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from rich.markup import escape
+from rich.table import Table as Grid
 
 from benchmark.checking.batches import check_batches
 from benchmark.checking.checks import (
@@ -24,10 +26,14 @@ from benchmark.checking.checks import (
     check_speed,
 )
 from benchmark.checking.mistakes import check_losses, check_options, check_pairs, check_randomness
-from benchmark.checking.subject import Subject
+from benchmark.checking.names import NAMES
+from benchmark.checking.subject import Subject, compiled
 from benchmark.checking.toys import ToyRuns
 from benchmark.checking.words import Fault, in_words
-from benchmark.common.errors import UserError
+from benchmark.common.errors import UserError, printable
+from benchmark.common.terminal import console, console_for
+from benchmark.planning.configure import configure, parse_settings
+from benchmark.planning.registry import agent_class, agent_names
 
 CHECKS: dict[str, Callable[[Subject], str]] = {
     "interface": check_interface,
@@ -45,10 +51,9 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "gradients": check_gradients,
     "speed": check_speed,
 }
-"""In order; `toy`, the last, runs beside those that follow the ones that only read the agent's programs."""
+"""Those of `NAMES`, but for the last: `toy` is another process."""
 CONDITIONS = ("interface", "shapes", "purity")
 BEFORE_TOYS = (*CONDITIONS, "pairs", "randomness", "options", "losses")
-NAMES = (*CHECKS, "toy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,3 +123,49 @@ def examine(
     finally:
         if toys:
             toys.close()
+
+
+def examine_all(agents: Sequence[str], settings: Sequence[str], checks: Sequence[str] = NAMES) -> int:
+    """Examine agents, by names and paths (or "all"), with settings such as "alpha=10", and print what is found.
+
+    Returns 1 where a check fails, else 0. Raises a UserError, before any is run, for what is not known.
+    """
+    chosen, names = parse_settings(settings), agent_names() if list(agents) == ["all"] else agents
+    for name in names:
+        if chosen or not name.endswith(".py"):
+            configure(agent_class(name), chosen)
+    failed = []
+    for name in names:
+        if not examine_and_print(name, chosen, checks):
+            failed.append(name)
+        jax.clear_caches()  # some hundred programs an agent: a process can hold only so many
+        compiled.cache_clear()
+    if len(names) > 1:
+        console.print(
+            f"{len(names) - len(failed)} of {len(names)} agents pass" + (f"; not {', '.join(failed)}" if failed else "")
+        )
+    return 1 if failed else 0
+
+
+def examine_and_print(name: str, settings: Mapping[str, Any], checks: Sequence[str]) -> bool:
+    """Examine one agent, print a line for each finding as it comes, and return whether all passed."""
+    console = console_for(markup=True)
+    console.print(f"[bold]{escape(name)}[/bold]")
+    started = time.perf_counter()
+
+    def show(finding: Finding) -> None:
+        grid = Grid.grid(padding=(0, 1))
+        for width in (6, 9, 7):
+            grid.add_column(width=width, justify="right" if width == 7 else "left")
+        grid.add_column()
+        verdict = "[green]ok[/green]" if finding.passed else "[bold red]FAILED[/bold red]"
+        grid.add_row(verdict, finding.check, f"{finding.seconds:.1f} s", escape(printable(finding.text)))
+        console.print(grid)
+
+    findings = examine(name, settings, checks, show)
+    bad = [finding.check for finding in findings if not finding.passed]
+    skipped = [check for check in checks if check not in {finding.check for finding in findings}]
+    verdict = f"{len(bad)} failed: {', '.join(bad)}" if bad else "all passed"
+    later = f"; not run before that is mended: {', '.join(skipped)}" if skipped else ""
+    console.print(f"{len(findings)} checks in {time.perf_counter() - started:.0f} s, {verdict}{later}")
+    return not bad

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmark.checking.names import LESSONS
 from benchmark.checking.subject import Subject
 from benchmark.checking.words import Fault
 from benchmark.planning.plan import plan
@@ -20,15 +21,6 @@ from benchmark.runs.table import Table
 ROOT = Path(__file__).resolve().parents[2]
 TOY_MARGIN = 0.1
 """Success by which an agent that uses rewards must exceed cloning on each toy task; one seed's error is 0.05."""
-LESSONS = {
-    "toy-modes": "toy-modes is one decision among four modes of the data, the best the rarest; nothing bootstraps. "
-    "It fails where the critic does not learn rewards of the data's actions, where the policy does not climb the "
-    "critic (wrong sign, no gradient, too small a weight) or where it averages modes",
-    "toy-detour": "toy-detour is a walk round a wall with -1 a step until the goal, so value must travel 22 decisions "
-    "of two actions. It fails, where toy-modes does not, because of the TD target: next_observations, masks, γ^H, the "
-    "rate of the target network, or next actions that are not the policy's",
-}
-"""What each toy task tests, and what a failure there usually means."""
 
 
 class ToyRuns:

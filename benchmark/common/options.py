@@ -26,6 +26,10 @@ MOST_EPISODES = 100_000
 """Episodes of an evaluation."""
 MOST_TRANSITIONS = 100_000_000
 """Transitions of a dataset that is made, and steps of an online phase: as many as the largest published one has."""
+PRECISIONS = ("default", "float32", "tensorfloat32", "bfloat16")
+"""Of matrix products, as `agents.base.Config` has them: said here for those who may not import JAX."""
+MOST_SECONDS = 86_400
+"""Seconds that a measurement may take."""
 MOST_MINUTES = 366 * 24 * 60
 """Minutes that a run may be given: a year."""
 

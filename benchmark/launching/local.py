@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import IO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmark.common.errors import UserError
 from benchmark.common.files import is_locked
+from benchmark.common.machine import ROOT, usable_cores
 from benchmark.common.reading import Damaged
+from benchmark.common.terminal import progress_bar
 from benchmark.loop.stopping import STOP_SIGNAL
 from benchmark.loop.worker import execute
 from benchmark.runs.provenance import COMMAND, command_line
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec
 
-ROOT = Path(__file__).resolve().parents[2]
 CORES_PER_RUN = 4
 """Cores that a run on a CPU gets where nothing else is asked: small networks gain little from more."""
 POLL_SECONDS = 0.05
@@ -76,7 +76,7 @@ def slots(jobs: int | None = None) -> list[Slot]:
 
     Processes share the GPUs evenly, also the memory of one GPU, and divide the cores.
     """
-    devices, cores = gpus(), _cores()
+    devices, cores = gpus(), usable_cores()
     jobs = jobs or len(devices) or max(1, len(cores) // CORES_PER_RUN)
     places = []
     for number in range(jobs):
@@ -89,12 +89,6 @@ def slots(jobs: int | None = None) -> list[Slot]:
         share = tuple(cores[number::jobs]) or (cores[number % len(cores)],)
         places.append(Slot(number, environment, share if jobs > 1 else ()))
     return places
-
-
-def _cores() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def run_in_this_process(runs: Sequence[RunSpec]) -> list[Outcome]:
@@ -148,12 +142,7 @@ class LocalLauncher:
         self.stopped = False
         """Whether a run was asked to stop, and did."""
         self.outcomes: dict[Path, Outcome] = {}
-        self.progress = Progress(
-            *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
-            *(TimeElapsedColumn(), TimeRemainingColumn()),
-            console=console,
-            disable=self.alone or not console.is_terminal,
-        )
+        self.progress = progress_bar(console, hidden=self.alone)
 
     def run(self) -> list[Outcome]:
         """Do all runs; return how they ended, in their order."""

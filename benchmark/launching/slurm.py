@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.common.errors import UserError, check_choice
+from benchmark.common.machine import ROOT
+from benchmark.common.terminal import console
 from benchmark.launching.ledger import JobArray, Launch
-from benchmark.launching.local import ROOT, LocalLauncher, slots
+from benchmark.launching.local import LocalLauncher, slots
 from benchmark.launching.slurm_options import SlurmOptions
 from benchmark.runs.provenance import command_line
 from benchmark.runs.run import RunSpec
@@ -226,11 +228,8 @@ class RunsJob:
 
     def __call__(self, lines: Sequence[str]) -> list[str]:
         """Do the runs; return the reasons of those that failed."""
-        from rich.console import Console
-
         runs_per_process, jobs, timeout, _ = self.settings
         runs = [RunSpec.from_json(line) for line in lines]
-        console = Console(width=120, highlight=False, markup=False, emoji=False)
         self.launcher = LocalLauncher(runs, console, slots(jobs), runs_per_process, timeout, command=self.command)
         outcomes = self.launcher.run()
         if self.launcher.stopped:

@@ -7,13 +7,14 @@ import dataclasses
 from collections.abc import Sequence
 
 from benchmark.common.errors import UserError
-from benchmark.common.options import MOST_EPISODES, MOST_TRANSITIONS, whole_number
+from benchmark.common.options import MOST_EPISODES, MOST_TRANSITIONS, folder, whole_number
 from benchmark.planning.protocols import get_protocol
 from benchmark.planning.run import Run
 from benchmark.runs.protocol import Generated, Online, Protocol
 from benchmark.runs.run import MOST_LETTERS, RunSpec
+from benchmark.runs.seeds import parse_seeds
 from envs.family import family_of
-from envs.tasks import Task
+from envs.tasks import Task, get_task
 
 
 def online_from(steps: str | None, start: str | None) -> Online | None:
@@ -70,3 +71,35 @@ def check_size(spec: RunSpec, here: bool = True) -> None:
         )
     if here:
         check_memory(run.agent_class.name, run.hyperparameters, len(spec.seeds))
+
+
+def spec_from(options: argparse.Namespace) -> RunSpec:
+    """The run that `benchmark.train` is asked for. Raises a UserError for what cannot be done."""
+    from benchmark.planning.configure import parse_settings, settings_of
+    from benchmark.planning.plan import choose, with_run_length
+    from benchmark.planning.registry import agent_class, check_label
+
+    folder("--out", options.out)
+    if options.data_dir:
+        folder("--data-dir", options.data_dir)
+    task = get_task(options.task)
+    cls = agent_class(options.agent)
+    settings, origins = choose(cls, task, settings_of(cls.name, parse_settings(options.set), [cls.name]))
+    protocol = protocol_from(options, options.protocol, cls.name)
+    online = online_from(options.online_steps, options.online_start)
+    spec = RunSpec(
+        agent=options.agent,
+        task=task.name,
+        seeds=parse_seeds(options.seeds),
+        settings=with_run_length(cls, settings, protocol, online),
+        protocol=protocol,
+        out=options.out,
+        data=generated_from(options.generate, [task]) if options.generate else None,
+        data_dir=options.data_dir,
+        online=online,
+        origins=origins,
+        shown_as=check_label(options.label, [cls.name]) if options.label is not None else None,
+        name=cls.name,
+    )
+    check_size(spec)
+    return spec

@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from benchmark.common import machine
+from benchmark.common.terminal import console
 from benchmark.speed import rates
 from benchmark.speed.rates import rates_path
 from envs.tasks import Domain, Task, dimensions
@@ -138,7 +141,7 @@ def measure(
     from benchmark.planning.registry import agent_class
 
     rows: list[dict[str, Any]] = []
-    cores, name = machine.usable_cores(), agent_class(agent).name
+    cores, name = len(machine.usable_cores()), agent_class(agent).name
     for domain in domains:
         say(f"{domain.name}: one environment")
         public = measure_public_loop(agent, domain, seconds)
@@ -150,3 +153,17 @@ def measure(
             rows.append({**row, "speedup": found["steps_per_second"] / public, "time": now()})
             write_rows(evaluation_path(), rows[-1:])
     return rows
+
+
+def measure_and_print(
+    agent: str, domains: Sequence[Domain], seeds: Sequence[int], episodes: int, seconds: float
+) -> None:
+    """Measure every case, and print a table of what was found."""
+    rows = measure(agent, domains, seeds, episodes, seconds, console.print)
+    table = Table("domain", "seeds", "environments", "steps/s", "public loop", "speed-up", "ready after s")
+    for row in rows:
+        numbers = (f"{row[name]:,.0f}" for name in ("steps_per_second", "public_loop_steps_per_second"))
+        rest = (f"{row['speedup']:.2f}", f"{row['ready_seconds']:.1f}")
+        table.add_row(row["domain"], str(row["seeds"]), str(row["environments"]), *numbers, *rest)
+    console.print(table)
+    console.print(f"written to {evaluation_path()}")

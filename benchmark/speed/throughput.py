@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+from rich.console import Console
+from rich.table import Table
+
 from benchmark.common.errors import printable
+from benchmark.common.files import make_folder
+from benchmark.common.terminal import progress_bar
+from benchmark.loop.device import device_name
+from benchmark.planning.configure import configure, describe
+from benchmark.planning.registry import agent_class
+from benchmark.runs import provenance
+from benchmark.speed.authors import AuthorsLoop
+from benchmark.speed.rates import rates_path, write_rates
+from benchmark.speed.repeats import take_turns
+from benchmark.speed.timing import (
+    measure_peak,
+    profile_segment,
+    public_loop,
+    segment_loop,
+    segment_rates,
+    synthetic_data,
+)
 from envs.tasks import Domain, dimensions
-
-MOST_SECONDS = 86_400
-
-
-def precisions() -> tuple[str, ...]:
-    """Precisions of matrix products that an agent may have."""
-    from agents.base import Config
-
-    return Config.__dataclass_fields__["matmul_precision"].metadata["choices"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +74,6 @@ def measure(
     (updates_per_second, spread, and the facts of `benchmark.speed.authors.begin`) and authors_speedup, where their code
     was asked for; provenance. Where another loop fails, `authors` or `public_loop` is {"error": why}; the row stands.
     """
-    from benchmark.loop.device import device_name
-    from benchmark.planning.configure import configure, describe
-    from benchmark.planning.registry import agent_class
-    from benchmark.runs import provenance
-    from benchmark.speed.timing import measure_peak, profile_segment, synthetic_data
-
     data = synthetic_data(*dimensions(plan.domain), plan.transitions)
     on_case("peak of matrix products")
     peak = measure_peak(plan.precision)
@@ -88,10 +96,6 @@ def measure(
 
 def _others(plan: Plan, agent: Any, data: Any, stack: contextlib.ExitStack, say: Callable[[str], None]) -> dict:
     """What the harness is compared with, of what was asked for: loops, or {"error": ...}, by name."""
-    from benchmark.planning.configure import describe
-    from benchmark.speed.authors import AuthorsLoop
-    from benchmark.speed.timing import public_loop
-
     others: dict[str, Any] = {}
     if plan.compare:
         others["public_loop"] = attempt(lambda: public_loop(agent, data), say)
@@ -104,9 +108,6 @@ def _others(plan: Plan, agent: Any, data: Any, stack: contextlib.ExitStack, say:
 
 def _rates(agent: Any, data: Any, seeds: int, peak: float, seconds: float, others: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a row on the rates of the segments and, taking turns with them, of the other loops."""
-    from benchmark.speed.repeats import take_turns
-    from benchmark.speed.timing import segment_loop, segment_rates
-
     segments, facts = segment_loop(agent, data, seeds, peak)
     started = {name: loop for name, loop in others.items() if not isinstance(loop, dict)}
     mine, *theirs = take_turns([segments.repeat, *(loop.repeat for loop in started.values())], seconds)
@@ -136,13 +137,49 @@ def attempt(work: Callable[[], Any], say: Callable[[str], None]) -> Any:
         return {"error": reason}
 
 
+def measure_and_write(plan: Plan, path: Path | None) -> int:
+    """Measure, merging the rows into a file (default: this device's). Returns 1 where a case failed, else 0."""
+    if plan.authors:  # two processes are on the device: neither may take most of its memory at the start
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if plan.profile:
+        make_folder(plan.profile)
+    path = path or rates_path()
+    write_rates(path, [])  # so that a file that cannot be written or read is said before the work
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times are to be those of a first run
+    rows = run(plan, path)
+    return int(any(row["error"] or "error" in row.get("authors", ()) or "public_loop" in row for row in rows))
+
+
+def run(plan: Plan, path: Path) -> list[dict[str, Any]]:
+    """Measure with a bar (lines where there is no terminal), writing each row as it comes; print the table."""
+    terminal = sys.stdout.isatty()
+    console = Console(highlight=False, markup=False, width=None if terminal else 200)
+    total = plan.cases
+    rows = []
+    with progress_bar(console) as bar:
+        task = bar.add_task("starting", total=total)
+        cases = itertools.count()
+
+        def on_case(case: str) -> None:
+            done = next(cases)
+            bar.update(task, description=case, completed=done)
+            if not terminal:
+                console.print(f"[{done + 1}/{total}] {case}")
+
+        for row in measure(plan, console.print, on_case):
+            rows.append(row)
+            write_rates(path, [row])  # at once, so that an interrupted measurement keeps what it has
+        bar.update(task, description="done", completed=total)
+    console.print(table(rows))
+    console.print(f"written to {path}")
+    return rows
+
+
 # --------------------------------------------------------------------------------------------------- the table
 
 
 def table(rows: Sequence[Mapping[str, Any]]):
     """Rows as a table for a terminal."""
-    from rich.table import Table
-
     shown = Table(title="Updates per second: median of the repeats (least to most)")
     beside = any("authors" in row for row in rows)
     headings = ["agent", "seeds", "updates/s", "seed-updates/s", "public loop", "over it"]

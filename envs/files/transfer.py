@@ -21,17 +21,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from benchmark.common.errors import UserError
+from benchmark.common.terminal import console_for, progress_bar
 from envs.files.local import (
     BLOCK,
     DATA_DIR_VARIABLE,
@@ -83,16 +76,8 @@ class Display:
 
     def __init__(self, enabled: bool = True, total: int | None = None):
         self.enabled = enabled
-        self.console = Console(stderr=True, highlight=False)
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not (enabled and self.console.is_terminal),
-        )
+        self.console = console_for(stderr=True)
+        self.bars = progress_bar(self.console, DownloadColumn(), TransferSpeedColumn(), hidden=not enabled)
         self.all = self.bars.add_task("all files", total=total) if total else None
         self.one = self.bars.add_task("", total=None, visible=False)
 

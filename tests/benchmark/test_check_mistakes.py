@@ -8,10 +8,10 @@ import pytest
 
 from agents.base import Batch, Config
 from benchmark import check
-from benchmark.check import examine
-from benchmark.checking.examination import BEFORE_TOYS, CONDITIONS
+from benchmark.checking.examination import BEFORE_TOYS, CONDITIONS, examine
 from benchmark.checking.flows import NONE, follow, union
-from benchmark.checking.toys import LESSONS, judge
+from benchmark.checking.names import LESSONS
+from benchmark.checking.toys import judge
 from benchmark.checking.words import Fault, in_words
 from benchmark.planning.registry import agent_names
 

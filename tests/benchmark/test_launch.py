@@ -129,7 +129,7 @@ def test_processes_share_gpus_their_memory_and_the_cores(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
-    monkeypatch.setattr(launch_module, "_cores", lambda: list(range(8)))
+    monkeypatch.setattr(launch_module, "usable_cores", lambda: list(range(8)))
     assert [slot.environment for slot in slots()] == [{"CUDA_VISIBLE_DEVICES": name} for name in "25"]
     assert [slot.cores for slot in slots()] == [(0, 2, 4, 6), (1, 3, 5, 7)]
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots(4)] == ["2", "5", "2", "5"]
@@ -137,7 +137,7 @@ def test_processes_share_gpus_their_memory_and_the_cores(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert gpus() == []
     assert len(slots()) == 2 and slots(1)[0].cores == ()
-    monkeypatch.setattr(launch_module, "_cores", lambda: [0, 1])
+    monkeypatch.setattr(launch_module, "usable_cores", lambda: [0, 1])
     assert len(slots()) == 1
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from agents.rql import reverse
-from benchmark import reversal
 from benchmark.common.errors import UserError
+from benchmark.loop import reversal
 
 
 def field(x, f):

@@ -15,6 +15,8 @@ from agents.rql import RQL
 from benchmark import throughput
 from benchmark.common.errors import UserError
 from benchmark.speed import rates, repeats, timing
+from benchmark.speed import throughput as measuring
+from benchmark.speed.from_options import plan_from
 from envs.data.samplers import sample_sequences
 
 B, N, W = 4, 3, 16  # batch, inputs, width
@@ -143,7 +145,7 @@ def test_two_agents_are_measured_and_a_failing_one_is_a_row(tmp_path, monkeypatc
         raise FloatingPointError("no such number\nsecond line")
 
     monkeypatch.setattr(FQL, "init", broken)
-    monkeypatch.setattr(timing, "measure_peak", lambda precision: 1e9)
+    monkeypatch.setattr(measuring, "measure_peak", lambda precision: 1e9)
     path = tmp_path / "rates" / "here.json"
     arguments = ["--agents=bc,fql,rebrac", "--seeds=2", "--seconds=0.05", "--transitions=3000", f"--json={path}", *TINY]
     assert throughput.main(arguments) == 1
@@ -213,7 +215,7 @@ def beside_authors(folder, path):
 
 
 def test_the_authors_code_is_driven_with_the_same_settings_in_a_process_of_its_own(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(timing, "measure_peak", lambda precision: 1e9)
+    monkeypatch.setattr(measuring, "measure_peak", lambda precision: 1e9)
     code, rows = beside_authors(checkout(tmp_path / "theirs"), tmp_path / "rates.json")
     assert code == 0, rows["fql"]["error"]
     ours, theirs = rows["fql"]["seed_updates_per_second"], rows["fql"]["authors"]["updates_per_second"]
@@ -223,7 +225,7 @@ def test_the_authors_code_is_driven_with_the_same_settings_in_a_process_of_its_o
 
 
 def test_authors_code_that_fails_is_said_in_the_row_and_the_others_go_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(timing, "measure_peak", lambda precision: 1e9)
+    monkeypatch.setattr(measuring, "measure_peak", lambda precision: 1e9)
     broken = THEIR_AGENT + "\nraise ImportError('no module distrax')"
     code, rows = beside_authors(checkout(tmp_path / "theirs", broken), tmp_path / "rates.json")
     assert code == 1 and "no module distrax" in rows["fql"]["authors"]["error"]
@@ -232,12 +234,12 @@ def test_authors_code_that_fails_is_said_in_the_row_and_the_others_go_on(tmp_pat
 
 def test_folders_without_the_authors_code_are_refused(tmp_path):
     with pytest.raises(UserError, match="is not a checkout of the authors' code"):
-        throughput.plan_from(throughput.parse(["--authors", str(tmp_path)]))
+        plan_from(throughput.parser().parse_args(["--authors", str(tmp_path)]))
     checkout(tmp_path)
     with pytest.raises(UserError, match=r"no code of rebrac, rql in .* known are rql, fql"):
-        throughput.plan_from(throughput.parse(["--agents=rebrac,rql", "--authors", str(tmp_path)]))
+        plan_from(throughput.parser().parse_args(["--agents=rebrac,rql", "--authors", str(tmp_path)]))
     with pytest.raises(UserError, match="--authors-python: /no/python is not a program"):
-        throughput.plan_from(throughput.parse(["--authors", str(tmp_path), "--authors-python=/no/python"]))
+        plan_from(throughput.parser().parse_args(["--authors", str(tmp_path), "--authors-python=/no/python"]))
 
 
 @pytest.mark.slow
@@ -264,11 +266,11 @@ def test_a_profile_is_a_trace_for_perfetto(tmp_path):
 )
 def test_a_mistake_is_named_before_any_work(arguments, message):
     with pytest.raises(UserError, match=message):
-        throughput.plan_from(throughput.parse(arguments))
+        plan_from(throughput.parser().parse_args(arguments))
 
 
 def test_tuned_settings_come_first_and_an_agent_without_a_setting_ignores_it():
-    plan = throughput.plan_from(throughput.parse(["--agents=rebrac,rql", "--size", "quickstart", "flow_steps=7"]))
+    plan = plan_from(throughput.parser().parse_args(["--agents=rebrac,rql", "--size", "quickstart", "flow_steps=7"]))
     assert plan.agents["rql"]["flow_steps"] == "7" and plan.agents["rql"]["hidden"] == (256, 256)
     assert "flow_steps" not in plan.agents["rebrac"] and plan.size == "quickstart flow_steps=7"
     assert plan.agents["rql"]["chunk_length"] == 5
