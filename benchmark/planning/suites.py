@@ -63,7 +63,7 @@ TOY_SETTINGS: dict[str, dict[str, Any]] = {
     "qam": dict(inv_temp=5, flow_steps=10, batch_size=64),
     "qam_f": dict(inv_temp=5, fql_alpha=0.3, flow_steps=10, batch_size=64),
     "qam_e": dict(inv_temp=5, edit_scale=0.3, flow_steps=10, batch_size=64),
-    "floq": dict(alpha=0.3, noise_samples=2, critic_steps=4, batch_size=64),
+    "floq": dict(alpha=0.3, noise_samples=4, critic_steps=4),
     # Rewards of toy-modes are above 0 and episodes end, so returns lie below the range that the authors clip to.
     "value_flows": dict(alpha=0.3, clip_returns=False, field_weight=0.1, candidates=32, batch_size=64),
 }
