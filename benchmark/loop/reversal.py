@@ -23,7 +23,8 @@ from envs.tasks import get_task
 
 def write_trajectories(path: Path, out: Path, count: int, coordinates: tuple[int, int]) -> float:
     """Write trajectories of a run's policy; return the mean distance of the returned actions per coordinate."""
-    agent, state, data, config = load_run(path, coordinates)
+    agent, states, data, config = load_run(path, coordinates)
+    state = jax.tree.map(lambda leaf: leaf[0], states)
     batch = sample_trajectories(data, jax.random.PRNGKey(0), count, agent.config.chunk_length, agent.config.discount)
     flow = agent.bind(state.params).actor
     backward, forward = trajectories(
@@ -58,8 +59,8 @@ def trajectories(field, actions, steps: int):
     return np.stack(backward, 1), np.stack(forward, 1)
 
 
-def load_run(path: Path, coordinates: tuple[int, int] = (0, 1)):
-    """Return (agent, state of its first seed, dataset, config) of a run that has a checkpoint and such coordinates.
+def load_run(path: Path, coordinates: tuple[int, int] = (0, 1), agents: tuple[str, ...] = ("rql", "tfql")):
+    """Return (agent, states of its seeds, dataset, config) of a run that has a checkpoint and such coordinates.
 
     Raises a UserError, before the dataset is loaded, where there is no such run.
     """
@@ -68,8 +69,8 @@ def load_run(path: Path, coordinates: tuple[int, int] = (0, 1)):
         raise UserError(f"{path} is not the folder of a run")
     config, source = records.config, records.starts[-1].get("dataset", {})
     name, task_name, seeds, settings = (config[key] for key in ("agent", "task", "seeds", "hyperparameters"))
-    if name not in ("rql", "tfql"):
-        raise UserError(f"{path} is a run of {name}; flow reversal belongs to rql and tfql")
+    if name not in agents:
+        raise UserError(f"{path} is a run of {name}; what is asked belongs to {' and '.join(agents)}")
     if "path" not in source:
         raise UserError(f"{path} was trained on data made in code; choose a run on a dataset file")
     task, file = get_task(task_name), Path(source["path"])
@@ -92,4 +93,4 @@ def load_run(path: Path, coordinates: tuple[int, int] = (0, 1)):
     found = checkpoints.restore(init_states(agent, jnp.asarray(seeds), data), print)
     if found is None:
         raise UserError(f"{path} has no checkpoint")
-    return agent, jax.tree.map(lambda leaf: leaf[0], found[1]), data, config
+    return agent, found[1], data, config
