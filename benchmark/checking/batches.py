@@ -27,7 +27,7 @@ def check_batches(subject: Subject) -> str:
     if subject.cls.sample is Agent.sample:
         return "the harness draws them"
     agent, rows = of_size(subject.agent, SIZE), numbered_rows(subject.agent)
-    state, rng = initial(subject.agent, 0), jax.random.PRNGKey(1)
+    state, rng = initial(subject.agent, 0, whole(rows)), jax.random.PRNGKey(1)
     found = {}
     for where, store in (("offline", whole), ("online", joined)):
         with told(f"drawn {where}"):

@@ -76,7 +76,7 @@ def programs_of(agent: Agent, data: Dataset, size: int) -> Iterator[tuple[str, P
 def batch_form(agent: Agent, data: Dataset, size: int) -> Batch:
     """Shapes and types of a batch."""
     rng = jax.random.PRNGKey(0)
-    return jax.eval_shape(of_size(agent, size).sample, data, rng, jax.eval_shape(agent.init, rng))
+    return jax.eval_shape(of_size(agent, size).sample, data, rng, jax.eval_shape(agent.init, rng, data))
 
 
 # ------------------------------------------------------------------------------------------------ pairs of samples

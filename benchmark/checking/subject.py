@@ -95,7 +95,7 @@ def random_data(observation_dim: int, action_dim: int, seed: int = 0) -> Dataset
 def batch_for(agent: Agent, data: Dataset, size: int) -> Batch:
     """A batch of another size than the configuration's."""
     own = type(agent).sample is not Agent.sample
-    return drawn(of_size(agent, size), data, jax.random.PRNGKey(0), initial(agent, 0) if own else None)
+    return drawn(of_size(agent, size), data, jax.random.PRNGKey(0), initial(agent, 0, data) if own else None)
 
 
 @jax.jit

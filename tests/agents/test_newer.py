@@ -107,7 +107,7 @@ def test_widths_layer_norm_and_discount_of_a_method_may_be_a_domains_own():
     for cls in (TRQAM, QGF, FAN):
         assert list(tuned_domains(cls)) == domains
     chosen, origins = choose(TRQAM, get_task("cube-quadruple-play-singletask-task1-v0"), {})
-    assert (chosen["hidden"], chosen["discount"], chosen["flow_layer_norm"]) == ([1024] * 4, 0.995, True)
+    assert (chosen["hidden"], chosen["discount"], chosen["flow_layer_norm"]) == ((1024,) * 4, 0.995, True)
     assert all(origins[name].startswith("derived: TRQAM") for name in ("hidden", "discount", "flow_layer_norm"))
     small, _ = choose(TRQAM, get_task("cube-double-play-singletask-task1-v0"), {})
     assert "hidden" not in small and origins["chunk_length"] == "domain"

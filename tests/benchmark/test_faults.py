@@ -91,7 +91,7 @@ def test_a_folder_that_vanishes_is_named_and_the_run_can_be_made_again(tmp_path,
 
 
 def test_a_folder_that_vanishes_does_not_hide_what_was_wrong(tmp_path, monkeypatch):
-    def fail(spec, directory, quiet):
+    def fail(run, quiet):
         shutil.rmtree(tmp_path / "out")
         raise ValueError("the first error")
 

@@ -222,7 +222,7 @@ def test_runs_end_with_a_launcher_that_is_killed_and_their_locks_are_free(hangin
 
 
 def test_the_debug_launcher_raises_the_first_error_here(tmp_path, monkeypatch):
-    def fail(spec, directory, quiet):
+    def fail(run, quiet):
         raise ZeroDivisionError("to be looked at")
 
     monkeypatch.setattr("benchmark.loop.worker._train", fail)

@@ -123,7 +123,7 @@ def test_a_sweep_of_a_file_that_changed_is_refused_and_begun_anew_when_asked(spe
 
 
 def test_a_run_that_has_kept_nothing_takes_the_mended_file(spec, edit, monkeypatch):
-    def fail(spec, directory, quiet):
+    def fail(run, quiet):
         raise ValueError("a mistake in the algorithm")
 
     with monkeypatch.context() as patch, pytest.raises(ValueError):

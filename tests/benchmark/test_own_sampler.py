@@ -12,18 +12,18 @@ import pytest
 from agents.bc import BC
 from agents.fql import FQL
 from agents.rql import RQL
-from benchmark.check import examine
 from benchmark.checking.checks import holds_still
+from benchmark.checking.examination import examine
 from benchmark.common.errors import UserError
-from benchmark.loop import online
 from benchmark.loop.segments import init_states, sample
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.record import RunDirectory
 from envs.data.dataset import from_transitions
 from envs.data.replay import Joined, Transition, add, empty
-from envs.play.live import open_live
+from envs.family import family_of
 from envs.tasks import get_task
 from envs.toy.world import ToyWorld
+from tests.helpers.loop import training_of
 from tests.helpers.worlds import D, O, transitions
 
 H, GAMMA = 3, 0.9
@@ -63,16 +63,9 @@ def train(folder, agent, task="toy-detour", seeds=(0, 3)):
     protocol = Protocol(steps=6, eval_every=6, eval_episodes=3, eval_first=False, log_every=3, checkpoint_every=6)
     task = get_task(task)
     with RunDirectory(folder) as directory:
-        training = online.OnlineTraining(
-            agent,
-            seeds,
-            protocol,
-            ToyWorld(task),
-            directory,
-            lambda text: None,
-            online=Online(steps=9, start=3),
-            live=open_live(task, seeds),
-        )
+        live = family_of(task).open_live(task, seeds)
+        phase = Online(steps=9, start=3)
+        training = training_of(directory, agent, protocol, ToyWorld(task), seeds, online=phase, live=live)
         training.run()
     return training
 

@@ -14,15 +14,14 @@ from agents.base import State
 from agents.bc import BC
 from agents.trqam import TRQAM
 from benchmark.common.errors import Stopped
-from benchmark.loop import online
 from benchmark.loop.checkpoints import CHECKSUMS, Checkpoints, checksums, described
 from benchmark.loop.segments import init_states, run_segment
-from benchmark.loop.training import Training
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.record import RunDirectory
-from envs.play.live import open_live
+from envs.family import family_of
 from envs.tasks import get_task
 from envs.toy.world import ToyWorld
+from tests.helpers.loop import training_of
 
 PROTOCOL = Protocol(steps=6, eval_every=6, eval_episodes=2, eval_first=False, log_every=3, checkpoint_every=3)
 TASK = get_task("toy-detour")
@@ -61,12 +60,11 @@ AGENT = Phased(Phased.Config(**SMALL), 2, 2)
 
 
 def train(path, agent=AGENT, phase=None, protocol=PROTOCOL, **options):
-    seeds, told = (0, 3), []
+    seeds = (0, 3)
     with RunDirectory(path) as directory:
-        kind = Training
         if phase:
-            kind, options = online.OnlineTraining, options | dict(online=phase, live=open_live(TASK, seeds))
-        training = kind(agent, seeds, protocol, ToyWorld(TASK), directory, told.append, **options)
+            options |= dict(online=phase, live=family_of(TASK).open_live(TASK, seeds))
+        training = training_of(directory, agent, protocol, ToyWorld(TASK), seeds, **options)
         training.run()
     return training
 
@@ -91,7 +89,7 @@ def test_the_online_phase_begins_once_and_acts_otherwise(tmp_path):
     training = train(tmp_path / "run", phase=Online(steps=5, start=2))
     np.testing.assert_array_equal(training.states.extra["began"], [[401, 1001]] * 2)
     np.testing.assert_array_equal(training.states.extra["updates"], [13, 13])
-    assert (np.asarray(training.replays.transitions.actions)[:, :5] == 1).all()
+    assert (np.asarray(training.replay.replays.transitions.actions)[:, :5] == 1).all()
     act = AGENT.act(jax.tree.map(lambda leaf: leaf[0], training.states), jnp.zeros((3, 2)), jax.random.PRNGKey(0))
     np.testing.assert_array_equal(act, np.ones((3, 2, 2)))
 

@@ -13,6 +13,7 @@ from benchmark.loop.running import tracked
 from benchmark.loop.tracking import Tracker
 from benchmark.loop.worker import execute
 from benchmark.planning.protocols import PROTOCOLS
+from benchmark.planning.run import Run
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec
 from benchmark.runs.table import Table
@@ -90,7 +91,7 @@ def test_a_real_run_sends_training_and_evaluation(wandb, tmp_path):
 def test_an_evaluation_that_ends_after_training_is_sent_too(wandb, tmp_path):
     spec = RunSpec("bc", "toy-modes", (0,), {}, PROTOCOLS["toy"].scaled_to(2), str(tmp_path), wandb=OPTIONS)
     recorder = Recorder(RunDirectory(tmp_path), spec.seeds, Watch())
-    with tracked(spec, recorder, Watch()) as watch:
+    with tracked(Run(spec), recorder, Watch()) as watch:
         recorder.train_table.add(2, 0, {"loss": 1.0})
         watch.on_progress("training", 2, 2)
         recorder.eval_table.add(2, 0, {"success": 0.5})
