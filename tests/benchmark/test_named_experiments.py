@@ -157,8 +157,6 @@ def test_runs_made_before_origins_were_recorded_are_still_the_same_runs(tmp_path
 
 HARMLESS_ZEROS = {("tfql", "inner_pessimism"), ("bdpo", "decay_steps"), ("trqam", "online_kl_budget")}
 HARMLESS_ZEROS |= {("fan", "online_alpha2")}
-    ("fan", "online_alpha2")
-}
 
 
 def test_defaults_of_zero_are_said_to_switch_the_algorithm_off_or_known_not_to():
