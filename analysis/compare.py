@@ -1,0 +1,69 @@
+"""Agents against a baseline: paired differences, corrected for their number, with what they allow to say.
+
+    python -m analysis.compare --runs runs/mine --baseline rql
+    python -m analysis.compare --runs runs/mine --baseline fql --archive qam-exp-data.pkl --by overall,domain
+    python -m analysis.compare --baseline qam --archive qam-exp-data.pkl --agents fql,ifql --by task --format csv
+
+An agent of the archive is "fql (QAM archive)"; plain "fql" means it too where one's own runs have none.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from benchmark.common.errors import UserError, check_choice, printable, run_main
+from benchmark.common.options import Parser, input_file, input_folder, names, whole_number
+
+FORMATS = ("md", "csv", "latex", "html")
+
+
+def parser() -> Parser:
+    """The command line's options."""
+    parser = Parser(prog="python -m analysis.compare", description="Compare agents with a baseline.")
+    parser.add_argument("--runs", nargs="+", default=[], metavar="DIR", help="folders of one's own runs")
+    parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its agents too")
+    parser.add_argument("--baseline", required=True, help="the agent that the others are compared with")
+    parser.add_argument("--agents", help="only these, with commas between: fewer comparisons, less correction")
+    parser.add_argument("--by", default="overall,task", help="overall, domain, task, with commas (overall,task)")
+    parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
+    parser.add_argument("--last", default="1", help="1: final evaluation; 3: mean of the last three")
+    parser.add_argument("--diverged", default="zero", help="zero (default): success 0 from there on; or exclude")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    options = parser().parse_args(arguments)
+    check_choice("format", options.format, FORMATS)
+    check_choice("policy for diverged seeds", options.diverged, ["zero", "exclude"])
+    scopes = [check_choice("scope", scope, ("overall", "domain", "task")) for scope in names("--by", options.by)]
+    last = whole_number("--last", options.last)
+    chosen = names("--agents", options.agents) if options.agents else None
+    if not (options.runs or options.archive):
+        raise UserError("nothing to compare; give --runs DIR or --archive FILE")
+    for place in options.runs:
+        input_folder("--runs", place)
+    if options.archive:
+        input_file("--archive", options.archive)
+
+    from analysis import tables
+    from analysis.comparing.differences import compare
+    from analysis.comparing.scores import read
+    from analysis.comparing.table import table
+
+    read_scores = read(options.runs, options.archive, last, options.diverged)
+    baseline = read_scores.named(options.baseline)
+    if chosen is not None:
+        read_scores = read_scores.only([baseline, *(read_scores.named(agent) for agent in chosen)])
+    found = compare(read_scores.scores, baseline, scopes, read_scores.orders)
+    if not found:
+        raise UserError(f"nothing to compare: no other agent has a task of {baseline}'s")
+    made = table(found, baseline, read_scores.caption, read_scores.notes)
+    sys.stdout.write(tables.FORMATS[options.format](made))
+    if options.format == "csv":
+        for note in made.notes:
+            print(f"note: {printable(note)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_main(main)
