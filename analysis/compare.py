@@ -25,6 +25,7 @@ def parser() -> Parser:
     parser.add_argument("--baseline", required=True, help="the agent that the others are compared with")
     parser.add_argument("--agents", help="only these, with commas between: fewer comparisons, less correction")
     parser.add_argument("--by", default="overall,task", help="overall, domain, task, with commas (overall,task)")
+    parser.add_argument("--across-regimes", action="store_true", help="those of other regimes too, marked")
     parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
     parser.add_argument("--last", default="1", help="1: final evaluation; 3: mean of the last three")
     parser.add_argument("--diverged", default="zero", help="zero (default): success 0 from there on; or exclude")
@@ -55,10 +56,15 @@ def main(arguments: list[str] | None = None) -> None:
     baseline = read_scores.named(options.baseline)
     if chosen is not None:
         read_scores = read_scores.only([baseline, *(read_scores.named(agent) for agent in chosen)])
+    apart = read_scores.apart(baseline)
+    if apart and not options.across_regimes:
+        together = [agent for agent in read_scores.scores["agent"].unique() if agent not in apart]
+        read_scores = read_scores.only(together)
     found = compare(read_scores.scores, baseline, scopes, read_scores.orders)
     if not found:
-        raise UserError(f"nothing to compare: no other agent has a task of {baseline}'s")
-    made = table(found, baseline, read_scores.caption, read_scores.notes)
+        why = f" of its regime ({next(iter(apart.values()))}); --across-regimes compares all the same" if apart else ""
+        raise UserError(f"nothing to compare: no other agent has a task of {baseline}'s{why}")
+    made = table(found, baseline, read_scores.caption, read_scores.notes, apart)
     sys.stdout.write(tables.FORMATS[options.format](made))
     if options.format == "csv":
         for note in made.notes:

@@ -343,7 +343,7 @@ def beside(selection: Selection, path: str | Path) -> Selection:
     import pandas as pd
 
     own, curves = selection.evaluations, read_curves(path)
-    curves = curves.assign(agent=curves["agent"] + f" ({QAM_ARCHIVE})", imputed=False)
+    curves = curves.assign(agent=curves["agent"] + f" ({QAM_ARCHIVE})", imputed=False, regime="qam")
     tasks = set(own["task"]) & set(curves["task"])
     if own.empty:
         return Selection(curves.reset_index(drop=True), selection.notes)

@@ -55,6 +55,7 @@ import numpy as np
 
 from analysis.names import GENERATED, ORIGINS, agents_in_order, domain_of, setting_text
 from analysis.progress import bar
+from analysis.regimes import facts_by_agent, name_of
 from benchmark.common.errors import UserError
 from benchmark.common.reading import Damaged
 from benchmark.runs.reading import read_records
@@ -119,7 +120,8 @@ class Selection:
     """What may be averaged, and what was done to get it."""
 
     evaluations: pd.DataFrame
-    """Columns of `Runs.evaluations`, `imputed` (bool: filled in for a diverged seed), `origin` (as in `Runs.runs`)."""
+    """Columns of `Runs.evaluations`, `imputed` (bool: filled in for a diverged seed), `origin` (as in `Runs.runs`),
+    `regime` (of all of the agent's tasks: `analysis.regimes.name_of`)."""
     notes: list[str] = field(default_factory=list)
     """One sentence per thing left out, filled in or kept apart; to be printed beside every average."""
 
@@ -474,6 +476,8 @@ def comparable(
     data = _diverged(usable, data, diverged, notes)
     data = data.assign(origin=data["run"].map(dict(zip(runs.runs["run"], runs.runs["origin"], strict=True))))
     data = _experiments(usable, data, mixed, notes)
+    names = {agent: name_of(facts) for agent, facts in facts_by_agent(runs.runs, data).items()}
+    data = data.assign(regime=data["agent"].map(names).astype(object))
     notes += [*_origins(data), *_versions(usable)]
     return Selection(data.reset_index(drop=True), notes)
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 import csv
 import html
 import io
+import itertools
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import published as published_figures
 from analysis.escape import markdown, spreadsheet
 from analysis.names import DOMAINS, ORIGINS, TASKS, agents_in_order, in_order, label
+from analysis.regimes import ACROSS, SEVERAL
 from analysis.task_sets import over, table_columns
 from benchmark.common.errors import UserError, check_choice, printable, run_main
 from benchmark.common.options import Parser, input_file, input_folder, whole_number
@@ -62,6 +64,8 @@ class Cell:
     digits: int = 0
     signed: bool = False
     bold: bool = False
+    mark: str = ""
+    """A sign after the figure, which a note explains."""
 
     @property
     def text(self) -> str:
@@ -72,7 +76,7 @@ class Cell:
         text = f"{100 * self.value:{sign}.{self.digits}f}"
         if not math.isnan(self.low):
             text += f" [{100 * self.low:.{self.digits}f}, {100 * self.high:.{self.digits}f}]"
-        return text
+        return text + self.mark
 
 
 @dataclass
@@ -105,6 +109,7 @@ def domain_table(
     bold: float = 95,
     caption: str = "",
     notes: Iterable[str] = (),
+    across: bool = False,
 ) -> Table:
     """Methods x domains as in RQL's appendix, each agent's own row under its published one.
 
@@ -115,6 +120,7 @@ def domain_table(
         bold: percent of the best from which a figure is bold, per column.
         caption: how the own figures were made (`analysis.statistics.caption`).
         notes: what the selection of runs has to say.
+        across: whether figures of several regimes (`analysis.regimes`) are averaged and printed bold together, marked.
 
     A column is a set of tasks (`analysis.task_sets`): a domain without more words its five tasks, "average" the fifty.
     A row has a figure where it has all of a column's tasks.
@@ -124,17 +130,22 @@ def domain_table(
     columns: list[str] = []
     sources = sources_of(scores) if scores is not None else {}
     lines: Lines = {key: {} for key in sources.items()}
+    regimes = _regimes(scores, published)
     for found in table_columns(scores, published):
         name = found.name if found.domain else f"average of {found.name}"
         columns.append("average" if found.tasks == frozenset(TASKS) else name)
         for agent, mean in published_figures.means(found.tasks).items() if published else ():
             lines.setdefault((agent, "published"), {})[columns[-1]] = Cell(mean)
         for row in overall_means(over(scores, found.tasks)).itertuples() if scores is not None else ():
-            lines.setdefault((row.agent, sources[row.agent]), {})[columns[-1]] = Cell(row.mean, row.low, row.high)
+            key = (row.agent, sources[row.agent])
+            several = len(found.tasks) > 1 and regimes[key].startswith(SEVERAL)
+            if across or not several:
+                cell = Cell(row.mean, row.low, row.high, mark=ACROSS if several else "")
+                lines.setdefault(key, {})[columns[-1]] = cell
     text = _caption(published, caption, "domain")
     if published and any(" task" in column for column in columns):
         text += " Published figures of single tasks: RQL's from there, others from the archive of arXiv 2601.14234."
-    table = _lines_table("domain", lines, columns, agents, bold, text, notes)
+    table = _lines_table("domain", lines, columns, agents, bold, text, notes, regimes, across)
     table.marks = {} if scores is None else marks_of(scores, "*")
     return table
 
@@ -146,6 +157,7 @@ def task_table(
     bold: float = 95,
     caption: str = "",
     notes: Iterable[str] = (),
+    across: bool = False,
 ) -> Table:
     """Tasks x methods: the fifty tasks (and one's own others); arguments as `domain_table`'s."""
     from analysis.statistics import task_means
@@ -159,7 +171,8 @@ def task_table(
         for agent, group in task_means(scores).groupby("agent"):
             lines[agent, sources[agent]] = {r.task: Cell(r.mean, r.low, r.high) for r in group.itertuples()}
     columns = in_order({c for cells in lines.values() for c in cells}, TASKS)
-    wide = _lines_table("task", lines, columns, agents, bold, _caption(published, caption, "task"), notes)
+    text, regimes = _caption(published, caption, "task"), _regimes(scores, published)
+    wide = _lines_table("task", lines, columns, agents, bold, text, notes, regimes, across)
     names = [f"{row[0]}*" if own else str(row[0]) for row, own in zip(wide.rows, wide.own, strict=True)]
     rows: list[list[str | Cell]] = [[task, *(row[2 + i] for row in wide.rows)] for i, task in enumerate(columns)]
     marks = {} if scores is None else marks_of(scores, "*")
@@ -171,6 +184,18 @@ def sources_of(scores: pd.DataFrame) -> dict[str, str]:
     if "source" not in scores:
         return dict.fromkeys(scores["agent"], "own")
     return dict(zip(scores["agent"], scores["source"], strict=True))
+
+
+def _regimes(scores: pd.DataFrame | None, published: bool) -> dict[tuple[str, str], str]:
+    """The regime of each line (agent, source); "" where scores do not say it."""
+    found: dict[tuple[str, str], str] = {}
+    if published:
+        figures = published_figures.by_domain()
+        found = {(agent, "published"): name for agent, name in zip(figures["agent"], figures["regime"], strict=True)}
+    if scores is not None:
+        said = dict(zip(scores["agent"], scores["regime"], strict=True)) if "regime" in scores else {}
+        found |= {key: said.get(key[0], "") for key in sources_of(scores).items()}
+    return found
 
 
 def _caption(published: bool, own: str, level: str) -> str:
@@ -192,8 +217,10 @@ def _lines_table(
     bold: float,
     caption: str,
     notes: Iterable[str],
+    regimes: Mapping[tuple[str, str], str],
+    across: bool,
 ) -> Table:
-    """Rows (agent, source, a cell per column) in the order of agents, the best of each column bold."""
+    """Rows (agent, source, a cell per column) in the order of agents, the best of each column and regime bold."""
     import dataclasses
 
     from analysis.statistics import near_best
@@ -202,16 +229,44 @@ def _lines_table(
     chosen = [check_choice("agent", agent, known) for agent in agents] if agents is not None else known
     # Published before own: the sort is stable, and no agent has rows of more than these two.
     keys = [key for agent in agents_in_order(chosen) for key in sorted(lines, key=_is_own) if key[0] == agent]
-    rows: list[list[str | Cell]] = [list(key) for key in keys]
-    for column in columns:
-        cells = [lines[key].get(column, Cell()) for key in keys]
+    rows: dict[tuple[str, str], list[str | Cell]] = {key: list(key) for key in keys}
+    groups = [keys] if across else [[k for k in keys if regimes[k] == r] for r in dict.fromkeys(map(regimes.get, keys))]
+    several = len({regimes[key] for key in keys}) > 1
+    mixed = any(regimes[key].startswith(SEVERAL) for key in keys)
+    for column, group in itertools.product(columns, groups):
+        cells = [lines[key].get(column, Cell()) for key in group]
         # As printed, so that two figures that read the same are treated the same.
         shown = [round(100 * c.value, c.digits) for c in cells]
-        for row, cell, best in zip(rows, cells, near_best(shown, bold), strict=True):
-            row.append(dataclasses.replace(cell, bold=bool(best)))
-    caption += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}."
-    said = [*notes, *(DISAGREEMENTS if any(source == "published" for _, source in keys) else ())]
-    return Table(name, caption, ["agent", "source", *columns], rows, [_is_own(key) for key in keys], said)
+        for key, cell, best in zip(group, cells, near_best(shown, bold), strict=True):
+            best &= len(group) > 1 or not several  # alone in its regime it is the best of nothing
+            mark = cell.mark or (ACROSS if across and several and best else "")
+            rows[key].append(dataclasses.replace(cell, bold=bool(best), mark=mark))
+    caption += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}"
+    caption += " and regime." if several and not across else "."
+    said = [
+        *notes,
+        *(_regime_notes(keys, regimes, across) if several or mixed else ()),
+        *(DISAGREEMENTS if any(source == "published" for _, source in keys) else ()),
+    ]
+    return Table(
+        name, caption, ["agent", "source", *columns], list(rows.values()), [_is_own(key) for key in keys], said
+    )
+
+
+def _regime_notes(keys: Iterable[tuple[str, str]], regimes: Mapping[tuple[str, str], str], across: bool) -> list[str]:
+    """Say in a sentence why regimes are kept apart, or that they are not, and who is of which."""
+    lines: dict[str, list[str]] = {}
+    for key in keys:
+        lines.setdefault(regimes[key] or "not said", []).append(f"{label(key[0])}{'*' * _is_own(key)}")
+    why = (
+        "Figures of different regimes (data, length, networks, evaluation) differ for other reasons than the agents, so"
+    )
+    done = (
+        f"{why} bold figures marked {ACROSS} are not a ranking"
+        if across
+        else f"{why} each is averaged and bold among its own only"
+    )
+    return [f"{done}; " + "; ".join(f"{name}: {', '.join(agents)}" for name, agents in lines.items()) + "."]
 
 
 def _is_own(key: tuple[str, str]) -> bool:
@@ -454,6 +509,7 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "†": r"\textdagger{}",
     "‡": r"\textdaggerdbl{}",
     "§": r"\S{}",
+    "¶": r"\P{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "\n": " ",
@@ -591,6 +647,7 @@ def parser() -> Parser:
     parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
     parser.add_argument("--agents", help="only these, with commas between")
     parser.add_argument("--bold", type=float, default=95, help="bold within this percent of the best (95)")
+    parser.add_argument("--across-regimes", action="store_true", help="bold and average over regimes too, marked")
     parser.add_argument("--last", default="1", help="1: final evaluation; 3: mean of the last three")
     parser.add_argument("--diverged", default="zero", help="zero (default): success 0 from there on; or exclude")
     parser.add_argument("--fragment", action="store_true", help="LaTeX: the table without a document around it")
@@ -629,7 +686,7 @@ def _chosen(options: Any) -> Table:
     agents = names_in("--agents", options.agents) if options.agents else None
     make = domain_table if options.table == "domain" else task_table
     if not (options.runs or options.archive):
-        return make(None, True, agents, options.bold)
+        return make(None, True, agents, options.bold, across=options.across_regimes)
     from analysis.load import comparable, load_runs
     from analysis.statistics import caption, final_scores
 
@@ -650,7 +707,7 @@ def _chosen(options: Any) -> Table:
     text = caption(options.last, scores)
     if options.table == "reproduction":
         return reproduction_table(scores, agents, text, selection.notes)
-    return make(scores, options.published, agents, options.bold, text, selection.notes)
+    return make(scores, options.published, agents, options.bold, text, selection.notes, options.across_regimes)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from analysis.comparing.differences import data_orders
-from analysis.names import agents_in_order
+from analysis.names import TASKS, agents_in_order, domain_of, in_order
 from analysis.published import QAM_ARCHIVE
+from analysis.regimes import Facts, evaluation_rule, facts_by_agent, named, reason
+from analysis.task_sets import tasks_of
 from benchmark.common.errors import UserError, check_choice
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ class Scores:
     scores: pd.DataFrame
     orders: dict[tuple[str, str, int], str]
     """See `analysis.comparing.differences.data_orders`."""
+    facts: dict[str, dict[str, Facts]]
+    """What each agent's scores were made under, by agent and task."""
     caption: str
     notes: list[str]
 
@@ -37,6 +42,17 @@ class Scores:
     def only(self, agents: Sequence[str]) -> Scores:
         """The same of these agents."""
         return replace(self, scores=self.scores[self.scores["agent"].isin(agents)])
+
+    def apart(self, baseline: str) -> dict[str, str]:
+        """Agents whose scores are of another regime than the baseline's on a task that both have, with the reason."""
+        tasks = tasks_of(self.scores)
+        reasons = {
+            agent: reason(
+                self.facts.get(agent, {}), self.facts.get(baseline, {}), in_order(have & tasks[baseline], TASKS)
+            )
+            for agent, have in tasks.items()
+        }
+        return {agent: why for agent, why in reasons.items() if why}
 
 
 def read(
@@ -54,8 +70,13 @@ def read(
         raise UserError(f"no finished run under {', '.join(runs)}{said}")
     names = selection.evaluations.drop_duplicates("run")
     orders = data_orders(loaded.runs, dict(zip(names["run"], names["agent"], strict=True)))
+    facts = facts_by_agent(loaded.runs, selection.evaluations, last)
     if archive:
         selection = beside(selection, archive)
     scores = final_scores(selection.evaluations, last)
+    for agent, task, source in scores[["agent", "task", "source"]].drop_duplicates().itertuples(index=False):
+        if source == QAM_ARCHIVE:
+            of_domain = named()["qam"].facts(domain_of(task))
+            facts.setdefault(agent, {})[task] = dataclasses.replace(of_domain, evaluation=evaluation_rule(last))
     text = caption(last, scores).partition(";")[0] + "."
-    return Scores(scores, orders, text, selection.notes)
+    return Scores(scores, orders, facts, text, selection.notes)
