@@ -65,6 +65,10 @@ def main(arguments: list[str] | None = None) -> None:
     hours = cost.seed_hours(bases, updates, len(tasks), cost.rates())
     text = power_page.caption(agents, comparisons)
     notes = [f"Spread of {agents[0]}: {of_x}; of {agents[1]}: {of_y}."]
+    flat = power.flat_tasks(x, y)
+    if flat:
+        said = "do not count as single tasks, nor domains of such tasks alone"
+        notes.append(f"{len(flat)} of {len(tasks)} tasks, on which seeds hardly differ, {said}.")
     if not hours:
         notes.append("No hours: no device's rates are recorded for both agents (python -m benchmark.throughput).")
     made = power_page.table(curves, len(tasks), hours, text, notes)

@@ -26,6 +26,8 @@ TRIED = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128)
 POWER = 0.8
 ENOUGH = 0.95
 """From this power on more seeds are not tried."""
+FLAT = 0.01
+"""Tasks on which both agents' standard deviation is below this measure nothing: most are unsolved by either."""
 STAND_INS = 3
 EXACT = 1000
 """Arrangements: all where they are no more."""
@@ -118,18 +120,28 @@ def power(
 def curve(
     x: Spread, y: Spread, scope: str, difference: float, comparisons: int = 1, seeds: Sequence[int] = TRIED
 ) -> dict[int, float]:
-    """Power by number of seeds, averaged over the groups of tasks of a scope, up to where it is `ENOUGH`."""
+    """Power by number of seeds, averaged over the groups of tasks of a scope, up to where it is `ENOUGH`.
+
+    Groups of tasks on which seeds do not differ (`flat_tasks`) are left out, where there are others.
+    """
     groups: dict[str, list[str]] = {}
     for task in x:
         groups.setdefault({"overall": "", "domain": domain_of(task), "task": task}[scope], []).append(task)
+    flat = flat_tasks(x, y)
+    chosen = [tasks for tasks in groups.values() if not flat.issuperset(tasks)] or list(groups.values())
     found: dict[int, float] = {}
     for count in seeds:
         found[count] = float(
-            np.mean([power(x, y, g, difference, count, SIMULATIONS[scope], comparisons) for g in groups.values()])
+            np.mean([power(x, y, g, difference, count, SIMULATIONS[scope], comparisons) for g in chosen])
         )
         if found[count] >= ENOUGH:
             break
     return found
+
+
+def flat_tasks(x: Spread, y: Spread) -> set[str]:
+    """Tasks on which neither agent's seeds differ by more than a success or two: any difference shows there."""
+    return {task for task in x if max(np.sqrt(np.mean(side[task] ** 2)) for side in (x, y)) < FLAT}
 
 
 def needed(curve: Mapping[int, float], wanted: float = POWER) -> int | None:

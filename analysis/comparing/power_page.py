@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from analysis.comparing.differences import LEVEL
-from analysis.comparing.power import POWER, TRIED, needed
+from analysis.comparing.power import ENOUGH, POWER, TRIED, needed
 from analysis.names import label
-from analysis.style import WIDTH, Drawing, new_figure, styled
+from analysis.style import BLACK, BLUE, VERMILLION, WIDTH, Drawing, new_figure, styled
 from analysis.tables import Cell, Table
 
 Curves = Mapping[tuple[str, float], Mapping[int, float]]
@@ -42,8 +43,9 @@ def caption(agents: Sequence[str], comparisons: int) -> str:
     return (
         f"Seeds per task and agent for which a difference between {label(agents[0])} and {label(agents[1])} is shown "
         f"with a power of {100 * POWER:.0f}%, of {', '.join(map(str, TRIED))} seeds; beside it the power of 3, 4 and "
-        f"12 seeds, in percent. Permutation test within tasks at the level {LEVEL:g}{among}; the difference is the "
-        "same on every task. Hours: of training both agents with so many seeds on all tasks."
+        f"12 seeds, in percent (where fewer reach {100 * ENOUGH:.0f}%, theirs). Permutation test within tasks at the "
+        f"level {LEVEL:g}{among}; the difference is the same on every task. Hours: of training both agents with so "
+        "many seeds on all tasks."
     )
 
 
@@ -55,10 +57,12 @@ def draw(curves: Curves, tasks: int, text: str) -> Drawing:
     with styled():
         figure, axes = new_figure(1.5 * len(scopes) + 0.3, len(scopes), 1, width=WIDTH, sharex=True)
         for axis, scope in zip(axes[:, 0], scopes, strict=True):
-            for (of_scope, difference), powers in curves.items():
-                if of_scope == scope:
-                    values = [100 * power for power in powers.values()]
-                    axis.plot(list(powers), values, marker="o", markersize=2.5, label=f"{100 * difference:g} points")
+            of_scope = {points: powers for (name, points), powers in curves.items() if name == scope}
+            for (points, powers), colour in zip(of_scope.items(), itertools.cycle((VERMILLION, BLUE, BLACK))):
+                values = [100 * power for power in powers.values()]
+                axis.plot(
+                    list(powers), values, color=colour, marker="o", markersize=2.5, label=f"{100 * points:g} points"
+                )
             axis.axhline(100 * POWER, color="#888888", linewidth=0.6, linestyle=(0, (2, 2)))
             axis.set_xscale("log")
             axis.set_ylim(-4, 104)

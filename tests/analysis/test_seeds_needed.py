@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from analysis.comparing.cost import rates, seed_hours
-from analysis.comparing.power import curve, needed, power, spread_of
+from analysis.comparing.power import curve, flat_tasks, needed, power, spread_of
 from analysis.names import TASKS
 from analysis.seeds import main
 from benchmark.common.errors import UserError
@@ -57,6 +57,15 @@ def test_more_seeds_and_larger_differences_have_more_power():
     assert found[0][2] < found[0][4] < found[0][8]
     assert found[0][4] < found[1][4]
     assert needed(found[1]) == 8 and needed(found[0]) is None
+
+
+def test_tasks_on_which_seeds_do_not_differ_do_not_count_as_single_tasks():
+    spread = {TASKS[0]: 0.15 * NORMAL, TASKS[1]: 0.0 * NORMAL}
+    assert flat_tasks(spread, spread) == {TASKS[1]}
+    alone = {TASKS[0]: spread[TASKS[0]]}
+    assert curve(spread, spread, "task", 0.1, seeds=(4,)) == curve(alone, alone, "task", 0.1, seeds=(4,))
+    unsolved = {TASKS[1]: spread[TASKS[1]]}
+    assert curve(unsolved, unsolved, "task", 0.1, seeds=(4,)) == {4: 1.0}
 
 
 def test_an_agents_own_seeds_give_its_spread_without_bias():
