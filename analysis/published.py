@@ -25,14 +25,14 @@ def updates(agent: str) -> int:
 
 
 def by_domain() -> pd.DataFrame:
-    """The RQL paper's table: agent, domain, success, source. 19 agents x 10 domains, five-task means."""
+    """The RQL paper's table: agent, domain, success, regime, source. 19 agents x 10 domains, five-task means."""
     table = pd.read_csv(FOLDER / "rql_table1_by_domain.csv")
     table["success"] = table.pop("success_percent") / 100
     return table.assign(source=RQL_PAPER)
 
 
 def by_task() -> pd.DataFrame:
-    """All published figures per task: agent, task, domain, success, low, high, seeds, step, source.
+    """All published figures per task: agent, task, domain, success, low, high, seeds, step, regime, source.
 
     RQL's come from its paper, without interval, seeds or step (NaN: its transcriptions disagree on both); those of
     16 baselines from the QAM archive at 1M updates, 12 seeds, with 95% bootstrap intervals.
@@ -44,7 +44,17 @@ def by_task() -> pd.DataFrame:
     )
     table = pd.concat([rql.assign(source=RQL_PAPER), qam.assign(source=QAM_ARCHIVE)], ignore_index=True)
     table["domain"] = table["task"].map(domain_of)
-    return table[["agent", "task", "domain", "success", "low", "high", "seeds", "step", "source"]]
+    return table[["agent", "task", "domain", "success", "low", "high", "seeds", "step", "regime", "source"]]
+
+
+def newer() -> pd.DataFrame:
+    """Five-task means of newer papers: agent, domain ("all" for the fifty tasks), success, spread, regime, source.
+
+    `spread` is the standard deviation over seeds, NaN where none is said. Regimes are in `analysis.regimes`.
+    """
+    table = pd.read_csv(FOLDER / "newer_by_domain.csv")
+    table["success"] = table.pop("success_percent") / 100
+    return table.assign(spread=table.pop("spread_percent") / 100)
 
 
 def means(tasks: Collection[str]) -> dict[str, float]:

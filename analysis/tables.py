@@ -27,6 +27,7 @@ def parser() -> Parser:
     parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
     parser.add_argument("--agents", help="only these, with commas between")
     parser.add_argument("--bold", type=float, default=95, help="bold within this percent of the best (95)")
+    parser.add_argument("--across-regimes", action="store_true", help="bold and average over regimes too, marked")
     parser.add_argument("--fragment", action="store_true", help="LaTeX: the table without a document around it")
     return parser
 
@@ -54,7 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
     if results and options.runs and not (results.evaluations["source"] == "own").any():
         said = f" ({' '.join(results.notes)})" if results.notes else ""
         raise UserError(f"no finished run under {', '.join(options.runs)}{said}")
-    table = table_of(options.table, results, options.published or results is None, agents, options.bold)
+    published = options.published or results is None
+    table = table_of(options.table, results, published, agents, options.bold, options.across_regimes)
     sys.stdout.write(rendered(table, options.format, options.fragment))
     if options.format == "csv":
         for note in table.notes:

@@ -28,7 +28,8 @@ class Results:
     """What may be averaged, and what was done to get it."""
 
     evaluations: pd.DataFrame
-    """Columns of `Runs.evaluations`, `imputed` (bool: filled in for a diverged seed), `origin` (as in `Runs.runs`)."""
+    """Columns of `Runs.evaluations`, `imputed` (bool: filled in for a diverged seed), `origin` (as in `Runs.runs`),
+    `regime` (of all of the agent's tasks: `analysis.regimes.name_of`)."""
     notes: list[str] = field(default_factory=list)
     """One sentence per thing left out, filled in or kept apart; to be printed beside every average."""
     runs: Runs = field(default_factory=Runs)
@@ -67,7 +68,7 @@ class Results:
         Only tasks of one's own runs are taken, where there are any: a mean over other tasks would not compare.
         """
         own, curves = self.evaluations, read_curves(path)
-        curves = curves.assign(agent=curves["agent"] + f" ({QAM_ARCHIVE})", imputed=False)
+        curves = curves.assign(agent=curves["agent"] + f" ({QAM_ARCHIVE})", imputed=False, regime="qam")
         if own.empty:
             return dataclasses.replace(self, evaluations=curves.reset_index(drop=True))
         kept = curves[curves["task"].isin(own["task"])]

@@ -12,6 +12,7 @@ from analysis.averaging.results import Results
 from analysis.names import GENERATED, ORIGINS, agents_in_order
 from analysis.reading.loading import Runs
 from analysis.reading.records import planned_steps
+from analysis.regimes import facts_by_agent, name_of
 
 
 def comparable(
@@ -60,6 +61,8 @@ def comparable(
     data = _diverged(usable, data, diverged, notes)
     data = data.assign(origin=data["run"].map(dict(zip(runs.runs["run"], runs.runs["origin"], strict=True))))
     data = named_experiments(usable, data, mixed, notes)
+    regimes = {agent: name_of(facts) for agent, facts in facts_by_agent(table, data).items()}
+    data = data.assign(regime=data["agent"].map(regimes).astype(object))
     notes += [*_origins(data), *_versions(usable)]
     return Results(data.reset_index(drop=True), notes, runs, last)
 

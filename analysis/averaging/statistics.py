@@ -39,7 +39,8 @@ def final_scores(evaluations: pd.DataFrame, last: int = 1) -> pd.DataFrame:
         last: 1 for the final step alone, 3 for the mean of the last three evaluations.
 
     Returns:
-        agent, task, domain, seed, score, step (of the last evaluation); source, origin where the evaluations have it.
+        agent, task, domain, seed, score, step (of the last evaluation); source, origin, regime where the
+        evaluations have them.
 
     Raises:
         UserError: a seed that has not all of the evaluation steps that its (agent, task) ends with.
@@ -50,7 +51,7 @@ def final_scores(evaluations: pd.DataFrame, last: int = 1) -> pd.DataFrame:
     steps = evaluations[[*keys, "step"]].drop_duplicates().sort_values("step")
     wanted = steps.groupby(keys).tail(last)
     chosen = evaluations.merge(wanted, on=[*keys, "step"])
-    kept = {name: (name, "first") for name in ("source", "origin") if name in evaluations}
+    kept = {name: (name, "first") for name in ("source", "origin", "regime") if name in evaluations}
     scores = chosen.groupby([*keys, "domain", "seed"], as_index=False).agg(
         score=("success", "mean"), step=("step", "max"), evaluations=("step", "nunique"), rows=("step", "size"), **kept
     )

@@ -22,6 +22,8 @@ class Cell:
     digits: int = 0
     signed: bool = False
     bold: bool = False
+    mark: str = ""
+    """A sign after the figure, which a note explains."""
 
     @property
     def text(self) -> str:
@@ -32,7 +34,7 @@ class Cell:
         text = f"{100 * self.value:{sign}.{self.digits}f}"
         if not math.isnan(self.low):
             text += f" [{100 * self.low:.{self.digits}f}, {100 * self.high:.{self.digits}f}]"
-        return text
+        return text + self.mark
 
 
 Row = list[str | Cell]

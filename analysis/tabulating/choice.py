@@ -20,11 +20,11 @@ TABLES = (*WITH_PUBLISHED, *OF_RUNS)
 
 
 def table_of(
-    name: str, results: Results | None, published: bool, agents: Iterable[str] | None, bold: float
+    name: str, results: Results | None, published: bool, agents: Iterable[str] | None, bold: float, across: bool = False
 ) -> PrintedTable:
     """The table of that name; arguments as `domain_table`'s. Those `OF_RUNS` need results."""
     if name in WITH_PUBLISHED:
-        return WITH_PUBLISHED[name](results, published, agents, bold)
+        return WITH_PUBLISHED[name](results, published, agents, bold, across)
     assert results is not None
     return OF_RUNS[name](results, agents)
 

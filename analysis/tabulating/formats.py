@@ -90,7 +90,7 @@ def to_html(table: PrintedTable) -> str:
     return "\n".join([*begin, *head_and_body, *([f"<ul>{notes}</ul>"] if notes else [])]) + "\n"
 
 
-_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"–": "--", "§": r"\S{}", "\n": " "}
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"–": "--", "§": r"\S{}", "¶": r"\P{}", "\n": " "}
 _NAMED = {"\\": "textbackslash", "~": "textasciitilde", "^": "textasciicircum", "<": "textless", ">": "textgreater"}
 _LATEX |= {c: f"\\{name}{{}}" for c, name in (_NAMED | {"†": "textdagger", "‡": "textdaggerdbl"}).items()}
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
 
 from analysis import published as published_figures
 from analysis.averaging.results import Results
 from analysis.averaging.statistics import near_best, overall_means, task_means
 from analysis.averaging.task_sets import over, table_columns
-from analysis.names import TASKS, agents_in_order, in_order
+from analysis.names import TASKS, agents_in_order, in_order, label
+from analysis.regimes import ACROSS, SEVERAL
 from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents, marks_of, sources_of
 
 Lines = dict[tuple[str, str], dict[str, Cell]]
@@ -33,7 +37,11 @@ PUBLISHED = {
 
 
 def domain_table(
-    results: Results | None = None, published: bool = True, agents: Iterable[str] | None = None, bold: float = 95
+    results: Results | None = None,
+    published: bool = True,
+    agents: Iterable[str] | None = None,
+    bold: float = 95,
+    across: bool = False,
 ) -> PrintedTable:
     """Methods x domains as in RQL's appendix, each agent's own row under its published one.
 
@@ -42,6 +50,7 @@ def domain_table(
         published: whether to take the published figures in.
         agents: only these.
         bold: percent of the best from which a figure is bold, per column.
+        across: whether figures of several regimes (`analysis.regimes`) are averaged and printed bold together, marked.
 
     A column is a set of tasks (`averaging.task_sets`): a domain without more words its five tasks, "average" the fifty.
     A row has a figure where it has all of a column's tasks.
@@ -50,21 +59,30 @@ def domain_table(
     scores = results.scores if results else None
     sources = sources_of(scores) if scores is not None else {}
     lines: Lines = {key: {} for key in sources.items()}
+    regimes = _regimes(scores, published)
     for found in table_columns(scores, published):
         name = found.name if found.domain else f"average of {found.name}"
         columns.append("average" if found.tasks == frozenset(TASKS) else name)
         for agent, mean in published_figures.means(found.tasks).items() if published else ():
             lines.setdefault((agent, "published"), {})[columns[-1]] = Cell(mean)
         for row in overall_means(over(scores, found.tasks)).itertuples() if scores is not None else ():
-            lines.setdefault((row.agent, sources[row.agent]), {})[columns[-1]] = Cell(row.mean, row.low, row.high)
+            key = (row.agent, sources[row.agent])
+            several = len(found.tasks) > 1 and regimes[key].startswith(SEVERAL)
+            if across or not several:
+                cell = Cell(row.mean, row.low, row.high, mark=ACROSS if several else "")
+                lines.setdefault(key, {})[columns[-1]] = cell
     text = _caption("domain", results, published)
     if published and any(" task" in column for column in columns):
         text += " Published figures of single tasks: RQL's from there, others from the archive of arXiv 2601.14234."
-    return _lines_table("domain", lines, columns, agents, bold, text, results)
+    return _lines_table("domain", lines, columns, agents, bold, text, results, regimes, across)
 
 
 def task_table(
-    results: Results | None = None, published: bool = True, agents: Iterable[str] | None = None, bold: float = 95
+    results: Results | None = None,
+    published: bool = True,
+    agents: Iterable[str] | None = None,
+    bold: float = 95,
+    across: bool = False,
 ) -> PrintedTable:
     """Tasks x methods: the fifty tasks (and one's own others); arguments as `domain_table`'s."""
     lines: Lines = {}
@@ -77,10 +95,23 @@ def task_table(
             lines[agent, sources[agent]] = {r.task: Cell(r.mean, r.low, r.high) for r in group.itertuples()}
     columns = in_order({c for cells in lines.values() for c in cells}, TASKS)
     text = _caption("task", results, published)
-    wide = _lines_table("task", lines, columns, agents, bold, text, results)
+    regimes = _regimes(results.scores if results else None, published)
+    wide = _lines_table("task", lines, columns, agents, bold, text, results, regimes, across)
     names = [f"{row[0]}*" if own else str(row[0]) for row, own in zip(wide.rows, wide.own, strict=True)]
     rows: list[Row] = [[task, *(row[2 + i] for row in wide.rows)] for i, task in enumerate(columns)]
     return dataclasses.replace(wide, header=["task", *names], rows=rows, own=[])
+
+
+def _regimes(scores: pd.DataFrame | None, published: bool) -> dict[tuple[str, str], str]:
+    """The regime of each line (agent, source); "" where scores do not say it."""
+    found: dict[tuple[str, str], str] = {}
+    if published:
+        figures = published_figures.by_domain()
+        found = {(agent, "published"): name for agent, name in zip(figures["agent"], figures["regime"], strict=True)}
+    if scores is not None:
+        said = dict(zip(scores["agent"], scores["regime"], strict=True)) if "regime" in scores else {}
+        found |= {key: said.get(key[0], "") for key in sources_of(scores).items()}
+    return found
 
 
 def _caption(name: str, results: Results | None, published: bool) -> str:
@@ -97,22 +128,46 @@ def _lines_table(
     bold: float,
     text: str,
     results: Results | None,
+    regimes: Mapping[tuple[str, str], str],
+    across: bool,
 ) -> PrintedTable:
-    """Rows (agent, source, a cell per column) in the order of agents, the best of each column bold."""
+    """Rows (agent, source, a cell per column) in the order of agents, the best of each column and regime bold."""
     chosen = chosen_agents(agents, agents_in_order(agent for agent, _ in lines))
     # Published before own: the sort is stable, and no agent has rows of more than these two.
     keys = [key for agent in agents_in_order(chosen) for key in sorted(lines, key=_is_own) if key[0] == agent]
-    rows: list[Row] = [list(key) for key in keys]
-    for column in columns:
-        cells = [lines[key].get(column, Cell()) for key in keys]
+    rows: dict[tuple[str, str], Row] = {key: list(key) for key in keys}
+    groups = [keys] if across else [[k for k in keys if regimes[k] == r] for r in dict.fromkeys(map(regimes.get, keys))]
+    several = len({regimes[key] for key in keys}) > 1
+    mixed = any(regimes[key].startswith(SEVERAL) for key in keys)
+    for column, group in itertools.product(columns, groups):
+        cells = [lines[key].get(column, Cell()) for key in group]
         # As printed, so that two figures that read the same are treated the same.
         shown = [round(100 * c.value, c.digits) for c in cells]
-        for row, cell, best in zip(rows, cells, near_best(shown, bold), strict=True):
-            row.append(dataclasses.replace(cell, bold=bool(best)))
-    text += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}."
-    said = [*(results.notes if results else ()), *(DISAGREEMENTS if any(key[1] == "published" for key in keys) else ())]
+        for key, cell, best in zip(group, cells, near_best(shown, bold), strict=True):
+            best &= len(group) > 1 or not several  # alone in its regime it is the best of nothing
+            mark = cell.mark or (ACROSS if across and several and best else "")
+            rows[key].append(dataclasses.replace(cell, bold=bool(best), mark=mark))
+    text += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}"
+    text += " and regime." if several and not across else "."
+    said = [
+        *(results.notes if results else ()),
+        *(_regime_notes(keys, regimes, across) if several or mixed else ()),
+        *(DISAGREEMENTS if any(key[1] == "published" for key in keys) else ()),
+    ]
     marks = marks_of(results.scores, "*") if results else {}
-    return PrintedTable(name, text, ["agent", "source", *columns], rows, [_is_own(key) for key in keys], said, marks)
+    header, own = ["agent", "source", *columns], [_is_own(key) for key in keys]
+    return PrintedTable(name, text, header, list(rows.values()), own, said, marks)
+
+
+def _regime_notes(keys: Iterable[tuple[str, str]], regimes: Mapping[tuple[str, str], str], across: bool) -> list[str]:
+    """Say in a sentence why regimes are kept apart, or that they are not, and who is of which."""
+    lines: dict[str, list[str]] = {}
+    for key in keys:
+        lines.setdefault(regimes[key] or "not said", []).append(f"{label(key[0])}{'*' * _is_own(key)}")
+    why = "Figures of different regimes (data, length, networks, evaluation) differ for other reasons than the agents"
+    apart = "each is averaged and bold among its own only"
+    done = f"bold figures marked {ACROSS} are not a ranking" if across else apart
+    return [f"{why}, so {done}; " + "; ".join(f"{name}: {', '.join(agents)}" for name, agents in lines.items()) + "."]
 
 
 def _is_own(key: tuple[str, str]) -> bool:

@@ -1,0 +1,286 @@
+"""Agents against a baseline: differences with intervals, p-values, and what they allow to say."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.comparing.resampling import (
+    ARRANGEMENTS,
+    Kind,
+    Pair,
+    holm,
+    kind_of,
+    other_tasks,
+    permutation_test,
+    same_tasks,
+    smallest_p,
+    weights,
+)
+from analysis.names import DOMAINS, TASKS, agents_in_order, domain_of, in_order
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.05
+REPETITIONS = 4_000
+SCOPES = ("overall", "domain", "task")
+FEWEST_TASKS = 10
+"""Fewer tasks say nothing of other tasks."""
+MOST = {"overall": ARRANGEMENTS, "domain": ARRANGEMENTS, "task": 100_000}
+"""Arrangements drawn: single tasks are many, and a p-value that is to survive their number must be able to be small."""
+NOWHERE = (math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One agent against the baseline over some tasks; differences are fractions of success."""
+
+    agent: str
+    scope: str
+    """One of `SCOPES`."""
+    tasks: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    difference: float
+    interval: tuple[float, float]
+    """95%, for other seeds on these tasks; NaN where a task has one seed."""
+    other_tasks: tuple[float, float]
+    """95%, for other tasks like these; NaN for fewer than ten tasks."""
+    improvement: float
+    """Chance that a run of the agent scores above one of the baseline on a task drawn at random, a tie counting half
+    (Agarwal et al., arXiv 2108.13264, section 4.3)."""
+    improvement_interval: tuple[float, float]
+    floor: float
+    """The smallest p-value that these numbers of seeds allow."""
+    p: float
+    """NaN where no result could reach the level, or where a task has one seed: then there is no test."""
+    corrected: float = math.nan
+    """p after Holm's correction for the family."""
+    family: int = 0
+    """How many tests it was corrected for."""
+
+    @property
+    def where(self) -> str:
+        """The tasks in print."""
+        if self.scope == "overall":
+            return f"all {len(self.tasks)} tasks" if len(self.tasks) > 1 else self.tasks[0]
+        return domain_of(self.tasks[0]) if self.scope == "domain" else self.tasks[0]
+
+    @property
+    def seeds(self) -> str:
+        """ "4 against 12", "3-4 against 12"."""
+        sides = ([kind[side] for kind in self.kinds] for side in (0, 1))
+        return " against ".join(f"{min(n)}-{max(n)}" if min(n) < max(n) else str(n[0]) for n in sides)
+
+
+def compare(
+    scores: pd.DataFrame,
+    baseline: str,
+    scopes: Sequence[str] = ("overall", "task"),
+    orders: Mapping[tuple[str, str, int], str] | None = None,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Every other agent of the scores against the baseline, on the tasks that both have.
+
+    Args:
+        scores: `Results.scores`.
+        baseline: an agent of the scores.
+        scopes: over which tasks: all of them ("overall"), each domain's, each task alone.
+        orders: on which batches, and in which order, a seed trained, by (agent, task, seed): see `data_orders`.
+            Without it no scores are compared seed by seed.
+        seed: of the random draws.
+
+    Returns:
+        By scope in the order asked for, then by agent, then by task. Families for Holm's correction are the scopes:
+        all agents overall, all agents times all domains, all agents times all tasks.
+    """
+    table = _by_task(scores)
+    agents = [agent for agent in agents_in_order(table) if agent != baseline]
+    drawn = _Draws(seed)
+    found: list[Comparison] = []
+    for scope in scopes:
+        of_scope = []
+        for agent in agents:
+            common = in_order(table[agent].keys() & table[baseline].keys(), TASKS)
+            pairs = {
+                task: _pair(table[agent][task], table[baseline][task], (agent, baseline, task), orders or {})
+                for task in common
+            }
+            of_scope += [_one(agent, baseline, scope, group, pairs, drawn) for group in _groups(common, scope)]
+        found += _corrected(of_scope)
+    return found
+
+
+def _by_task(scores: pd.DataFrame) -> dict[str, dict[str, dict[int, float]]]:
+    """{agent: {task: {seed: score}}}."""
+    table: dict[str, dict[str, dict[int, float]]] = {}
+    for row in scores.sort_values(["agent", "task", "seed"]).itertuples():
+        table.setdefault(row.agent, {}).setdefault(row.task, {})[int(row.seed)] = float(row.score)
+    return table
+
+
+def _groups(tasks: Sequence[str], scope: str) -> list[tuple[str, ...]]:
+    """The sets of tasks of a scope."""
+    if scope == "task":
+        return [(task,) for task in tasks]
+    if scope == "domain":
+        domains = in_order({domain_of(task) for task in tasks}, DOMAINS)
+        return [tuple(task for task in tasks if domain_of(task) == domain) for domain in domains]
+    return [tuple(tasks)] if tasks else []
+
+
+def _pair(
+    x: Mapping[int, float],
+    y: Mapping[int, float],
+    names: tuple[str, str, str],
+    orders: Mapping[tuple[str, str, int], str],
+) -> Pair:
+    """Both agents' scores on a task; together where they have the same seeds, on the same batches in the same order."""
+    agent, baseline, task = names
+    together = x.keys() == y.keys() and all(
+        bool(order := orders.get((agent, task, seed))) and order == orders.get((baseline, task, seed)) for seed in x
+    )
+    return np.array([list(x.values())]), np.array([list(y.values())]), together
+
+
+def data_orders(runs: pd.DataFrame, names: Mapping[str, str]) -> dict[tuple[str, str, int], str]:
+    """What says on which batches a seed of one's own runs trained, by (agent, task, seed).
+
+    Two seeds of the same number see the same batches where agent, data, batch size, chunk length and JAX are the same:
+    variants of one agent. Of two different agents records do not say it, and they are not compared seed by seed.
+
+    Args:
+        runs: `Runs.runs`.
+        names: the agent's name in the scores ("rql (alpha=3)") by run.
+    """
+    found: dict[tuple[str, str, int], str] = {}
+    for row in runs[runs["run"].isin(names)].itertuples():
+        sizes = [row.hyperparameters.get(name) for name in ("batch_size", "chunk_length")]
+        if row.fingerprint and row.jax and None not in sizes:
+            order = f"{row.agent} {row.fingerprint} {sizes} {row.jax}"
+            found |= {(names[row.run], row.task, seed): order for seed in row.seeds}
+    return found
+
+
+class _Draws:
+    """Bootstrap samples of seeds: every (agent, task) from a stream of its own, so that others do not change it."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def stream(self, *names: str) -> np.random.Generator:
+        """The random stream of these names."""
+        return np.random.default_rng([self.seed, *(zlib.crc32(name.encode()) for name in names)])
+
+    def shares(self, pair: Pair, agent: str, baseline: str, task: str) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (repetitions, seeds) of both agents' seeds, the same where they are compared seed by seed."""
+        x, y, together = kind_of(pair)
+        of_y = weights(y, REPETITIONS, self.stream(baseline, task))
+        return of_y if together else weights(x, REPETITIONS, self.stream(agent, task)), of_y
+
+
+def _one(
+    agent: str, baseline: str, scope: str, tasks: tuple[str, ...], pairs: Mapping[str, Pair], draws: _Draws
+) -> Comparison:
+    """One agent over one set of tasks, its p-value not corrected yet."""
+    chosen = [pairs[task] for task in tasks]
+    kinds = tuple(kind_of(pair) for pair in chosen)
+    differences = np.array([x.mean() - y.mean() for x, y, _ in chosen])
+    wins = [0.5 + 0.5 * np.sign(x[0][:, None] - y[0]) for x, y, _ in chosen]
+    interval, improvement = NOWHERE, NOWHERE
+    several = min(min(kind[:2]) for kind in kinds) > 1
+    if several:
+        shares = [draws.shares(pair, agent, baseline, task) for task, pair in zip(tasks, chosen, strict=True)]
+        chances = [((of_x @ won) * of_y).sum(axis=1) for won, (of_x, of_y) in zip(wins, shares, strict=True)]
+        interval = (
+            bounds(percentiles(same_tasks(chosen, shares), freedom_of(kinds)))
+            if len(tasks) > 1
+            else of_one_task(chosen[0])
+        )
+        improvement = bounds(percentiles(np.mean(chances, axis=0), freedom_of(kinds)))
+    elsewhere = NOWHERE
+    if len(tasks) >= FEWEST_TASKS:
+        samples = other_tasks(chosen, REPETITIONS, draws.stream(agent, baseline, *tasks))
+        elsewhere = bounds(percentiles(samples, len(tasks) - 1))
+    floor = smallest_p(kinds, MOST[scope])
+    p = float(permutation_test(chosen, MOST[scope], draws.seed)[0]) if several and floor <= LEVEL else math.nan
+    chance = float(np.mean([won.mean() for won in wins]))
+    return Comparison(
+        agent, scope, tasks, kinds, float(differences.mean()), interval, elsewhere, chance, improvement, floor, p
+    )
+
+
+def percentiles(samples: np.ndarray, freedom: int) -> np.ndarray:
+    """The 95% interval (2, ...) of bootstrap samples (repetitions, ...): percentiles further out where values are few.
+
+    As far out as Student's quantile of so many degrees of freedom is among the normal's, e.g. 0.3 and 99.7 instead of
+    2.5 and 97.5 for 4 (expanded percentiles: Hesterberg, arXiv 1411.5279, section 5.3).
+    """
+    from scipy import stats
+
+    tail = 100 * stats.norm.sf(stats.t.ppf(1 - LEVEL / 2, freedom))
+    return np.percentile(samples, [tail, 100 - tail], axis=0)
+
+
+def bounds(interval: np.ndarray) -> tuple[float, float]:
+    """An interval (2, 1) or (2,) as two numbers."""
+    low, high = interval.ravel()
+    return float(low), float(high)
+
+
+def freedom_of(kinds: Sequence[Kind]) -> int:
+    """Degrees of freedom of a difference over other seeds, at the least: those of the agent with fewer seeds."""
+    return sum(min(kind[:2]) - 1 for kind in kinds)
+
+
+def of_one_task(pair: Pair) -> tuple[float, float]:
+    """Student's interval of the difference on one task (Welch's where seeds are not paired), cut at -1 and 1.
+
+    A bootstrap of a handful of seeds is too narrow: it has no more values than they have. Where no seed differs from
+    another of its agent the interval is a point.
+    """
+    from scipy import stats
+
+    x, y = pair[0][0], pair[1][0]
+    if np.ptp(x - y if pair[2] else np.concatenate([x - x.mean(), y - y.mean()])) < 1e-9:
+        return float(x.mean() - y.mean()), float(x.mean() - y.mean())
+    test = stats.ttest_rel(x, y) if pair[2] else stats.ttest_ind(x, y, equal_var=False)
+    low, high = test.confidence_interval(1 - LEVEL)
+    return max(-1.0, float(low)), min(1.0, float(high))
+
+
+def _corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """The same with p-values corrected for the tests among them."""
+    made = list(comparisons)
+    tests = [i for i, one in enumerate(made) if not math.isnan(one.p)]
+    for i, p in zip(tests, holm([made[i].p for i in tests]), strict=True):
+        made[i] = replace(made[i], corrected=float(p), family=len(tests))
+    return made
+
+
+def verdict(one: Comparison, baseline: str) -> str:
+    """What can and what cannot be concluded, in words."""
+    if math.isnan(one.interval[0]):
+        return "nothing: one seed has no spread"
+    low, high = (f"{round(100 * bound, 1) + 0.0:+.1f}" for bound in one.interval)
+    range_left = f"differences from {low} to {high} are compatible with these seeds"
+    if math.isnan(one.p):
+        return f"cannot be told with {one.seeds} seeds: no result could have p below {one.floor:.2g}; {range_left}"
+    if one.corrected <= LEVEL:
+        side = "above" if one.difference > 0 else "below"
+        elsewhere = ""
+        if not math.isnan(one.other_tasks[0]):
+            shown = one.other_tasks[0] > 0 or one.other_tasks[1] < 0
+            elsewhere = "; on other tasks like these too" if shown else "; not shown for other tasks like these"
+        return f"{side} {baseline} on {'these tasks' if len(one.tasks) > 1 else 'this task'}{elsewhere}"
+    if one.floor * one.family > LEVEL:
+        why = f"with {one.seeds} seeds p is {one.floor:.2g} at least, too much for one of {one.family} comparisons"
+        return f"no difference shown: {why}; {range_left}"
+    if one.p <= LEVEL:
+        return f"no difference shown among {one.family} comparisons, though one alone would be; {range_left}"
+    return f"no difference shown; {range_left}"

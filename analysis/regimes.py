@@ -1,0 +1,175 @@
+"""Regimes: what a number was made under, read from the record that is beside it, and which numbers may stand together.
+
+`results/published/regimes.yaml` has the regimes that papers use by name, with their sources.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from analysis.names import DOMAINS, domain_of
+from analysis.published import FOLDER
+from benchmark.common.errors import check_choice
+
+MILLION = 1_000_000
+ACROSS = "¶"
+"""Marks what compares or averages figures of several regimes."""
+SEVERAL = "several regimes"
+"""Begins the regime of an agent whose tasks are not all of one."""
+LARGER = {"10M": (8 * MILLION, 50 * MILLION), "100M": (50 * MILLION, 10**12)}
+"""Transitions, from and below, of the data that are not a domain's standard file; that has at most five million."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one agent's number on one task was made under. Empty (0, "") is what the source does not say."""
+
+    data: str = ""
+    """ "standard", "10M", "100M", or "generated"."""
+    updates: int = 0
+    networks: str = ""
+    """Widths of the hidden layers, "512x512x512x512"."""
+    chunk_length: int = 0
+    evaluation: str = ""
+    """ "final", or "mean of the last 3"."""
+    episodes: int = 0
+    environment: str = ""
+    """ "ogbench 1.2.2", or the one that a benchmark with several names."""
+    mujoco: str = ""
+
+    def differing(self, other: Facts) -> list[str]:
+        """The names of the facts that both say, and say differently."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return [n for n in names if getattr(self, n) and getattr(other, n) and getattr(self, n) != getattr(other, n)]
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A regime with a name: facts by domain."""
+
+    name: str
+    source: str
+    entries: Mapping[str, Any]
+    domains: tuple[str, ...]
+    also: str = ""
+
+    def facts(self, domain: str) -> Facts:
+        """What figures on this domain were made under."""
+
+        def value(entry: Any) -> Any:
+            return entry.get(domain, entry["default"]) if isinstance(entry, dict) else entry
+
+        return Facts(**{name: value(entry) for name, entry in self.entries.items()})
+
+    def has(self, facts: Mapping[str, Facts]) -> bool:
+        """Whether facts by task are those of this regime, as far as it says; they must say at least data and length."""
+        return all(
+            domain_of(task) in self.domains
+            and bool(of_task.data and of_task.updates)
+            and not self.facts(domain_of(task)).differing(of_task)
+            for task, of_task in facts.items()
+        )
+
+
+@functools.cache
+def named() -> dict[str, Regime]:
+    """The regimes of the file, by name."""
+    content = yaml.safe_load((FOLDER / "regimes.yaml").read_text(encoding="utf-8"))
+    fields = {field.name for field in dataclasses.fields(Facts)}
+    regimes = {}
+    for name, entry in content.items():
+        for key in entry:
+            check_choice(f"fact of regime {name}", key, (*fields, "source", "domains", "also"))
+        entries = {key: value for key, value in entry.items() if key in fields}
+        domains = tuple(entry.get("domains", DOMAINS))
+        regimes[name] = Regime(name, entry["source"], entries, domains, entry.get("also", ""))
+    return regimes
+
+
+def facts_of(run: Any, last: int = 1) -> Facts:
+    """What a run's numbers were made under, from its row of `Runs.runs`; `last` as `final_scores` has it."""
+    hidden = run.hyperparameters.get("hidden") or ()
+    ogbench = (run.versions or {}).get("ogbench", "")
+    return Facts(
+        data=data_of(run.source, run.transitions),
+        updates=int(run.protocol.get("steps") or run.steps or 0),
+        networks="x".join(map(str, hidden)),
+        chunk_length=int(run.hyperparameters.get("chunk_length") or 0),
+        evaluation=evaluation_rule(last),
+        episodes=int(run.protocol.get("eval_episodes") or 0),
+        environment=run.environment or (f"ogbench {ogbench}" if ogbench else ""),
+        mujoco=run.mujoco,
+    )
+
+
+def evaluation_rule(last: int) -> str:
+    """Which evaluations a score is made of."""
+    return "final" if last == 1 else f"mean of the last {last}"
+
+
+def data_of(source: str | None, transitions: int | None) -> str:
+    """Which data a run had: of files that were made here "generated", else by their number of transitions."""
+    if source == "generated":
+        return "generated"
+    if not transitions:
+        return ""
+    return next((name for name, (low, high) in LARGER.items() if low <= transitions < high), "standard")
+
+
+def facts_by_agent(runs: pd.DataFrame, evaluations: pd.DataFrame, last: int = 1) -> dict[str, dict[str, Facts]]:
+    """What one's own agents' figures were made under, by agent and task.
+
+    Args:
+        runs: `Runs.runs`.
+        evaluations: what may be averaged of them, with the columns agent, task and run.
+        last: of how many evaluations a score is made.
+    """
+    rows = {row.run: row for row in runs.itertuples()}
+    found: dict[str, dict[str, Facts]] = {}
+    for agent, task, run in evaluations[["agent", "task", "run"]].drop_duplicates().itertuples(index=False):
+        found.setdefault(agent, {})[task] = facts_of(rows[run], last)
+    return found
+
+
+def name_of(facts: Mapping[str, Facts]) -> str:
+    """The regime of an agent's facts by task: the first named one that has them all, else what they say, in words.
+
+    Tasks may differ in the length of chunks only; where they differ in more, the text begins with `SEVERAL`.
+    """
+    found = next((regime.name for regime in named().values() if facts and regime.has(facts)), None)
+    if found:
+        return found
+    alike = {dataclasses.replace(one, chunk_length=0) for one in facts.values()}
+    return f"{SEVERAL}: {_spelled(facts.values())}" if len(alike) > 1 else _spelled(facts.values())
+
+
+def _spelled(facts: Iterable[Facts]) -> str:
+    """ "4,000 updates, generated data, networks 64x64, chunks of 5, 50 episodes"; several values with "or"."""
+    every = list(facts)
+
+    def values(name: str) -> str:
+        found = dict.fromkeys(getattr(one, name) for one in every if getattr(one, name))
+        return " or ".join(f"{value:,}" if isinstance(value, int) else value for value in found)
+
+    form = {"updates": "{} updates", "data": "{} data", "networks": "networks {}", "chunk_length": "chunks of {}"}
+    form |= {"episodes": "{} episodes"}
+    return ", ".join(text.format(values(name)) for name, text in form.items() if values(name)) or "not recorded"
+
+
+def reason(x: Mapping[str, Facts], y: Mapping[str, Facts], tasks: Collection[str]) -> str:
+    """Why two agents' numbers on these tasks do not compare, "updates 7,000 against 1,000,000"; "" where they do."""
+    said: dict[str, None] = {}
+    for task in tasks:
+        ours, theirs = x.get(task, Facts()), y.get(task, Facts())
+        for name in ours.differing(theirs):
+            pair = [getattr(side, name) for side in (ours, theirs)]
+            texts = [f"{value:,}" if isinstance(value, int) else value for value in pair]
+            said[f"{name.replace('_', ' ')} {texts[0]} against {texts[1]}"] = None
+    return ", ".join(said)

@@ -1,0 +1,254 @@
+"""Differences between agents: equal to scipy's where it has the test, and right about what few seeds allow to say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.compare import main
+from analysis.comparing.differences import compare, data_orders, of_one_task, verdict
+from analysis.comparing.resampling import holm, permutation_test, same_tasks, smallest_p, weights
+from benchmark.common.errors import UserError
+from tests.helpers.calibration import SETTINGS, Setting, errors, interval_errors
+from tests.helpers.simulated_runs import write_run
+
+X = np.array([0.62, 0.70, 0.58, 0.74])
+Y = np.array([0.50, 0.66, 0.54, 0.46])
+LONGER = np.array([0.50, 0.66, 0.54, 0.46, 0.30, 0.88])
+
+
+def pair(x, y, together=False):
+    return np.array([x], dtype=float), np.array([y], dtype=float), together
+
+
+def scores(**agents: list[list[float]]) -> pd.DataFrame:
+    """Final scores from agent=[[score of seed 0, seed 1, ...] per task]."""
+    rows = [
+        (agent, f"cube-double-play-singletask-task{t + 1}-v0", "cube-double-play", seed, score)
+        for agent, tasks in agents.items()
+        for t, seeds in enumerate(tasks)
+        for seed, score in enumerate(seeds)
+    ]
+    return pd.DataFrame(rows, columns=["agent", "task", "domain", "seed", "score"])
+
+
+# ---- the test
+
+
+def test_a_single_task_has_the_p_value_that_scipy_gave():
+    # scipy.stats.permutation_test((X, Y), lambda x, y, axis: x.mean(axis) - y.mean(axis), vectorized=True,
+    # n_resamples=inf).pvalue of scipy 1.17: 8 of 70 arrangements, counted below too.
+    assert permutation_test([pair(X, Y)])[0] == pytest.approx(0.11428571428571428, abs=1e-12)
+    pooled = np.concatenate([X, Y])
+    sums = [pooled[list(places)].sum() for places in itertools.combinations(range(8), 4)]
+    assert permutation_test([pair(X, Y)])[0] == 2 * np.mean(np.array(sums) >= X.sum() - 1e-9)
+
+
+def test_unequal_numbers_of_seeds_agree_with_scipys_test_of_the_welch_statistic():
+    def welch(x, y, axis):
+        error = x.var(axis=axis, ddof=1) / x.shape[axis] + y.var(axis=axis, ddof=1) / y.shape[axis]
+        return (x.mean(axis=axis) - y.mean(axis=axis)) / np.sqrt(error)
+
+    expected = stats.permutation_test((X, LONGER), welch, vectorized=True, n_resamples=np.inf).pvalue
+    assert permutation_test([pair(X, LONGER)])[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_seeds_compared_one_by_one_agree_with_scipys_test_of_samples():
+    def mean(x, y, axis):
+        return (x - y).mean(axis=axis)
+
+    x, y = np.append(X, [0.9, 0.8]), np.append(Y, [0.7, 0.82])
+    expected = stats.permutation_test((x, y), mean, permutation_type="samples", vectorized=True, n_resamples=np.inf)
+    assert permutation_test([pair(x, y, True)])[0] == pytest.approx(expected.pvalue, abs=1e-12)
+
+
+def test_drawn_arrangements_come_near_the_exact_p_value():
+    drawn = permutation_test([pair(X, LONGER)], most=200)[0]
+    assert drawn == pytest.approx(permutation_test([pair(X, LONGER)])[0], abs=0.06)
+
+
+def test_tasks_are_strata():
+    # Two tasks of two seeds, y's always below: of 6 x 6 arrangements the true one alone is as extreme.
+    easy, hard = pair([0.9, 0.8], [0.7, 0.6]), pair([0.4, 0.3], [0.2, 0.1])
+    assert permutation_test([easy, hard])[0] == pytest.approx(2 / 36)
+
+
+@pytest.mark.parametrize(
+    ("kind", "smallest"),
+    [
+        ((1, 1, False), 1.0),
+        ((2, 2, False), 1 / 3),
+        ((3, 3, False), 0.1),
+        ((4, 4, False), 2 / 70),
+        ((4, 12, False), 2 / 1820),
+        ((4, 4, True), 1 / 8),
+    ],
+)
+def test_the_smallest_possible_p_value_is_known(kind, smallest):
+    x, y, together = kind
+    assert smallest_p([kind]) == pytest.approx(smallest)
+    if x > 1:
+        apart = pair(0.9 + 0.01 * np.arange(x), 0.001 * np.arange(y) ** 2, together)
+        assert permutation_test([apart])[0] == pytest.approx(smallest)
+
+
+def test_seeds_that_all_score_the_same_are_no_difference():
+    assert permutation_test([pair([0.0] * 4, [0.0] * 4)])[0] == 1.0
+
+
+def test_holms_correction_is_that_of_its_definition():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert len(holm([])) == 0
+
+
+# ---- intervals
+
+
+def test_the_interval_for_other_seeds_is_scipys_stratified_bootstrap_a_little_wider():
+    rng = np.random.default_rng(0)
+    pairs = [pair(rng.uniform(0.2, 0.8, 5), rng.uniform(0.2, 0.8, 5)) for _ in range(10)]
+
+    def difference(*samples, axis):
+        means = [sample.mean(axis=axis) for sample in samples]
+        return np.mean(means[:10], axis=0) - np.mean(means[10:], axis=0)
+
+    data = [side[0] for which in (0, 1) for side in (p[which] for p in pairs)]
+    scipys = stats.bootstrap(data, difference, n_resamples=20_000, method="percentile", vectorized=True, rng=0)
+    samples = same_tasks(pairs, [(weights(5, 20_000, rng), weights(5, 20_000, rng)) for _ in pairs])
+    # n - 1 draws of n = 5 seeds: wider by the root of 5/4.
+    assert samples.std() == pytest.approx(scipys.standard_error * math.sqrt(5 / 4), rel=0.02)
+    means = [side.mean() for side in (p[0] - p[1] for p in pairs)]
+    assert samples.mean() == pytest.approx(np.mean(means), abs=5e-3)
+
+
+def test_a_single_task_has_welchs_interval():
+    low, high = of_one_task(pair(X, LONGER))
+    expected = stats.ttest_ind(X, LONGER, equal_var=False).confidence_interval()
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+    assert of_one_task(pair([1.0] * 3, [0.5] * 3)) == (0.5, 0.5)
+
+
+# ---- what is said
+
+
+def test_a_difference_and_its_chance_are_those_computed_by_hand():
+    # Task 1: 0.5 against 0.3 (of 4 pairs of runs 3 above, 1 tie), task 2: equal.
+    one = compare(scores(a=[[0.4, 0.6], [0.2, 0.2]], b=[[0.2, 0.4], [0.2, 0.2]]), "b", ["overall"])[0]
+    assert one.difference == pytest.approx(0.1)
+    assert one.improvement == pytest.approx((3.5 / 4 + 0.5) / 2)
+    assert one.interval[0] <= 0.1 <= one.interval[1]
+    assert one.where == "all 2 tasks"
+
+
+@pytest.mark.parametrize(("seeds", "floor"), [(2, "0.33"), (3, "0.1")])
+def test_two_or_three_seeds_of_one_task_get_no_p_value_but_the_reason(seeds, floor):
+    table = scores(a=[[0.9, 0.91, 0.92][:seeds]], b=[[0.1, 0.11, 0.12][:seeds]])
+    one = compare(table, "b", ["task"])[0]
+    assert math.isnan(one.p) and math.isnan(one.corrected)
+    assert verdict(one, "B").startswith(f"cannot be told with {seeds} against {seeds} seeds")
+    assert f"p below {floor}" in verdict(one, "B")
+
+
+def test_one_seed_says_nothing():
+    one = compare(scores(a=[[0.9]], b=[[0.1]]), "b", ["overall"])[0]
+    assert math.isnan(one.p) and "one seed" in verdict(one, "B")
+
+
+def test_four_seeds_are_too_few_for_one_of_many_comparisons():
+    agents = {name: [[0.9, 0.91, 0.92, 0.93]] for name in ("a", "c", "d")}
+    found = compare(scores(b=[[0.1, 0.11, 0.12, 0.13]], **agents), "b", ["task"])
+    assert [one.corrected for one in found] == pytest.approx([3 * 2 / 70] * 3)
+    assert "too much for one of 3 comparisons" in verdict(found[0], "B")
+    alone = compare(scores(a=agents["a"], b=[[0.1, 0.11, 0.12, 0.13]]), "b", ["task"])[0]
+    assert verdict(alone, "B") == "above B on this task"
+
+
+def test_each_scope_is_a_family_of_its_own():
+    rng = np.random.default_rng(1)
+    table = scores(**{name: rng.uniform(size=(3, 4)).tolist() for name in "abc"})
+    found = compare(table, "a", ["overall", "domain", "task"])
+    assert [(one.scope, one.family) for one in found] == [("overall", 2)] * 2 + [("domain", 2)] * 2 + [("task", 6)] * 6
+
+
+def test_an_agent_does_not_change_anothers_interval():
+    rng = np.random.default_rng(2)
+    tasks = {name: rng.uniform(size=(3, 4)).tolist() for name in "abc"}
+    both, alone = (
+        compare(scores(**tasks), "a", ["overall"]),
+        compare(scores(a=tasks["a"], c=tasks["c"]), "a", ["overall"]),
+    )
+    assert both[1].interval == alone[0].interval and both[1].improvement_interval == alone[0].improvement_interval
+
+
+def test_seeds_are_paired_only_where_the_record_says_that_they_share_their_batches():
+    row = {"run": "r", "agent": "rql", "task": "t", "seeds": (0, 1), "fingerprint": "f", "jax": "0.10"}
+    sizes = {"batch_size": 256, "chunk_length": 5, "alpha": 1.0}
+    runs = pd.DataFrame(
+        [
+            row | {"hyperparameters": sizes},
+            row | {"run": "s", "hyperparameters": sizes | {"alpha": 3.0}},
+            row | {"run": "other batches", "hyperparameters": sizes | {"batch_size": 512}},
+            row | {"run": "other data", "fingerprint": "g", "hyperparameters": sizes},
+            row | {"run": "other agent", "agent": "fql", "hyperparameters": sizes},
+            row | {"run": "not recorded", "fingerprint": "", "hyperparameters": sizes},
+        ]
+    )
+    orders = data_orders(runs, {run: run for run in runs["run"]})
+    assert orders["r", "t", 0] == orders["s", "t", 0]
+    assert len({orders[run, "t", 0] for run in ("r", "other batches", "other data", "other agent")}) == 4
+    assert ("not recorded", "t", 0) not in orders
+    table = scores(r=[[0.1, 0.2]], s=[[0.3, 0.4]]).assign(task="t")
+    assert compare(table, "r", ["task"], orders)[0].kinds == ((2, 2, True),)
+    assert compare(table, "r", ["task"])[0].kinds == ((2, 2, False),)
+
+
+# ---- the error rates are what is claimed
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_the_test_errs_as_often_as_claimed(setting: Setting):
+    # Two standard errors of 1,000 simulations are 1.4%; with few seeds an exact test errs less often than allowed.
+    assert errors(setting, 1000) <= 0.05 + 0.016
+
+
+@pytest.mark.parametrize("setting", SETTINGS[:4], ids=lambda setting: setting.name)
+def test_the_intervals_miss_as_often_as_claimed(setting: Setting):
+    for missed in interval_errors(setting, 400):
+        assert missed == pytest.approx(0.05, abs=0.03)
+
+
+# ---- the command
+
+
+def test_the_command_compares_runs(tmp_path, capsys):
+    for agent, success in (("rql", 0.8), ("fql", 0.4)):
+        values = {(s, at): success + 0.01 * s for s in range(4) for at in (500, 1000)}
+        write_run(tmp_path, agent, "cube-double-play-singletask-task1-v0", range(4), values)
+    main(["--runs", str(tmp_path), "--baseline", "rql", "--format", "csv"])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["agent"] for row in rows] == ["fql", "fql"]
+    assert rows[0]["difference"] == "-40" and rows[0]["p"] == "0.029"
+    assert rows[0]["verdict"].startswith("below RQL")
+    for form in ("md", "latex", "html"):
+        main(["--runs", str(tmp_path), "--baseline", "rql", "--format", form])
+        assert "below RQL" in capsys.readouterr().out
+
+
+def test_the_command_names_what_is_wrong(tmp_path):
+    write_run(tmp_path, "rql")
+    for arguments, said in (
+        (["--baseline", "rql"], "give --runs DIR or --archive FILE"),
+        (["--runs", str(tmp_path), "--baseline", "rqk"], "did you mean 'rql'"),
+        (["--runs", str(tmp_path), "--baseline", "rql"], "no other agent"),
+        (["--runs", str(tmp_path), "--baseline", "rql", "--by", "tasks"], "did you mean 'task'"),
+    ):
+        with pytest.raises(UserError, match=said):
+            main(arguments)
