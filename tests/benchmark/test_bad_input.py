@@ -105,6 +105,9 @@ COMMANDS = {
     "analysis.figures": ["--runs={runs}", "--out=new"],
     "analysis.report": ["--runs={runs}", "--out=new.html", "--no-figures"],
     "analysis.import_archive": ["{text}"],
+    "analysis.compare": ["--runs={runs}", "--baseline=rql"],
+    "analysis.seeds": ["--agents=rql,fql", "--difference=5", "--runs={runs}", "--out=new"],
+    "benchmark.claims": ["--runs={run}", "--out=new.json"],
     "analysis.submit": ["--runs={runs}", "--out=new"],
     "analysis.verify": ["{folder}"],
 }
