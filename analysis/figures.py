@@ -22,6 +22,7 @@ def parser() -> Parser:
     parser.add_argument("--agents", help="only these, with commas between")
     parser.add_argument("--highlight", metavar="AGENT", help="the agent that stands out (default: rql)")
     parser.add_argument("--reversal", metavar="FILE", help="a reversal file (see benchmark.reversal)")
+    parser.add_argument("--claims", metavar="FILE", help="a file of claims (see benchmark.claims)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the figures")
     return parser
 
@@ -29,24 +30,28 @@ def parser() -> Parser:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     options = parser().parse_args(arguments)
-    if not (options.runs or options.published or options.archive or options.reversal):
-        raise UserError("nothing to draw: give --runs, --published, --archive or --reversal")
+    if not (options.runs or options.published or options.archive or options.reversal or options.claims):
+        raise UserError("nothing to draw: give --runs, --published, --archive, --reversal or --claims")
     folder("--out", options.out)
     check_inputs(options)
     agents = names("--agents", options.agents) if options.agents else None
     # pandas and matplotlib take seconds, which `--help` and a mistake in an option need not wait for.
     from analysis.drawing import gallery
+    from analysis.drawing.claims import read_claims
     from analysis.drawing.reversal import read_reversal
 
     if options.reversal:
         read_reversal(options.reversal)
+    if options.claims:
+        read_claims(options.claims)
     results = results_from(options)
     for note in results.notes:
         print(f"note: {printable(note)}")
     results = results.of_agents(agents)
     if options.highlight:
         gallery.choose_highlight(gallery.everybody(results, options.published), options.highlight)
-    paths = gallery.write_figures(results, options.out, options.published, options.highlight, options.reversal)
+    files = options.reversal, options.claims
+    paths = gallery.write_figures(results, options.out, options.published, options.highlight, *files)
     if not paths:
         raise UserError(f"no finished run under {', '.join(options.runs)}: nothing to draw")
     for path in paths:

@@ -30,7 +30,7 @@ def check_inputs(options: argparse.Namespace) -> None:
     options.last = whole_number("--last", options.last)
     for place in options.runs:
         input_folder("--runs", place)
-    for what in ("archive", "reversal"):
+    for what in ("archive", "reversal", "claims"):
         if file := getattr(options, what, None):
             input_file(f"--{what}", file)
 

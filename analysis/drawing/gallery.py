@@ -20,6 +20,7 @@ from analysis.common.progress_bar import bar
 from analysis.drawing.aggregates import draw_aggregates, draw_improvement, draw_improvement_matrix, draw_profiles
 from analysis.drawing.axes import left_out
 from analysis.drawing.bars import draw_bars
+from analysis.drawing.claims import draw_claims, read_claims
 from analysis.drawing.costs import costs, draw_cost
 from analysis.drawing.curves import draw_learning_curves, draw_learning_curves_by_agent, draw_learning_curves_by_domain
 from analysis.drawing.reversal import draw_reversal, read_reversal
@@ -110,7 +111,11 @@ def write_figures(
     published: bool = False,
     highlight: str | None = None,
     reversal: str | Path | None = None,
+    claims: str | Path | None = None,
 ) -> list[Path]:
-    """Write every figure that the results support, and that of a reversal file; see `drawings` and `save`."""
+    """Write every figure that the results support, and those of a reversal file and of one of claims; see `drawings`
+    and `save`.
+    """
     made = [draw_reversal(read_reversal(reversal))] if reversal else []
+    made += [draw_claims(read_claims(claims))] if claims else []
     return save(itertools.chain(made, drawings(results, published, highlight)), out_dir)

@@ -1,5 +1,7 @@
 """Measures of the paper's claims."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,9 @@ from agents.base import Batch
 from agents.fbrac import FBRAC, FBRACConfig
 from agents.networks import pessimistic
 from agents.rql import RQL, RQLConfig
+from analysis import figures
+from analysis.drawing.claims import read_claims
+from benchmark.common.errors import UserError
 from benchmark.paper.measures import (
     forward,
     gradient_norm,
@@ -107,3 +112,21 @@ def test_an_interval_is_the_t_distributions():
     mean, low, high = interval([1.0, 2.0, 3.0, 4.0])
     expected = stats.ttest_1samp([1.0, 2.0, 3.0, 4.0], 0).confidence_interval(0.95)
     assert (mean, low, high) == (2.5, pytest.approx(expected.low), pytest.approx(expected.high))
+
+
+def test_a_file_of_claims_is_drawn_and_what_is_none_is_named(tmp_path):
+    steps = [dict(agent=a, steps=s, seconds=0.1 * s, gradient_norm=1.0 + s) for a in ("rql", "fbrac") for s in (3, 50)]
+    found = {
+        "runs": [{"agent": "rql", "task": "puzzle-3x3-play-singletask-task1-v0"}],
+        "reversal": [dict(seed=0, steps=3, depth=d, mean=0.1 * d + 0.01) for d in (0.1, 1.0)],
+        "targets": [dict(seed=0, within=0.1, between=2.0)],
+        "ranking": [dict(seed=0, f=f, mean=f) for f in (0.0, 1.0)],
+        "cost": steps,
+    }
+    (tmp_path / "claims.json").write_text(json.dumps(found))
+    figures.main(["--claims", str(tmp_path / "claims.json"), "--out", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "claims.png").stat().st_size > 10_000
+    for wrong in ({}, found | {"cost": [{}]}, found | {"ranking": "many"}):
+        (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+        with pytest.raises(UserError, match=r"wrong\.json"):
+            read_claims(tmp_path / "wrong.json")

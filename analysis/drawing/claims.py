@@ -1,0 +1,101 @@
+"""The paper's claims, from a file that `benchmark.claims` writes of trained policies.
+
+It is JSON with lists of rows: `reversal` (seed, steps, depth, mean, low, high), `targets` (seed, within, between),
+`ranking` (seed, f, mean, low, high) and `cost` (agent, steps, seconds, gradient_norm, scratch_bytes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from analysis.drawing.style import BLUE, VERMILLION, Drawing, agent_text, looks, new_figure, short_name, styled
+from benchmark.common.reading import LIST, Damaged, check_fields, read_json
+
+ROWS = {
+    "runs": ("agent", "task"),
+    "reversal": ("steps", "depth", "mean"),
+    "targets": ("within", "between"),
+    "ranking": ("f", "mean"),
+    "cost": ("agent", "steps", "seconds", "gradient_norm"),
+}
+"""What each list's rows must have."""
+
+
+def read_claims(path: str | Path) -> dict[str, Any]:
+    """Read a file of claims. Raises a UserError for what is none."""
+    found = read_json(Path(path))
+    if found is None:
+        raise Damaged(Path(path), "missing; python -m benchmark.claims makes it")
+    check_fields(Path(path), found, dict.fromkeys(ROWS, LIST))
+    for name, fields in ROWS.items():
+        for row in found.get(name, [None]):
+            if not isinstance(row, dict) or any(
+                not isinstance(row.get(field), str if field in ("agent", "task") else int | float) for field in fields
+            ):
+                raise Damaged(Path(path), f"no list '{name}' of rows with {', '.join(fields)}")
+    return found
+
+
+def draw_claims(found: dict[str, Any]) -> Drawing:
+    """Error of reversing, rank agreement along the flow, and time and gradient of an update against the flow steps."""
+    with styled():
+        figure, axes = new_figure(4.2, 2, 2)
+        _reversal(axes[0, 0], found["reversal"])
+        _ranking(axes[0, 1], found["ranking"])
+        _against_steps(axes[1, 0], found["cost"], "seconds", "time of an update, with 3 steps 1")
+        _against_steps(axes[1, 1], found["cost"], "gradient_norm", "gradient of an update, with 3 steps 1")
+    task = short_name(found["runs"][0]["task"]) if found["runs"] else "no run"
+    seeds = len({row.get("seed") for row in found["ranking"]})
+    text = f"Claims of the paper on policies trained here ({task}, {seeds} seeds, lines are means over seeds)."
+    if found["targets"]:
+        within, between = (np.mean([row[name] for row in found["targets"]]) for name in ("within", "between"))
+        text += f" Bootstrap values spread by {within:.2g} over noise in a state, by {between:.2g} over states."
+    return Drawing("claims", figure, text)
+
+
+def _mean_by(rows: Sequence[dict[str, Any]], key: str, value: str) -> tuple[list[float], list[float]]:
+    keys = sorted({row[key] for row in rows})
+    return keys, [float(np.mean([row[value] for row in rows if row[key] == k])) for k in keys]
+
+
+def _reversal(axis: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """RMS distance of returned actions by depth, a line for each number of steps."""
+    steps = sorted({row["steps"] for row in rows})
+    for shade, count in zip(np.linspace(0.35, 1, len(steps)), steps, strict=True):
+        depths, means = _mean_by([row for row in rows if row["steps"] == count], "depth", "mean")
+        axis.plot(depths, means, color=VERMILLION, alpha=shade, marker="o", markersize=2, label=f"{count} steps")
+    axis.set(title="reversed and back", xlabel="depth", ylabel="miss, per coordinate", xlim=(0, 1.03))
+    axis.set_yscale("log")
+    if steps:
+        axis.legend(fontsize=5, ncols=2)
+
+
+def _ranking(axis: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """Rank correlation of the value of partial actions with that of where they end."""
+    for seed in sorted({row.get("seed", 0) for row in rows}):
+        places, means = _mean_by([row for row in rows if row.get("seed", 0) == seed], "f", "mean")
+        axis.plot(places, means, color=BLUE, linewidth=0.5, alpha=0.6)
+    places, means = _mean_by(rows, "f", "mean")
+    axis.plot(places, means, color=BLUE, marker="o", markersize=2)
+    axis.set(title="value of partial actions", xlabel="f: noise 0, action 1", ylabel="rank correlation with the end's")
+    axis.set_ylim(min(0, *means, 0), 1.03)
+
+
+def _against_steps(axis: Axes, rows: Sequence[dict[str, Any]], value: str, label: str) -> None:
+    """One of an update's costs against the number of flow steps, of each agent."""
+    agents = list(dict.fromkeys(row["agent"] for row in rows))
+    for agent, look in looks(agents).items():
+        steps, means = _mean_by([row for row in rows if row["agent"] == agent], "steps", value)
+        axis.plot(steps, np.array(means) / means[0], label=agent_text(agent), color=look.colour, linestyle=look.dash)
+    axis.set(xlabel="flow steps", ylabel=label)
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xticks([3, 5, 10, 20, 50], ["3", "5", "10", "20", "50"])
+    axis.minorticks_off()
+    if agents:
+        axis.legend(fontsize=6)
