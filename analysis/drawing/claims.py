@@ -47,8 +47,8 @@ def draw_claims(found: dict[str, Any]) -> Drawing:
         figure, axes = new_figure(4.2, 2, 2)
         _reversal(axes[0, 0], found["reversal"])
         _ranking(axes[0, 1], found["ranking"])
-        _against_steps(axes[1, 0], found["cost"], "seconds", "time of an update, with 3 steps 1")
-        _against_steps(axes[1, 1], found["cost"], "gradient_norm", "gradient of an update, with 3 steps 1")
+        _against_steps(axes[1, 0], found["cost"], "seconds", "time / time with 3 steps")
+        _against_steps(axes[1, 1], found["cost"], "gradient_norm", "gradient / gradient with 3")
     task = short_name(found["runs"][0]["task"]) if found["runs"] else "no run"
     seeds = len({row.get("seed") for row in found["ranking"]})
     text = f"Claims of the paper on policies trained here ({task}, {seeds} seeds, lines are means over seeds)."
@@ -88,13 +88,18 @@ def _ranking(axis: Axes, rows: Sequence[dict[str, Any]]) -> None:
 
 def _against_steps(axis: Axes, rows: Sequence[dict[str, Any]], value: str, label: str) -> None:
     """One of an update's costs against the number of flow steps, of each agent."""
-    agents = list(dict.fromkeys(row["agent"] for row in rows))
+    agents, highest = list(dict.fromkeys(row["agent"] for row in rows)), 1.0
     for agent, look in looks(agents).items():
         steps, means = _mean_by([row for row in rows if row["agent"] == agent], "steps", value)
-        axis.plot(steps, np.array(means) / means[0], label=agent_text(agent), color=look.colour, linestyle=look.dash)
+        relative = np.array(means) / means[0]
+        axis.plot(steps, relative, label=agent_text(agent), color=look.colour, linestyle=look.dash)
+        highest = max(highest, relative.max())
     axis.set(xlabel="flow steps", ylabel=label)
     axis.set_xscale("log")
-    axis.set_yscale("log")
+    if highest > 10:
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(0, 1.1 * highest)
     axis.set_xticks([3, 5, 10, 20, 50], ["3", "5", "10", "20", "50"])
     axis.minorticks_off()
     if agents:
