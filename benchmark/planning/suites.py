@@ -63,8 +63,8 @@ TOY_SETTINGS: dict[str, dict[str, Any]] = {
     "qam": dict(inv_temp=5, flow_steps=10, batch_size=64),
     "qam_f": dict(inv_temp=5, fql_alpha=0.3, flow_steps=10, batch_size=64),
     "qam_e": dict(inv_temp=5, edit_scale=0.3, flow_steps=10, batch_size=64),
-    "trqam": dict(kl_budget=2, eta_lambda=0.03, pretraining_steps=1_000, flow_steps=10, batch_size=64),
-    "qgf": dict(guidance_weight=1, flow_steps=10, batch_size=64),
+    "trqam": dict(kl_budget=6, eta_lambda=0.1, pretraining_steps=1_000, flow_steps=10, batch_size=64),
+    "qgf": dict(guidance_weight=2, expectile=0.97, flow_steps=10, batch_size=64),
     "fan": dict(alpha1=0.3, alpha2=0.1),
 }
 
