@@ -52,7 +52,8 @@ SHARDS_NOTE = "shards.json"  # in a folder of generated shards: how many there a
 # Worker processes
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
+    """What a process of the pool does first: it ends with its parent, and leaves Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle.
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -69,11 +70,12 @@ def _collector(dataset: str, episode_length: int) -> Collector:
     return Collector(dataset, episode_length)
 
 
-def _run_episode(dataset: str, episode_length: int, seed: int, shard: int, split: int, index: int) -> Episode:
+def run_episode(dataset: str, episode_length: int, seed: int, shard: int, split: int, index: int) -> Episode:
+    """One episode, in a process of the pool."""
     return _collector(dataset, episode_length).episode(seed, shard, split, index)
 
 
-def _collect(
+def collect(
     dataset: str,
     episode_length: int,
     seed: int,
@@ -85,10 +87,10 @@ def _collect(
     """Return the training and the validation arrays: `counts` episodes of each, end to end."""
     splits: tuple[Episode, Episode] = ({}, {})
     # Spawned, never forked: the caller may have JAX's threads running.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker)
     try:
         futures = {
-            pool.submit(_run_episode, dataset, episode_length, seed, shard, split, index): (split, index)
+            pool.submit(run_episode, dataset, episode_length, seed, shard, split, index): (split, index)
             for split, count in enumerate(counts)
             for index in range(count)
         }
@@ -243,7 +245,7 @@ def generate(
     counts = (train_episodes, max(1, train_episodes // 10))
     start = time.monotonic()
     with _progress_bar(f"{path.name}", sum(counts), progress) as advance:
-        splits = _collect(name, length, seed, shard, counts, min(workers, sum(counts)), advance)
+        splits = collect(name, length, seed, shard, counts, min(workers, sum(counts)), advance)
     seconds = time.monotonic() - start
     record = {
         **asked,

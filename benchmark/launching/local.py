@@ -151,7 +151,7 @@ class LocalLauncher:
                 bar = self.progress.add_task("runs", total=len(self.runs))
                 while self.waiting or self.processes:
                     self._start()
-                    self._check()
+                    self.look_after()
                     self.progress.update(bar, completed=len(self.outcomes))
                     if self.processes:
                         time.sleep(POLL_SECONDS)
@@ -195,7 +195,7 @@ class LocalLauncher:
                 batch.append(spec)
         return batch
 
-    def _check(self) -> None:
+    def look_after(self) -> None:
         """Note which runs ended, and which process died at which run."""
         for process in list(self.processes):
             late = self.timeout is not None and process.seconds_at_run() > self.timeout

@@ -25,10 +25,10 @@ def folder() -> Path:
     whose instructions programs of a CPU are made.
     """
     root = Path(os.environ.get("RQL_CACHE_DIR") or Path.home() / ".cache" / "rql")
-    return root / f"programs-{jaxlib.__version__}-{_processor()}"
+    return root / f"programs-{jaxlib.__version__}-{processor()}"
 
 
-def _processor() -> str:
+def processor() -> str:
     """A short name of the processor's kind and abilities, the same for all machines of that kind."""
     wanted = ("model name", "flags", "Features", "CPU implementer", "CPU part")
     lines: list[str] = []

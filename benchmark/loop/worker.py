@@ -36,10 +36,11 @@ def execute(spec: RunSpec, quiet: bool = False) -> None:
             print(f"{run.path} is finished already" + (f" (made by {other})" if other else ""))
             return
         with early_end_recorded(f"{spec.label} on {spec.task}", directory):
-            _train(run, quiet)
+            train_run(run, quiet)
 
 
-def _train(run: Run, quiet: bool) -> None:
+def train_run(run: Run, quiet: bool) -> None:
+    """Do what is left of a run whose folder is open."""
     spec, directory = run.spec, run.directory
     if spec.protocol.steps == 0:
         directory.add_start({**provenance.where(spec.agent), "hyperparameters": spec.origins})

@@ -17,8 +17,8 @@ def fingerprint(files: Sequence[Path]) -> str:
     where its size is still the same.
     """
     if len(files) == 1:
-        return f"sha256:{_sha256(files[0])}"
-    lines = [f"{file.name} {_recorded(file).get('sha256') or _sha256(file)}\n" for file in files]
+        return f"sha256:{digest_of(files[0])}"
+    lines = [f"{file.name} {_recorded(file).get('sha256') or digest_of(file)}\n" for file in files]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
@@ -32,6 +32,7 @@ def _recorded(file: Path) -> dict[str, Any]:
     return (read_record(file) or {}) if is_verified(file) else {}
 
 
-def _sha256(file: Path) -> str:
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path):
 
 def test_each_kind_of_processor_has_a_folder_of_its_own(monkeypatch):
     here = compiled.folder()
-    monkeypatch.setattr(compiled, "_processor", lambda: "another")
+    monkeypatch.setattr(compiled, "processor", lambda: "another")
     assert compiled.folder() != here and compiled.folder().parent == here.parent
 
 

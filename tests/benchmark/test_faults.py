@@ -95,7 +95,7 @@ def test_a_folder_that_vanishes_does_not_hide_what_was_wrong(tmp_path, monkeypat
         shutil.rmtree(tmp_path / "out")
         raise ValueError("the first error")
 
-    monkeypatch.setattr("benchmark.loop.worker._train", fail)
+    monkeypatch.setattr("benchmark.loop.worker.train_run", fail)
     spec = SPEC.__class__(**{**SPEC.__dict__, "out": str(tmp_path / "out")})
     with pytest.raises(ValueError, match="the first error"):
         execute(spec, quiet=True)

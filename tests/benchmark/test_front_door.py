@@ -93,7 +93,7 @@ def test_a_finished_run_is_not_run_again(tmp_path, capsys, monkeypatch):
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(Run(spec).config))
     (path / "status.json").write_text(json.dumps({"state": "done"}))
-    monkeypatch.setattr(worker, "_train", lambda *_: pytest.fail("it ran again"))
+    monkeypatch.setattr(worker, "train_run", lambda *_: pytest.fail("it ran again"))
     worker.execute(spec)
     assert "finished already" in capsys.readouterr().out
 

@@ -118,8 +118,8 @@ def test_failed_runs_are_launched_again_as_they_were_and_others_are_not(tmp_path
 def test_no_more_processes_than_asked_are_at_work(tmp_path, monkeypatch):
     launcher = LocalLauncher([spec_of(tmp_path, seed=seed) for seed in range(5)], QUIET, slots(2), logs=tmp_path)
     at_once = []
-    check = launcher._check
-    monkeypatch.setattr(launcher, "_check", lambda: (at_once.append(len(launcher.processes)), check()))
+    check = launcher.look_after
+    monkeypatch.setattr(launcher, "look_after", lambda: (at_once.append(len(launcher.processes)), check()))
     assert [outcome.reason for outcome in launcher.run()] == [""] * 5
     assert max(at_once) == 2
     assert sorted(path.name for path in tmp_path.glob("*.log")) == ["worker-0.log", "worker-1.log"]
@@ -225,7 +225,7 @@ def test_the_debug_launcher_raises_the_first_error_here(tmp_path, monkeypatch):
     def fail(run, quiet):
         raise ZeroDivisionError("to be looked at")
 
-    monkeypatch.setattr("benchmark.loop.worker._train", fail)
+    monkeypatch.setattr("benchmark.loop.worker.train_run", fail)
     asked = ["--suite=toy", "--agents=bc", "--launcher=debug", "--protocol=empty", f"--out={tmp_path}"]
     with pytest.raises(ZeroDivisionError):
         run_all.main(asked)

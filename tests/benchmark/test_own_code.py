@@ -127,7 +127,7 @@ def test_a_run_that_has_kept_nothing_takes_the_mended_file(spec, edit, monkeypat
         raise ValueError("a mistake in the algorithm")
 
     with monkeypatch.context() as patch, pytest.raises(ValueError):
-        patch.setattr(worker, "_train", fail)
+        patch.setattr(worker, "train_run", fail)
         execute(spec, quiet=True)
     edit("mine_of_test_own_code.py", AGENT + "# mended\n")
     execute(spec, quiet=True)

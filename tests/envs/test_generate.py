@@ -107,7 +107,7 @@ def test_record_says_what_made_the_file(cube):
 
 
 def test_same_request_keeps_the_file_and_another_is_refused(cube, monkeypatch):
-    monkeypatch.setattr(module, "_collect", lambda *_: pytest.fail("generated again"))
+    monkeypatch.setattr(module, "collect", lambda *_: pytest.fail("generated again"))
     assert small(cube, workers=1) == cube
     with pytest.raises(UserError, match=r"seed 0 \(asked: 1\)"):
         small(cube, workers=1, seed=1)
@@ -127,7 +127,7 @@ def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     arrays = {"observations": np.zeros((2, 3)), "actions": np.zeros((2, 1)), "terminals": np.ones(2, bool)}
-    monkeypatch.setattr(module, "_collect", lambda *_: (arrays, arrays))
+    monkeypatch.setattr(module, "collect", lambda *_: (arrays, arrays))
     monkeypatch.setattr(np, "savez", half)
     with pytest.raises(OSError, match="disk full"):
         small(tmp_path / "x.npz", workers=1)
@@ -135,10 +135,10 @@ def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_dead_worker_is_an_error_and_not_a_hang(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_run_episode", os._exit)  # called with too many arguments: raises in the worker
+    monkeypatch.setattr(module, "run_episode", os._exit)  # called with too many arguments: raises in the worker
     with pytest.raises(TypeError):
         small(tmp_path / "x.npz", workers=1)
-    monkeypatch.setattr(module, "_start_worker", os.abort)
+    monkeypatch.setattr(module, "start_worker", os.abort)
     with pytest.raises(RuntimeError, match="died"):
         small(tmp_path / "x.npz", workers=2)
     assert list(tmp_path.iterdir()) == []
@@ -195,7 +195,7 @@ def test_unknown_dataset_gets_the_nearest_name():
     ],
 )
 def test_bad_arguments_are_refused_before_any_work(arguments, complaint, monkeypatch):
-    monkeypatch.setattr(module, "_collect", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(module, "collect", lambda *_: pytest.fail("work began"))
     with pytest.raises(UserError, match=complaint):
         main(["--dataset=cube-single-play", *arguments])
 
@@ -242,7 +242,7 @@ def test_shards_are_files_that_training_can_rotate_through(tmp_path, cube, colle
             splits.append({key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]})
         return splits
 
-    monkeypatch.setattr(module, "_collect", collect_here)
+    monkeypatch.setattr(module, "collect", collect_here)
     folder = generate_shards("cube-single-play", 2, 2 * (LENGTH - 1), 0, tmp_path, 1, False, LENGTH)
     assert folder.name == "cube-single-play-100m-v0"
     names = sorted(path.name for path in folder.glob("*.npz") if "-val.npz" not in path.name)

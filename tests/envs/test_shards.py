@@ -206,9 +206,9 @@ def test_recorded_digests_stand_for_the_files(folder, monkeypatch):
     files = shard_files(folder)
     by_reading = origin.fingerprint(files)
     for file in files:
-        record = {"size": file.stat().st_size, "sha256": origin._sha256(file), "source": "generated"}
+        record = {"size": file.stat().st_size, "sha256": origin.digest_of(file), "source": "generated"}
         file.with_name(f"{file.name}.json").write_text(json.dumps(record))
-    monkeypatch.setattr(origin, "_sha256", lambda file: pytest.fail(f"{file} was read"))
+    monkeypatch.setattr(origin, "digest_of", lambda file: pytest.fail(f"{file} was read"))
     assert origin.fingerprint(files) == by_reading
     assert origin.origin(files) == {"source": "generated"}
     assert origin.fingerprint(files[:2]) != by_reading
