@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from agents.base import State
+from agents.base import Agent, State
 from benchmark.common.errors import Stopped
 from benchmark.loop.checkpoints import Checkpoints
 from benchmark.loop.evaluator import Evaluation, Evaluator
@@ -34,7 +34,8 @@ class Training:
         self.evaluator, self.recorder, self.watch = evaluator, recorder, watch
         self.checkpoints = Checkpoints(recorder.directory.checkpoints)
         seeds = jnp.asarray(experiment.seeds, jnp.uint32)
-        self.states = init_states(self.agent, seeds, self.world.data_for(0))
+        needs_data = type(self.agent).facts is not Agent.facts  # of several files, the first would be read for it
+        self.states = init_states(self.agent, seeds, self.world.data_for(0) if needs_data else None)
         self.offset = self.agent.pretraining_steps
         self.end_of_updates = self.offset + self.protocol.steps
         self.end = self.end_of_updates
