@@ -54,12 +54,13 @@ def train_together(
         data = world.data_for(0)
         agents = [cls(config, data.observation_dim, data.action_dim) for config in configs]
         del data  # one shard of several: only the world may hold it
-        experiment = Experiment(stacked(agents, len(spec.seeds)), seeds, spec.protocol, world, spec.online)
+        experiment = Experiment(stacked(agents, len(spec.seeds)), seeds, spec.protocol, world, spec.online, spec.start)
         made = provenance.collect({"source": run.data_source, **world.source}, device_name(), spec.agent)
         with RunDisplay(title, directory.path / "log.txt", quiet) as display:
             watch = Watch(display.say, display.update, stop_asked.is_set)
             recorder = recorder_of(watch)
-            recorder.start({**made, "hyperparameters": spec.origins})
+            start = {"start": dataclasses.asdict(spec.start)} if spec.start else {}
+            recorder.start({**made, "hyperparameters": spec.origins, **start})
             with tracked(run, recorder, watch) as watch:
                 loop(experiment, recorder, watch, run.task)
 
