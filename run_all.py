@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     choose.add_argument("--label", metavar="NAME", help="store and show one agent's results under a name of your own")
     choose.add_argument("--online-steps", metavar="N", help="environment steps of fine-tuning after the offline phase")
     choose.add_argument("--online-start", metavar="N", help="of those, before the first update (default: 5,000)")
+    choose.add_argument("--start-from", metavar="DIR", help="folder of a finished run with whose networks to begin")
     where = parser.add_argument_group("where and how")
     where.add_argument("--out", help="folder for results (default: runs/<suite>)")
     where.add_argument("--data-dir", help="folder of datasets (default: $RQL_DATA_DIR or ~/.ogbench/data)")

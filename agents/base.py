@@ -184,6 +184,12 @@ class Agent:
     """Where set, the joint gradient of all networks that share Adam is scaled down to this global norm before it."""
     acting_options: ClassVar[tuple[str, ...]] = ()
     """Hyperparameters that only acting reads: one trained state can be evaluated at several values of them."""
+    begins_as: ClassVar[Mapping[str, str]] = {}
+    """For a run that starts from another (`--start-from`): the name in other agents of what a network begins as, e.g.
+    {"slow": "flow"}, where the other agent has none of the network's own name. All others take that of their own name.
+    """
+    pretrains: ClassVar[tuple[str, ...]] = ()
+    """All that pretraining trains, where a run that was given these networks by another is to go without it."""
     run_length_options: ClassVar[tuple[str, ...]] = ()
     """Hyperparameters that are the run's number of updates where nobody sets them, such as a schedule's length."""
     suite_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -304,16 +310,20 @@ class Agent:
     def init(self, rng: Array, data: Any = None) -> State:
         """Return the initial state; targets start as copies of their networks. Only `facts` look at the data."""
         init_rng, rng = jax.random.split(rng)
-        example = {name: jnp.zeros((1, size)) for name, size in self.input_sizes().items()}
-        params = {}
-        for key, (name, (module, inputs)) in zip(
-            jax.random.split(init_rng, len(self.networks())), self.networks().items(), strict=True
-        ):
-            params[name] = module.init(key, *(example[i] for i in inputs.split())).get("params", {})
+        params = self.init_params(init_rng)
         targets = {name: jax.tree.map(jnp.copy, params[name]) for name in self.targets}
         optimizer = self.optimizer().init(params)
         extra = self.init_extra() | self.facts(data, jax.random.fold_in(init_rng, FACTS))
         return State(jnp.zeros((), jnp.int32), rng, params, targets, optimizer, extra)
+
+    def init_params(self, rng: Array) -> dict[str, Any]:
+        """Initial parameters, a tree by network."""
+        example = {name: jnp.zeros((1, size)) for name, size in self.input_sizes().items()}
+        networks = self.networks()
+        params = {}
+        for key, (name, (module, inputs)) in zip(jax.random.split(rng, len(networks)), networks.items(), strict=True):
+            params[name] = module.init(key, *(example[i] for i in inputs.split())).get("params", {})
+        return params
 
     def update(self, state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
         """One step of Adam on the joint loss, then targets track the parameters from *before* the step."""

@@ -82,6 +82,7 @@ class BDPO(AlternatingAgent):
     targets = ("critic", "value", "behaviour", "actor")
     max_gradient_norm = 1.0
     run_length_options = ("decay_steps",)
+    pretrains = ("behaviour",)
 
     def networks(self):
         embedding = StepEmbedding(64, (64, 64), activate_final=True)
@@ -135,9 +136,15 @@ class BDPO(AlternatingAgent):
     def pretrain(self, state, batch):
         """Clone. The actor and its average are the averaged behaviour policy until its own first update."""
         state, metrics = self.descend(state, batch, self.noise(state, batch), behaviour=self.behaviour_loss)
+        return self.begin(state.replace(step=state.step + 1), "training"), metrics
+
+    def begin(self, state, phase):
+        """The actor and its average are the averaged behaviour policy, also where that was another run's."""
+        if phase == "online":
+            return state
         clone = state.targets["behaviour"]
         params, targets = ({**tree, "actor": clone} for tree in (state.params, state.targets))
-        return state.replace(step=state.step + 1, params=params, targets=targets), metrics
+        return state.replace(params=params, targets=targets)
 
     def update_critics(self, state, batch):
         """Train Q and V."""

@@ -12,6 +12,7 @@ Differs from the authors' code: at inv_temp 0 it still acts by the fast flow, wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +40,7 @@ class QAM(Agent):
     Config = QAMConfig
     targets = ("critic", "slow")
     max_gradient_norm = 1.0
+    begins_as: ClassVar[dict[str, str]] = {"slow": "flow", "fast": "flow"}
 
     def networks(self):
         return {

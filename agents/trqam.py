@@ -46,6 +46,7 @@ class TRQAM(QAM):
 
     name = "trqam"
     Config = TRQAMConfig  # type: ignore[assignment]
+    pretrains = ("slow",)
 
     def networks(self):
         field = (self.vector_field(self.config.flow_layer_norm), "observation action time")

@@ -47,6 +47,7 @@ def parser() -> Parser:
     parser.add_argument("--generate", metavar="N", help="train on N generated transitions instead of published data")
     parser.add_argument("--online-steps", metavar="N", help="environment steps of fine-tuning after the offline phase")
     parser.add_argument("--online-start", metavar="N", help="of those, before the first update (default: 5,000)")
+    parser.add_argument("--start-from", metavar="DIR", help="folder of a finished run with whose networks to begin")
     parser.add_argument("--anew", action="store_true", help="begin again; what the run's folder holds is moved aside")
     return parser
 
@@ -61,7 +62,12 @@ def parse_command(arguments: list[str]) -> tuple[RunSpec, bool]:
     options = parser().parse_args(arguments)
     if not options.agent or not options.task:
         raise UserError("--agent and --task are needed; `python run_all.py --list` names them")
-    return spec_from(options), options.anew
+    spec = spec_from(options)
+    if options.start_from:
+        from benchmark.loop.starting import starting_from
+
+        (spec,) = starting_from(options.start_from, [spec])
+    return spec, options.anew
 
 
 if __name__ == "__main__":

@@ -21,12 +21,14 @@ def listed(names: Iterable[Any], most: int = 3) -> str:
 def kind_of(row: Any) -> str:
     """What makes two runs of one agent on one task the same experiment, as text."""
     kind = [row.hyperparameters, row.protocol, row.fingerprint, row.mujoco, row.environment, row.label, row.files]
+    kind.append(row.start)
     return json.dumps(kind, sort_keys=True)
 
 
 def _settings(row: Any) -> dict[str, Any]:
     """Everything in which experiments of one agent on one task may differ, by name."""
     world = {"dataset": row.fingerprint, "MuJoCo": row.mujoco, "environment": row.environment}
+    world["start"] = row.start or "none"
     files = {f"the file {name}": digest for name, digest in row.files.items()}
     return {**row.hyperparameters, **row.protocol, **files, **world}
 

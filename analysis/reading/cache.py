@@ -17,7 +17,7 @@ from benchmark.common.errors import UserError
 from benchmark.common.files import write_bytes
 
 CACHE_NAME = ".analysis-cache.npz"
-CACHE_SCHEMA = 4
+CACHE_SCHEMA = 5
 RECORDS = ("config.json", "provenance.json", "status.json", "eval.csv")
 Entry = tuple[str, dict[str, Any], np.ndarray]
 """Of a run: the signature of its records, its row of the runs frame, its measures."""

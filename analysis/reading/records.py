@@ -7,7 +7,7 @@ updated, commit, clean, code (digest of the code that made the numbers, "a+b" wh
 dataset, fingerprint, source (of the dataset), transitions, environment (where a benchmark has several, such as D4RL's
 original or its stand-in), reference_scores (D4RL's two, or None), hyperparameters (dict), origin (theirs: "published",
 "derived" from published ones, "ours" or "default"; "" if not recorded), protocol (dict), label (what the person called
-the run; "" without).
+the run; "" without), start (digest of the networks of another run that it began with; "" without).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ RUN_COLUMNS = (
     *("run", "folder", "agent", "task", "domain", "suite", "seeds", "state", "step", "steps", "diverged", "error"),
     *("updates_per_second", "train_seconds", "eval_seconds", "started", "updated", "commit", "clean", "code", "files"),
     *("python", "mujoco", "jax", "versions", "device", "host", "command", "dataset", "fingerprint", "source"),
-    *("transitions", "environment", "reference_scores", "hyperparameters", "origin", "protocol", "label"),
+    *("transitions", "environment", "reference_scores", "hyperparameters", "origin", "protocol", "label", "start"),
 )
 TEXTS = (
     *("agent", "task", "domain", "suite", "origin", "label", "commit", "mujoco", "jax", "python", "device", "host"),
-    *("environment", "code"),
+    *("environment", "code", "start"),
 )
 """Columns that are "" where nothing is recorded; other fields are None."""
 
@@ -75,6 +75,7 @@ def _config_fields(config: dict[str, Any]) -> dict[str, Any]:
         "protocol": dict(config.get("protocol") or {}),
         "files": dict(config.get("code") or {}),
         "label": str(config.get("label") or ""),
+        "start": str((config.get("start") or {}).get("digest", "")),
     }
 
 

@@ -193,4 +193,6 @@ def _sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _pretraining(spec: RunSpec) -> int:
     """Updates before the protocol's first."""
     cls = agent_class(spec.agent)
+    if spec.start and spec.start.gives_all(cls.pretrains):
+        return 0
     return cls(configure(cls, spec.settings), 1, 1).pretraining_steps

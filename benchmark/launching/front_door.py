@@ -19,9 +19,10 @@ from benchmark.launching import cost, slurm, slurm_options, status
 from benchmark.launching.ledger import Launch, read_launches
 from benchmark.launching.listing import list_everything
 from benchmark.launching.local import Outcome, record_death, run_in_this_process, run_locally
-from benchmark.launching.plan_page import print_origins, print_other_code, print_plan
+from benchmark.launching.plan_page import print_origins, print_other_code, print_plan, print_starts
 from benchmark.launching.slurm_options import SlurmOptions
 from benchmark.loop.device import device_name
+from benchmark.loop.starting import starting_from
 from benchmark.loop.tracking import wandb_options
 from benchmark.planning.configure import parse_settings
 from benchmark.planning.from_options import check_size, online_from, protocol_from
@@ -185,6 +186,8 @@ def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunS
         label=options.label,
         agent_steps={} if options.steps else AGENT_STEPS.get(options.protocol or suite.protocol),
     )
+    if options.start_from:
+        runs = starting_from(options.start_from, runs)
     for run in {(run.agent, run.seeds): run for run in runs}.values():
         check_size(run, here=options.launcher != "slurm")
     return runs
@@ -254,6 +257,7 @@ def launch(
     print_other_code(done)
     if waiting:
         print_origins([run.spec for run in waiting])
+        print_starts([run.spec for run in waiting])
     if how.launcher == "slurm":
         slurm.check_cluster(how.cluster, out)
     reasons = prepare(waiting)

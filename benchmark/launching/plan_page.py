@@ -74,6 +74,7 @@ def print_plan(specs: list[RunSpec], estimate: bool, rates: Path | None = None, 
     console.print(table_of_runs(planned) if len(runs) <= MOST_ROWS else table_of_counts(planned))
     console.print(table_of_domains(planned))
     print_origins(specs)
+    print_starts(specs)
     count = sum(len(spec.seeds) for spec in specs)
     begun = sum(run.state == "begun" for run in planned)
     damaged = [run for run in planned if run.state == "damaged"]
@@ -128,6 +129,17 @@ def print_origins(runs: Sequence[RunSpec]) -> None:
         where = "all" if len(domains) == len(every[agent]) else ", ".join(domains)
         table.add_row(agent, ", ".join(names), escape(origin), where)
     console.print(table)
+
+
+def print_starts(runs: Sequence[RunSpec]) -> None:
+    """Say what the runs start from, and which networks each agent begins with."""
+    said: dict[str, None] = {}
+    for spec in runs:
+        if start := spec.start:
+            taken = [name if name == its else f"{name} (its {its})" for name, its in start.networks.items()]
+            said[f"{spec.label} starts from {start.folder} ({start}): {', '.join(taken)}"] = None
+    for line in said:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def table_of_counts(planned: list[Planned]) -> Table:

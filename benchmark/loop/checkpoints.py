@@ -95,6 +95,25 @@ def described(states: State) -> dict[str, str]:
     return {name: f"{leaf.shape} {leaf.dtype}" for name, (_, leaf) in zip(names, leaves, strict=True)}
 
 
+def read_networks(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters and targets of a checkpoint, stacked over its seeds, on the host: nothing of the agent is needed.
+
+    Raises a UserError where it is damaged.
+    """
+    if damage := damage_of(folder):
+        raise UserError(f"the checkpoint {folder} is damaged: {damage}")
+    handler = ocp.PyTreeCheckpointHandler()
+    try:
+        tree = handler.metadata(folder.absolute() / "states").tree
+        wanted = {name: tree[name] for name in ("params", "targets")}
+        host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        arguments = ocp.args.PyTreeRestore(item=wanted, restore_args=host, partial_restore=True)
+        found = handler.restore(folder.absolute() / "states", args=arguments)
+    except Exception as error:
+        raise UserError(f"the checkpoint {folder} cannot be read: {summary(error)}") from error
+    return found["params"], found["targets"]
+
+
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a checkpoint but the one that holds these."""
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agents.base import Agent
 from benchmark.runs.protocol import Online, Protocol
+from benchmark.runs.run import Start
 from envs.world import World
 
 
@@ -22,6 +23,8 @@ class Experiment:
     world: World
     online: Online | None = None
     """The phase after the offline one, if there is one."""
+    start: Start | None = None
+    """The run whose networks it begins with, if there is one."""
 
 
 @dataclass(frozen=True)

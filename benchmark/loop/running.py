@@ -55,11 +55,14 @@ def train_together(
         with RunDisplay(title, directory.path / "log.txt", quiet) as display:
             watch = Watch(display.say, display.update, stop_asked.is_set)
             recorder = recorder_of(watch)
-            recorder.start({**made, "hyperparameters": spec.origins})
+            start = {"start": dataclasses.asdict(spec.start)} if spec.start else {}
+            recorder.start({**made, "hyperparameters": spec.origins, **start})
             data = world.data_for(0)
             agents = [cls(config, data.observation_dim, data.action_dim) for config in configs]
             del data  # one shard of several: only the world may hold it
-            experiment = Experiment(stacked(agents, len(spec.seeds)), seeds, spec.protocol, world, spec.online)
+            experiment = Experiment(
+                stacked(agents, len(spec.seeds)), seeds, spec.protocol, world, spec.online, spec.start
+            )
             with tracked(run, recorder, watch) as watch:
                 loop(experiment, recorder, watch, run.task)
 

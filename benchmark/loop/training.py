@@ -19,6 +19,7 @@ from benchmark.loop.evaluator import Evaluation, Evaluator
 from benchmark.loop.experiment import Experiment, Watch
 from benchmark.loop.recorder import Recorder
 from benchmark.loop.segments import BLOCK, begin, init_states, run_segment
+from benchmark.loop.starting import started
 
 
 class Training:
@@ -33,6 +34,7 @@ class Training:
         self.agent, self.world, self.protocol = experiment.agent, experiment.world, experiment.protocol
         self.evaluator, self.recorder, self.watch = evaluator, recorder, watch
         self.checkpoints = Checkpoints(recorder.directory.checkpoints)
+        self.start = experiment.start
         seeds = jnp.asarray(experiment.seeds, jnp.uint32)
         needs_data = type(self.agent).facts is not Agent.facts  # of several files, the first would be read for it
         self.states = init_states(self.agent, seeds, self.world.data_for(0) if needs_data else None)
@@ -69,13 +71,18 @@ class Training:
             self.checkpoints.close()
 
     def resume(self) -> None:
-        """Continue from the newest checkpoint that is whole, dropping the rows after it.
+        """Continue from the newest checkpoint that is whole, dropping the rows after it; where there is none,
+        begin, with another run's networks where it starts from one.
 
-        Raises a UserError where rows before it are missing.
+        Raises a UserError where rows before it are missing, or that run is not what it was.
         """
         vouched = None
         if found := self.checkpoints.restore(self.states, self.watch.say):
             self.progress, self.states, vouched = found
+        elif self.start:
+            self.progress, self.states = started(self.agent, self.states, self.start)
+            skipped = ", and goes without pretraining" if self.progress else ""
+            self.watch.say(f"starts from {self.start}: {', '.join(self.start.networks)}{skipped}")
         self.recorder.go_on(self.step, vouched)
 
     def learn(self) -> None:

@@ -79,6 +79,7 @@ class Run:
             "hyperparameters": describe(self.hyperparameters),
             "protocol": asdict(spec.protocol) | {f"online_{name}": value for name, value in online.items()},
             "data": asdict(spec.data) if spec.data else self.data_source,
+            **({"start": spec.start.asked} if spec.start else {}),
         }
 
     # ---- what its folder says

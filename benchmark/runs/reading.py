@@ -31,11 +31,11 @@ RECORDED_STATES = ("running", "done", "failed", "interrupted")
 
 
 CONFIG = {"schema": WHOLE, "agent": TEXT, "task": TEXT, "domain": TEXT, "suite": optional(TEXT), "seeds": LIST}
-CONFIG |= {"hyperparameters": OBJECT, "protocol": OBJECT, "label": TEXT, "code": OBJECT}
+CONFIG |= {"hyperparameters": OBJECT, "protocol": OBJECT, "label": TEXT, "code": OBJECT, "start": OBJECT}
 PROTOCOL = {"steps", "eval_every", "eval_episodes", "log_every", "checkpoint_every", "online_steps", "online_start"}
 START = {name: TEXT for name in ("time", "command", "python", "device", "host")}
 START |= {"commit": optional(TEXT), "clean": optional(FLAG), "versions": OBJECT, "dataset": OBJECT}
-START |= {"code": TEXT, "hyperparameters": OBJECT}
+START |= {"code": TEXT, "hyperparameters": OBJECT, "start": OBJECT}
 DATASET = {name: optional(TEXT) for name in ("name", "fingerprint", "source", "environment")}
 DATASET |= {"transitions": optional(WHOLE), "reference_scores": optional(LIST)}
 STATUS = {"state": TEXT, "step": WHOLE, "steps": WHOLE, "diverged": OBJECT, "error": optional(TEXT), "updated": TEXT}

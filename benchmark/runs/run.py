@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,35 @@ def run_directory(out: Path, agent: str, task: str, seeds: str) -> Path:
 
 MOST_LETTERS = 200
 """Letters in the name of a run's folder; file systems allow 255."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from: networks of a finished run's first seed, which each of its own seeds is given."""
+
+    folder: str
+    """Of that run. It may lie elsewhere another time, and is no part of what is asked."""
+    agent: str
+    task: str
+    seed: int
+    updates: int
+    """Before its checkpoint, pretraining and online steps included."""
+    digest: str
+    """SHA-256 of that seed's parameters and targets in it."""
+    networks: dict[str, str]
+    """The agent's networks that begin so, each with its name in that run."""
+
+    def __str__(self) -> str:
+        return f"{self.agent} on {self.task}, seed {self.seed}, update {self.updates:,}, {self.digest[:19]}"
+
+    def gives_all(self, networks: Collection[str]) -> bool:
+        """Whether the run begins with all of these, and these are some."""
+        return bool(networks) and self.networks.keys() >= set(networks)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """As config.json holds it: all but where it lies."""
+        return {name: value for name, value in asdict(self).items() if name != "folder"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +76,8 @@ class RunSpec:
     """What the results are stored and shown under, where that is not the agent's name."""
     name: str = ""
     """The agent's own, as the plan found it, so that no one who reads results imports its file."""
+    start: Start | None = None
+    """Where it starts from another run, see `benchmark.loop.starting`."""
 
     @property
     def label(self) -> str:
@@ -76,12 +108,14 @@ class RunSpec:
 _PLAIN = {"agent": TEXT, "task": TEXT, "seeds": LIST, "settings": OBJECT, "out": TEXT, "suite": optional(TEXT)}
 _PLAIN |= {"data_dir": optional(TEXT), "wandb": optional(OBJECT), "name": TEXT}
 _PLAIN |= {"origins": OBJECT, "shown_as": optional(TEXT)}
-_PARTS = {"protocol": Protocol, "data": Generated, "online": Online}
+_PARTS = {"protocol": Protocol, "data": Generated, "online": Online, "start": Start}
+_START = dict.fromkeys(("folder", "agent", "task", "digest"), TEXT) | {"networks": OBJECT}
 
 
 def _spec_of(values: dict[str, Any], source: Path) -> RunSpec:
     """A RunSpec from its fields, which may be anything. Raises `Damaged`."""
     check_fields(source, values, _PLAIN | dict.fromkeys(_PARTS, optional(OBJECT)))
+    check_fields(source, values.get("start") or {}, _START, "start: ")
     try:
         parts = {name: kind(**values[name]) for name, kind in _PARTS.items() if values.get(name)}
         lists = {"seeds": tuple(values["seeds"]), "settings": {k: _value(v) for k, v in values["settings"].items()}}

@@ -67,7 +67,7 @@ TAKES = {
     **dict.fromkeys(["--seeds", "--report-seeds"], ("seeds",)),
     **dict.fromkeys(["--partition", "--account", "--qos", "--constraint", "--setup", "--wandb", "--title"], ("text",)),
     **dict.fromkeys(["--archive", "--reversal", "file"], ("data",)),
-    **dict.fromkeys(["--runs", "--run", "--authors"], ("runs",)),
+    **dict.fromkeys(["--runs", "--run", "--authors", "--start-from"], ("runs",)),
     **dict.fromkeys(["--out", "--data-dir", "--profile"], ("written folder",)),
     "--label": ("label",),
     "--rates": ("measurements",),

@@ -10,6 +10,7 @@ from benchmark.loop.recorder import Recorder
 from benchmark.loop.training import Training
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.record import RunDirectory
+from benchmark.runs.run import Start
 from envs.play.live import Live
 from envs.world import World
 
@@ -23,10 +24,11 @@ def training_of(
     beside: bool | None = None,
     online: Online | None = None,
     live: Live | None = None,
+    start: Start | None = None,
     **watched,
 ) -> Training:
     """A run's training; `watched` as `Watch` takes it."""
     watch = Watch(**{"say": lambda text: None, **watched})
-    experiment = Experiment(agent, seeds, protocol, world, online)
+    experiment = Experiment(agent, seeds, protocol, world, online, start)
     parts = experiment, Evaluator(experiment, watch, beside), Recorder(directory, seeds, watch), watch
     return Training(*parts) if live is None else OnlineTraining(*parts, live)
