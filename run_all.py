@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmark.common.errors import run_main
 from benchmark.common.options import Parser, folder
+from benchmark.common.terminal import console
 from benchmark.launching import slurm_options
 
 
@@ -97,7 +98,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def follow(options: argparse.Namespace) -> int:
     """Show how runs stand, after cancelling them where that is asked; return the exit code."""
-    from benchmark.common.terminal import console
     from benchmark.launching import status
 
     code = 0

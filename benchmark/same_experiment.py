@@ -15,6 +15,8 @@ import argparse
 import os
 from pathlib import Path
 
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from benchmark.common.errors import UserError, run_main
 from benchmark.common.options import MOST_JOBS, Parser, folder, input_file, input_folder, whole_number
 from benchmark.common.terminal import console
@@ -44,8 +46,6 @@ def main(arguments: list[str] | None = None) -> int:
     jobs = whole_number("--jobs", options.jobs, high=MOST_JOBS)
     if not os.access(python, os.X_OK):
         raise UserError(f"--authors-python: '{python}' is no program")
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from benchmark.checking.same_experiment import experiment_of, train_authors
 
     experiment = experiment_of(run, checkouts)

@@ -11,7 +11,6 @@ import sys
 from benchmark.common.errors import UserError, run_main
 from benchmark.common.options import Parser
 from benchmark.loop.worker import execute, serve
-from benchmark.planning.from_options import spec_from
 from benchmark.planning.protocols import PROTOCOLS
 from benchmark.planning.run import Run
 from benchmark.runs.run import RunSpec
@@ -62,6 +61,8 @@ def parse_command(arguments: list[str]) -> tuple[RunSpec, bool]:
     options = parser().parse_args(arguments)
     if not options.agent or not options.task:
         raise UserError("--agent and --task are needed; `python run_all.py --list` names them")
+    from benchmark.planning.from_options import spec_from
+
     spec = spec_from(options)
     if options.start_from:
         from benchmark.loop.starting import starting_from

@@ -1,7 +1,7 @@
 """The kinds of task, and what is done with the tasks of each: where their data lie, how they are had and opened.
 
-Whoever has a task asks `family_of(task)`; nothing else in the project asks of what kind a task is. What is heavy (JAX,
-simulators, the download) is imported by the methods that need it: plans of thousands of runs ask for names alone.
+Whoever has a task asks `family_of(task)`; nothing else in the project asks of what kind a task is. What is heavy (JAX
+and simulators) is imported by the methods that need it: plans of thousands of runs ask for names alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.common.errors import UserError
 from envs.d4rl import environments
+from envs.download import ensure_dataset
 from envs.files.local import d4rl_file, data_folder, missing
+from envs.generate import shards_made
+from envs.ogbench.episodes import find_recipe
 from envs.tasks import Task
 
 if TYPE_CHECKING:
@@ -84,7 +87,6 @@ class OGBench(Family):
 
     def missing(self, task: Task, data_dir: str | None) -> list[tuple[str, int | None]]:
         from envs.data.shards import shard_files
-        from envs.generate import shards_made
 
         path = self.data_path(task, data_dir)
         if task.domain.shards and shards_made(path) is not None:
@@ -92,17 +94,12 @@ class OGBench(Family):
         return missing([task.dataset], data_dir)
 
     def ensure(self, task: Task, data_dir: str | None) -> Path:
-        from envs.download import ensure_dataset
-        from envs.generate import shards_made
-
         path = self.data_path(task, data_dir)
         if not self.missing(task, data_dir) or shards_made(path) is not None:
             return path  # shards that were generated are not fetched: those that are missing are named on opening
         return ensure_dataset(task.dataset, data_dir)
 
     def check_generated(self, task: Task) -> None:
-        from envs.ogbench.episodes import find_recipe
-
         find_recipe(task.domain.name)
 
     def make_env(self, task: Task) -> Any:

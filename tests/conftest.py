@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import pytest
+import submitit  # noqa: F401  (sets up logging, which closes what logs until then: once, before any test captures that)
 
 # Programs are kept from one run of the tests to the next, apart from those of the user.
 os.environ["RQL_CACHE_DIR"] = str(Path(__file__).resolve().parent.parent / ".pytest_cache" / "rql")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import stats
 
 from analysis.comparing.resampling import (
     ARRANGEMENTS,
@@ -221,8 +222,6 @@ def percentiles(samples: np.ndarray, freedom: int) -> np.ndarray:
     As far out as Student's quantile of so many degrees of freedom is among the normal's, e.g. 0.3 and 99.7 instead of
     2.5 and 97.5 for 4 (expanded percentiles: Hesterberg, arXiv 1411.5279, section 5.3).
     """
-    from scipy import stats
-
     tail = 100 * stats.norm.sf(stats.t.ppf(1 - LEVEL / 2, freedom))
     return np.percentile(samples, [tail, 100 - tail], axis=0)
 
@@ -244,8 +243,6 @@ def of_one_task(pair: Pair) -> tuple[float, float]:
     A bootstrap of a handful of seeds is too narrow: it has no more values than they have. Where no seed differs from
     another of its agent the interval is a point.
     """
-    from scipy import stats
-
     x, y = pair[0][0], pair[1][0]
     if np.ptp(x - y if pair[2] else np.concatenate([x - x.mean(), y - y.mean()])) < 1e-9:
         return float(x.mean() - y.mean()), float(x.mean() - y.mean())

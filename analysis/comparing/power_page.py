@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
+from matplotlib.ticker import FixedLocator, NullLocator
+
 from analysis.comparing.differences import LEVEL
 from analysis.comparing.power import ENOUGH, POWER, TRIED, needed
 from analysis.drawing.style import BLACK, BLUE, VERMILLION, WIDTH, Drawing, new_figure, styled
@@ -51,8 +53,6 @@ def caption(agents: Sequence[str], comparisons: int) -> str:
 
 def draw(curves: Curves, tasks: int, text: str) -> Drawing:
     """Power against seeds, a panel a scope, a line a difference."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
     scopes = list(dict.fromkeys(scope for scope, _ in curves))
     with styled():
         figure, axes = new_figure(1.5 * len(scopes) + 0.3, len(scopes), 1, width=WIDTH, sharex=True)

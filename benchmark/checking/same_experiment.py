@@ -25,6 +25,7 @@ from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_json
 from benchmark.common.machine import now
 from benchmark.common.reading import Damaged
+from benchmark.loop.device import device_name
 from benchmark.runs.provenance import command_line
 from benchmark.runs.reading import read_records
 from benchmark.runs.record import RunDirectory
@@ -239,8 +240,6 @@ def _provenance(experiment: Experiment, python: Path) -> dict[str, Any]:
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=experiment.checkout, capture_output=True, text=True).stdout.strip()
-
-    from benchmark.loop.device import device_name  # JAX, and what their code computes on
 
     made: dict[str, Any] = {"time": now(), "command": command_line(), "commit": git("rev-parse", "HEAD") or None}
     made |= {"clean": not git("status", "--porcelain", "--untracked-files=no"), "python": python_version}

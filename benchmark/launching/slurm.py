@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import submitit
+from submitit.helpers import DelayedSubmission
+
 from benchmark.common.errors import UserError, check_choice
 from benchmark.common.machine import ROOT
 from benchmark.common.terminal import console
@@ -200,8 +203,6 @@ def _submit_array(
     The array is held until submitit has made the folders of its jobs, which Slurm needs for their output, and until
     its number is on record.
     """
-    import submitit
-
     executor = submitit.SlurmExecutor(folder / "%j", max_num_timeout=MOST_TIMEOUTS)
     parameters = dict(options.flags(), time=options.minutes, job_name="rql", stderr_to_stdout=True)
     parameters |= dict(signal_delay_s=options.signal_delay, additional_parameters={"hold": True})
@@ -242,8 +243,6 @@ class RunsJob:
 
     def checkpoint(self, lines: Sequence[str]) -> Any:
         """Called by submitit before the job's time is up or it is preempted: save, and do the rest in another job."""
-        from submitit.helpers import DelayedSubmission
-
         if self.launcher:
             with contextlib.suppress(Exception):
                 self.launcher.stop(max(1, self.settings[-1] - SECONDS_TO_REQUEUE))

@@ -23,6 +23,7 @@ import numpy as np
 from agents.base import Agent, State
 from benchmark.common.errors import UserError
 from benchmark.common.options import input_folder
+from benchmark.loop.checkpoints import read_networks
 from benchmark.loop.segments import agent_axis
 from benchmark.planning.run import Run
 from benchmark.runs.reading import read_records
@@ -75,8 +76,6 @@ def read_source(folder: Path) -> Source:
     kept = sorted(RunDirectory(folder).checkpoints.glob("[0-9]*"), key=lambda path: int(path.name))
     if not kept:
         raise UserError(f"--start-from: {folder} has no checkpoint")
-    from benchmark.loop.checkpoints import read_networks
-
     trees = jax.tree.map(lambda leaf: leaf[0], read_networks(kept[-1]))
     start = Start(str(folder), config["agent"], config["task"], seed, int(kept[-1].name), digest(trees), {})
     return Source(start, *trees)

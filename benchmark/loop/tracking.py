@@ -32,7 +32,7 @@ def wandb_options(project: str | None, offline: bool) -> dict[str, str] | None:
 def _wandb() -> Any:
     """The package, which is imported for nobody else."""
     try:
-        import wandb
+        import wandb  # noqa: PLC0415  (an optional package)
     except ImportError as error:
         raise UserError("--wandb needs the package: pip install -r requirements-wandb.txt") from error
     return wandb

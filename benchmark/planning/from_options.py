@@ -8,7 +8,11 @@ from collections.abc import Sequence
 
 from benchmark.common.errors import UserError
 from benchmark.common.options import MOST_EPISODES, MOST_TRANSITIONS, folder, whole_number
+from benchmark.planning.configure import parse_settings, settings_of
+from benchmark.planning.memory import check_memory
+from benchmark.planning.plan import choose, with_run_length
 from benchmark.planning.protocols import get_protocol
+from benchmark.planning.registry import agent_class, check_label
 from benchmark.planning.run import Run
 from benchmark.runs.protocol import Generated, Online, Protocol
 from benchmark.runs.run import MOST_LETTERS, RunSpec
@@ -60,8 +64,6 @@ def check_size(spec: RunSpec, here: bool = True) -> None:
     """Raise a UserError for a run that cannot be: of more seeds than its folder's name can hold or, where it is to run
     `here`, than fit into this machine's memory.
     """
-    from benchmark.planning.memory import check_memory
-
     run = Run(spec)
     longest = len(run.path.name)
     if longest > MOST_LETTERS:
@@ -75,10 +77,6 @@ def check_size(spec: RunSpec, here: bool = True) -> None:
 
 def spec_from(options: argparse.Namespace) -> RunSpec:
     """The run that `benchmark.train` is asked for. Raises a UserError for what cannot be done."""
-    from benchmark.planning.configure import parse_settings, settings_of
-    from benchmark.planning.plan import choose, with_run_length
-    from benchmark.planning.registry import agent_class, check_label
-
     folder("--out", options.out)
     if options.data_dir:
         folder("--data-dir", options.data_dir)

@@ -18,6 +18,7 @@ from benchmark.runs.record import SCHEMA, RunDirectory
 from benchmark.runs.run import RunSpec
 from envs.family import family_of
 from envs.files.local import data_folder
+from envs.generate import generate
 from envs.tasks import get_task
 
 if TYPE_CHECKING:
@@ -151,8 +152,6 @@ class Run:
         data, path = self.spec.data, self.data_path
         if data is None or path is None:
             return family_of(self.task).ensure(self.task, self.spec.data_dir)
-        from envs.generate import generate
-
         make_folder(path.parent)
         with FileLock(f"{path}.lock"):
             return generate(self.task.domain.name, data.transitions, data.seed, path)

@@ -26,6 +26,8 @@ if __name__ == "__main__":
     sys.path[0] = os.getcwd()  # the checkout, whose `agents` is meant here
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
+import jax
+
 from benchmark.speed.repeats import Loop, random_transitions
 
 WARM_UP = 5  # updates: some of their states change types at the first ones, and are compiled again
@@ -135,8 +137,6 @@ def begin(agent: str, settings: Mapping[str, Any], sizes: Sequence[int]) -> tupl
 
     And first_update_seconds (creation, first batch, compilation, first update) and the checkout's commit.
     """
-    import jax
-
     module_name, class_name, switches = MODULES[agent]
     module = importlib.import_module(f"agents.{module_name}")
     config = module.get_config()
@@ -171,7 +171,7 @@ def theirs(settings: Mapping[str, Any], switches: Mapping[str, Any]) -> dict[str
 
 def sampler(data: dict[str, Any], config: Any) -> tuple[tuple[Any, Any], Callable[[], Any]]:
     """The authors' example of (observations, actions) for `create`, and a function that draws a batch as they do."""
-    from utils.datasets import Dataset  # type: ignore[import-not-found]
+    from utils.datasets import Dataset  # type: ignore[import-not-found]  # noqa: PLC0415  (theirs: in a checkout alone)
 
     stored = Dataset.create(**data)
     if "h" in config:  # RQL: windows by trajectory, their length from the configuration

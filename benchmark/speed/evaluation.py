@@ -7,13 +7,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 from rich.table import Table
 
-from benchmark.common import machine
+from benchmark.common.files import make_folder, write_json
+from benchmark.common.machine import now, usable_cores
 from benchmark.common.terminal import console
+from benchmark.loop.device import device_name
+from benchmark.loop.segments import act, init_states
+from benchmark.planning.configure import configure
+from benchmark.planning.plan import settings_for
+from benchmark.planning.registry import agent_class
 from benchmark.speed import rates
 from benchmark.speed.rates import rates_path
+from benchmark.speed.timing import synthetic_data
+from envs.data.environment import make_env
+from envs.play.evaluation import EvaluationPool
 from envs.tasks import Domain, Task, dimensions
+from envs.world import environments_for
 
 EPISODE_STEPS = 100
 """Steps at which the measured episodes are cut."""
@@ -39,8 +51,6 @@ def _is_row(row: Mapping[str, Any]) -> bool:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Merge rows into a file."""
-    from benchmark.common.files import make_folder, write_json
-
     make_folder(path.parent)
     merged = {tuple(row[name] for name in KEY): row for row in [*read_rows(path), *rows]}
     write_json(path, {"schema": 1, "rows": [merged[key] for key in sorted(merged)]})
@@ -62,14 +72,6 @@ def steps_per_second(agent: str, domain: str, seeds: int, rows: Sequence[Mapping
 
 def untrained(name: str, domain: Domain, seeds: int):
     """(policy of `EvaluationPool`, agent, states) of an agent as its networks begin, with the domain's tuned sizes."""
-    import jax.numpy as jnp
-
-    from benchmark.loop.segments import act, init_states
-    from benchmark.planning.configure import configure
-    from benchmark.planning.plan import settings_for
-    from benchmark.planning.registry import agent_class
-    from benchmark.speed.timing import synthetic_data
-
     cls = agent_class(name)
     agent = cls(configure(cls, settings_for(cls, Task(domain, 1))), *dimensions(domain))
     data = synthetic_data(*dimensions(domain), 1_000)
@@ -79,11 +81,6 @@ def untrained(name: str, domain: Domain, seeds: int):
 
 def measure_pool(name: str, domain: Domain, seeds: int, episodes: int) -> dict[str, float]:
     """Steps per second, and seconds until the environments were there, of one evaluation by the harness."""
-    import numpy as np
-
-    from envs.play.evaluation import EvaluationPool
-    from envs.world import environments_for
-
     policy, agent, _ = untrained(name, domain, seeds)
     started = time.perf_counter()
     slots = environments_for(seeds, episodes)
@@ -101,10 +98,6 @@ def measure_pool(name: str, domain: Domain, seeds: int, episodes: int) -> dict[s
 
 def measure_public_loop(name: str, domain: Domain, seconds: float) -> float:
     """Steps per second of one environment, asked one policy call of batch 1 a chunk, as the public code does it."""
-    import numpy as np
-
-    from envs.data.environment import make_env
-
     policy, _, _ = untrained(name, domain, 1)
     env = make_env(Task(domain, 1))
     ids = np.zeros((1, 1, 4), np.uint32)
@@ -136,12 +129,8 @@ def measure(
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """A row for each case, each recorded as soon as it is there."""
-    from benchmark.common.machine import now
-    from benchmark.loop.device import device_name
-    from benchmark.planning.registry import agent_class
-
     rows: list[dict[str, Any]] = []
-    cores, name = len(machine.usable_cores()), agent_class(agent).name
+    cores, name = len(usable_cores()), agent_class(agent).name
     for domain in domains:
         say(f"{domain.name}: one environment")
         public = measure_public_loop(agent, domain, seconds)

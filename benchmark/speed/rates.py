@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.common.errors import UserError
+from benchmark.common.files import make_folder, write_json
+from benchmark.loop.device import device_name
 from envs.tasks import DIMENSIONS
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "throughput"
@@ -20,10 +22,7 @@ OTHER_DOMAIN = 0.1  # share by which a rate may differ between domains: under 4%
 
 def rates_path(device: str | None = None) -> Path:
     """File of a device's rates; of this machine's device by default."""
-    if device is None:
-        from benchmark.loop.device import device_name
-
-        device = device_name()
+    device = device_name() if device is None else device
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     return FOLDER / f"{slug}.json"
 
@@ -66,8 +65,6 @@ def _is_rate(row: Mapping[str, Any]) -> bool:
 
 def write_rates(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Merge rows into a file; a new row replaces the old one of its case."""
-    from benchmark.common.files import make_folder, write_json
-
     make_folder(path.parent)
     merged = {tuple(row[name] for name in KEY): row for row in [*(read_rates(path)), *rows]}
     write_json(path, {"schema": 1, "rows": [merged[key] for key in sorted(merged)]})

@@ -160,7 +160,7 @@ def _refused(path: Path) -> Iterator[None]:
 
 def _relabelled(task: Task, rows: dict[str, np.ndarray], env, clip_actions: bool) -> Dataset:
     """The rows of an OGBench file as a dataset with the task's rewards."""
-    from ogbench.relabel_utils import relabel_dataset
+    from ogbench.relabel_utils import relabel_dataset  # noqa: PLC0415  (loads MuJoCo, which toys do without)
 
     check_flags("terminals", rows["terminals"])
     transitions, kept, last = split_rows(rows["terminals"])

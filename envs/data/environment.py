@@ -6,6 +6,8 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 
+import gymnasium
+
 from envs.tasks import Task
 
 
@@ -17,8 +19,6 @@ def env_name(task: Task) -> str:
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Without what simulators say within on a machine that has no display."""
-    import gymnasium
-
     gymnasium.logger.min_level = gymnasium.logger.ERROR  # spaces' bounds lose precision at every reset: no matter
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -27,9 +27,7 @@ def quietly() -> Iterator[None]:
 
 def make_env(task: Task):
     """Make the task's environment."""
-    import gymnasium
-
     with quietly():
-        import ogbench  # noqa: F401  (registers the environments)
+        import ogbench  # noqa: F401, PLC0415  (registers them; loads MuJoCo, which toys do without)
 
         return gymnasium.make(env_name(task), disable_env_checker=True)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from envs.play.worker import reset_episode, task_number
 from envs.tasks import Task
@@ -80,8 +81,6 @@ class SimulatorLive:
 
     def __init__(self, make_env: Callable[[], gymnasium.Env], task: Task, seeds: Sequence[int]):
         """Start the workers; making the environments, for which `make_env` is sent to them, takes seconds."""
-        from gymnasium.vector import AsyncVectorEnv, AutoresetMode
-
         self.task, self.seeds = task, list(seeds)
         make = partial(make_repeatable, make_env, task.name)
         self.env = AsyncVectorEnv([make] * len(self.seeds), context="spawn", autoreset_mode=AutoresetMode.DISABLED)

@@ -4,6 +4,7 @@ import csv
 import io
 
 import pytest
+from rich.console import Console
 
 from analysis import Results, comparable, load_runs
 from analysis.common.escape import markdown, spreadsheet
@@ -59,8 +60,6 @@ def test_the_summary_on_the_terminal_shows_control_characters_and_markup_as_text
 
 
 def test_the_status_page_shows_control_characters_of_an_error_as_text(tmp_path):
-    from rich.console import Console
-
     spec = parse(["--agent=bc", "--task=toy-modes"])
     console = Console(file=io.StringIO(), width=200)
     console.print(page(tmp_path, [RunState(spec, tmp_path, "failed", {}, "bad \x1b[2J [/x] news", None)]))

@@ -13,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 from agents.roster import PAPER_AGENTS
 from analysis import Runs, comparable, load_runs
@@ -205,9 +207,6 @@ class Browser:
     """A headless Chromium that records what it is asked for and what goes wrong."""
 
     def __init__(self, profile: Path):
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-
         options = webdriver.ChromeOptions()
         options.binary_location = str(BROWSER)
         for switch in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking"):

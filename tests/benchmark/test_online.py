@@ -17,7 +17,7 @@ from benchmark.loop.worker import execute
 from benchmark.planning.from_options import online_from
 from benchmark.planning.run import Run
 from benchmark.planning.suites import get_suite
-from benchmark.runs.protocol import Online, Protocol
+from benchmark.runs.protocol import Generated, Online, Protocol
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec
 from benchmark.train import parse
@@ -232,8 +232,6 @@ def test_real_environments_give_what_their_datasets_hold():
 
 @pytest.mark.slow
 def test_a_real_task_is_fine_tuned(tmp_path):
-    from benchmark.runs.protocol import Generated
-
     task = "cube-single-play-singletask-task1-v0"
     settings = dict(hidden=[8], batch_size=8)
     data = dict(data=Generated(1000), data_dir=str(tmp_path / "data"))

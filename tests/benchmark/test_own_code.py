@@ -15,12 +15,15 @@ from benchmark.common.machine import ROOT
 from benchmark.common.reading import read_json
 from benchmark.loop import worker
 from benchmark.loop.worker import execute
+from benchmark.planning.plan import plan
 from benchmark.planning.protocols import PROTOCOLS
 from benchmark.planning.run import Run
+from benchmark.planning.suites import get_suite
 from benchmark.runs import code as code_module
 from benchmark.runs.code import LOOP, code_digest, imported_files, own_digests, own_files
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec
+from envs.tasks import get_task
 from tests.helpers.simulated_runs import write_run
 
 AGENT = """from agents.bc import BC
@@ -203,10 +206,6 @@ def test_a_finished_run_of_a_built_in_agent_made_by_other_code_is_done_and_said(
 
 def bc_settings(out):
     """Those of the toy suite."""
-    from benchmark.planning.plan import plan
-    from benchmark.planning.suites import get_suite
-    from envs.tasks import get_task
-
     suite, tasks = get_suite("toy"), [get_task("toy-modes")]
     (run,) = plan(suite, agents=["bc"], tasks=tasks, seeds=(0,), protocol=PROTOCOLS["empty"], out=str(out))
     return dict(run.settings)

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 import run_all
+from analysis import load_runs
 from benchmark.common.errors import UserError
 from benchmark.launching import cost, front_door, plan_page
 from benchmark.launching.cost import Hours
@@ -265,8 +266,6 @@ def test_changed_code_is_recorded_as_uncommitted_and_measured_rates_are_not(tmp_
     ],
 )
 def test_runs_that_differ_in_what_made_them_can_be_told_apart(tmp_path, column, start):
-    from analysis import load_runs
-
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", start=start)
     first, second = load_runs(tmp_path).runs[column]
@@ -274,8 +273,6 @@ def test_runs_that_differ_in_what_made_them_can_be_told_apart(tmp_path, column, 
 
 
 def test_a_run_that_went_on_elsewhere_shows_both(tmp_path):
-    from analysis import load_runs
-
     path = write_run(tmp_path)
     starts = json.loads((path / "provenance.json").read_text())["starts"]
     other = {**starts[0], "device": "gpu: another", "commit": "b" * 40}

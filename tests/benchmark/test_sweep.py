@@ -4,6 +4,7 @@ import dataclasses
 import signal
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -218,8 +219,6 @@ def test_the_report_trains_what_was_tuned_with_other_seeds(swept):
 
 
 def test_the_best_has_the_highest_final_success_then_the_highest_course(tmp_path):
-    import pandas as pd
-
     rows = [(0.1, 0.5, 0.4, 0.9), (0.1, 0.7, 0.8, 0.1), (1.0, 0.5, 0.8, 0.2), (1.0, 0.7, 0.8, 0.2)]
     found = pd.DataFrame(rows, columns=["alpha", "expectile", "final", "course"])
     found = found.assign(agent="rql", task="toy-modes", spread=0.0, seeds=2, updates=10)

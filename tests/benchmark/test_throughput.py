@@ -18,6 +18,7 @@ from benchmark.speed import rates, repeats, timing
 from benchmark.speed import throughput as measuring
 from benchmark.speed.from_options import plan_from
 from envs.data.samplers import sample_sequences
+from envs.tasks import DOMAINS, dimensions
 
 B, N, W = 4, 3, 16  # batch, inputs, width
 TINY = ["--size", "hidden=8", "ensemble=2", "batch_size=8", "flow_steps=2"]
@@ -277,8 +278,6 @@ def test_tuned_settings_come_first_and_an_agent_without_a_setting_ignores_it():
 
 
 def test_every_domain_has_its_dimensions():
-    from envs.tasks import DOMAINS, dimensions
-
     assert all(dimensions(domain) for domain in DOMAINS.values())
 
 

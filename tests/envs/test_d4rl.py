@@ -16,12 +16,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import comparable, load_runs
+from analysis.tabulating.runs import d4rl_table
 from benchmark.common.errors import UserError
+from benchmark.loop.worker import execute
 from benchmark.planning.configure import configure
 from benchmark.planning.plan import settings_for
 from benchmark.planning.registry import agent_class
 from benchmark.planning.suites import SUITES
 from benchmark.planning.tuned import tuned
+from benchmark.train import parse
 from envs import download
 from envs.d4rl import data as d4rl
 from envs.d4rl import environments as d4rl_environments
@@ -365,11 +369,6 @@ class QuietHandler(SimpleHTTPRequestHandler):
 @pytest.mark.parametrize("agent", ["rql", "fql", "ifql"])
 def test_agents_run_on_it_and_their_records_name_the_environment(agent: str, folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("h5py")
-    from analysis import comparable, load_runs
-    from analysis.tabulating.runs import d4rl_table
-    from benchmark.loop.worker import execute
-    from benchmark.train import parse
-
     small = ["hidden=16,16", "flow_steps=2", "batch_size=16", "ensemble=2"]
     arguments = [f"--agent={agent}", f"--task={UMAZE.name}", "--protocol=d4rl", "--steps=20", "--eval-episodes=1"]
     settings = [word for setting in small for word in ("--set", setting)]

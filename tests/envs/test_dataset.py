@@ -5,6 +5,8 @@ import zipfile
 import jax
 import numpy as np
 import pytest
+from ogbench.relabel_utils import relabel_dataset
+from ogbench.utils import load_dataset
 
 from benchmark.common.errors import UserError
 from envs.data.dataset import from_transitions, load, read_rows
@@ -203,9 +205,6 @@ def test_a_file_that_ends_within_a_trajectory_is_named(tmp_path, terminals):
 
 @pytest.mark.parametrize("terminals", ["regular", "trajectories without a transition"])
 def test_a_file_is_loaded_as_ogbench_loads_and_relabels_it(tmp_path, terminals):
-    from ogbench.relabel_utils import relabel_dataset
-    from ogbench.utils import load_dataset
-
     rng = np.random.default_rng(0)
     ends = np.arange(60) % 10 == 9
     if terminals != "regular":
