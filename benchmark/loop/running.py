@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import jax.numpy as jnp
 
@@ -50,7 +51,7 @@ def train_together(
     run, spec, cls = runs[0], runs[0].spec, runs[0].agent_class
     configs = [each.hyperparameters for each in runs]
     seeds = tuple(seed for each in runs for seed in each.spec.seeds)
-    with opened(run, len(seeds)) as world:
+    with opened(run, run.ensure_data(), len(seeds)) as world:
         made = provenance.collect({"source": run.data_source, **world.source}, device_name(), spec.agent)
         with RunDisplay(title, directory.path / "log.txt", quiet) as display:
             watch = Watch(display.say, display.update, stop_asked.is_set)
@@ -102,13 +103,12 @@ def tracked(run: Run, recorder: Recorder, watch: Watch) -> Iterator[Watch]:
 
 
 @contextlib.contextmanager
-def opened(run: Run, members: int) -> Iterator[World]:
-    """The world of a run, for so many that train together; its data is made or fetched where it is not there."""
-    path, cls = run.ensure_data(), run.agent_class
+def opened(run: Run, data: Path | None, members: int) -> Iterator[World]:
+    """The world of a run on the data at that place, None for a toy, for so many that train together."""
     environments = environments_for(members, run.spec.protocol.eval_episodes)
     with signals_for_this_process_alone():
         world = family_of(run.task).open_world(
-            run.task, path, environments, cls.sampler, run.hyperparameters.chunk_length
+            run.task, data, environments, run.agent_class.sampler, run.hyperparameters.chunk_length
         )
     with contextlib.closing(world):
         yield world

@@ -30,10 +30,10 @@ class Run:
     is read anew each time. Its agent, and JAX with it, is imported for nobody who does not ask for it.
     """
 
-    def __init__(self, spec: RunSpec):
-        """`spec` is all that is asked; nothing of it is looked at yet."""
-        self.spec, self.path = spec, spec.path
-        self.directory = RunDirectory(spec.path)
+    def __init__(self, spec: RunSpec, path: Path | None = None):
+        """`spec` is all that is asked; nothing of it is looked at yet. `path`: its folder, where that was moved."""
+        self.spec, self.path = spec, path or spec.path
+        self.directory = RunDirectory(self.path)
 
     # ---- what is asked
 

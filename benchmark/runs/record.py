@@ -6,6 +6,7 @@
         provenance.json  what made it, an entry for every start: commit, digest of the code, versions, device, dataset
         train.csv        step, seed, metrics: one row per (logging step, seed)
         eval.csv         step, seed, episodes, success, return, length
+        evaluations.csv  what `benchmark.evaluate` played afterwards, at other values of what only acting reads
         status.json      state, step, rate, diverged seeds, error, digests of the code that made the numbers
         checkpoints/     the last two
 

@@ -36,12 +36,12 @@ class Table:
 
     def save(self) -> None:
         """Write the file."""
-        write_text(self.path, _csv(self.rows))
+        write_text(self.path, csv_text(self.rows))
 
     def vouch(self, step: int) -> dict[str, Any]:
         """What a checkpoint keeps of the rows up to its step: how many there are, and a digest of them."""
         rows = [row for row in self.rows if row["step"] <= step]
-        return {"rows": len(rows), "sha256": hashlib.sha256(_csv(rows).encode()).hexdigest()}
+        return {"rows": len(rows), "sha256": hashlib.sha256(csv_text(rows).encode()).hexdigest()}
 
     def check(self, step: int, vouched: dict[str, Any]) -> None:
         """Raise a UserError that says what is missing, where the rows up to a step are not those of its checkpoint."""
@@ -60,7 +60,8 @@ class Table:
         )
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def csv_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as the text of a CSV file, with the columns that any of them has."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")  # quotes a metric's name that has a comma in it
@@ -75,8 +76,8 @@ def _numbers(row: dict[str, str]) -> dict[str, Any]:
     return {"step": numbers.pop("step"), "seed": numbers.pop("seed"), **numbers}
 
 
-def _text(value: float | int | None) -> str:
-    """A float32's shortest text that reads back to the same number."""
+def _text(value: float | int | str | None) -> str:
+    """A float32's shortest text that reads back to the same number; text as it is."""
     if value is None:
         return ""
-    return str(value) if isinstance(value, int) else f"{value:.9g}"
+    return str(value) if isinstance(value, int | str) else f"{value:.9g}"

@@ -77,6 +77,7 @@ TAKES = {
     "--set": ("setting",),
     "--sweep": ("sweep",),
     "--coordinates": ("counts",),
+    "--episodes-of": ("number",),
 }
 TAKES_HERE = {
     ("analysis.report", "--out"): ("written file",),
@@ -96,6 +97,7 @@ COMMANDS = {
     "benchmark.sweep": ["--agent=rql", "--domains=cube-single-play", "--sweep=alpha=1,3", "--dry-run", "--out=new"],
     "benchmark.check": ["rql", "--only=interface"],
     "benchmark.throughput": ["--agents=rql", "--seeds=1", "--json=new.json"],
+    "benchmark.evaluate": ["--run={run}"],
     "benchmark.evaluation_speed": ["--agent=rql", "--seeds=1"],
     "benchmark.reversal": ["--run={run}", "--out=new.npz"],
     "benchmark.same_experiment": ["--run={run}", "--authors={folder}", "--authors-python={text}", "--out=new"],
