@@ -10,6 +10,7 @@ import pytest
 
 from benchmark.common.errors import UserError
 from benchmark.evaluate import main
+from benchmark.loop import evaluating
 from benchmark.loop.evaluating import CHOOSING, FILE, evaluate
 from benchmark.loop.worker import execute
 from benchmark.runs.protocol import Protocol
@@ -116,8 +117,6 @@ def test_the_values_of_one_pass_meet_the_same_episodes(copy):
 
 
 def test_seeds_that_diverged_do_not_play(copy, monkeypatch):
-    from benchmark.loop import evaluating
-
     restore = evaluating.Checkpoints.restore
 
     def diverged(*arguments):
