@@ -42,11 +42,6 @@ class Domain:
         return self.family != "ogbench"
 
     @property
-    def toy(self) -> bool:
-        """As `benchmark.sweeping` asks it."""
-        return self.family == "toy"
-
-    @property
     def dataset(self) -> str:
         """File (or, for 100M data, folder) name of the dataset, without suffix."""
         if self.family == "d4rl":

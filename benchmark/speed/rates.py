@@ -12,7 +12,7 @@ from typing import Any
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_json
 from benchmark.loop.device import device_name
-from envs.tasks import DIMENSIONS
+from envs.tasks import DOMAINS, dimensions
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "throughput"
 KEY = ("device", "agent", "domain", "size", "precision", "seeds")
@@ -109,8 +109,8 @@ def updates_per_second(
 
 
 def _inputs(domain: str) -> int:
-    """Size of a domain's observations and actions together, 0 where it is not known."""
-    return sum(DIMENSIONS.get(domain.rsplit("-", 1)[0], ()))
+    """Size of one of OGBench's domains' observations and actions together, 0 of others: nothing stands in for them."""
+    return sum(dimensions(DOMAINS[domain])) if domain in DOMAINS else 0
 
 
 def _at(points: Mapping[int, Mapping[str, float]], seeds: int, which: str) -> float:

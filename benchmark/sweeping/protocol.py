@@ -20,7 +20,7 @@ REPORT_SEEDS = "0-3"
 
 def reporting_tasks(domain: Domain) -> list[Task]:
     """The tasks of a domain on which tuned agents are reported: all others, or a toy's only one."""
-    if domain.toy:
+    if domain.single_task:
         return [default_task(domain)]
     return [task for number in range(1, 6) if (task := Task(domain, number)) != default_task(domain)]
 

@@ -114,7 +114,7 @@ def print_plan(sweep: Sweep, runs: Sequence[Sequence[RunSpec]]) -> None:
     )
     for domain in sweep.domains:
         others = ", ".join(str(task.number) for task in reporting_tasks(domain))
-        told = f"tasks {others}" if not domain.toy else "the same, its only task,"
+        told = f"tasks {others}" if not domain.single_task else "the same, its only task,"
         console.print(
             f"  {domain.name}: tuned on {default_task(domain).name} with seeds {format_seeds(sweep.seeds)}; "
             f"--report trains {told} with seeds {format_seeds(sweep.report_seeds)}",
