@@ -13,6 +13,7 @@ out of the losses of Q, Z and the flow. R sums over a chunk's A dimensions, so a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +21,14 @@ import jax.numpy as jnp
 from agents import flow
 from agents.base import Agent, Config, normal, option, uniform
 from agents.losses import expectile_loss, magnitude, td_loss
-from agents.networks import ensemble_mean
+from agents.networks import combined, ensemble_mean
 
 
 @dataclass(frozen=True)
 class FANConfig(Config):
     """FAN's hyperparameters."""
 
+    pessimism: ClassVar[Any] = None  # type: ignore[misc]
     alpha1: float = option(10.0, "α₁, weight of the anchor: larger stays closer to the data", low=0)
     alpha2: float = option(10.0, "α₂, weight of the next action's mismatch in the TD target", low=0)
     online_alpha1: float = option(10.0, "α₁ of the online phase", low=0)
@@ -61,7 +63,8 @@ class FAN(Agent):
 
     def begin(self, state, phase):
         """The online phase has weights α of its own; optimiser and targets go on."""
-        return state.replace(extra={"online_phase": jnp.full_like(state.extra["online_phase"], phase == "online")})
+        flag = jnp.full_like(state.extra["online_phase"], phase == "online")
+        return state.replace(extra=state.extra | {"online_phase": flag})
 
     def loss(self, train, fixed, target, batch, noise):
         online, c = fixed.online_phase > 0, self.config
@@ -83,8 +86,7 @@ class FAN(Agent):
         s_next, z = batch.next_observations, noise["next_latent"]
         a_next = jnp.clip(fixed.one_step(s_next, z), -1, 1)
         mismatch = self.mismatch(fixed, s_next, z, a_next, noise["next_t"]).sum(axis=-1)
-        upper = fixed.upper(s_next, a_next)
-        upper = upper.min(axis=0) if self.config.z_agg == "min" else upper.mean(axis=0)
+        upper = combined(fixed.upper(s_next, a_next), self.config.z_agg)
         y = self.td_target(batch, upper - alpha2 * mismatch)
         return td_loss(train.critic(batch.observations, batch.actions, z), y, batch.valid), mismatch.mean()
 

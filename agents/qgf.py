@@ -14,6 +14,7 @@ explores at w = 1, is left out: online it acts as it is evaluated.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -23,7 +24,7 @@ import numpy as np
 from agents import flow
 from agents.base import Agent, Config, integers, normal, option
 from agents.losses import expectile_loss, td_loss
-from agents.networks import ensemble_of, glorot
+from agents.networks import combined, ensemble_of, glorot
 
 FREQUENCIES = np.array(
     [1, 0.31622776, 0.099999994, 0.031622775, 0.01, 0.0031622767, 0.00099999993, 0.00031622779], np.float32
@@ -33,8 +34,9 @@ FREQUENCIES = np.array(
 
 @dataclass(frozen=True)
 class QGFConfig(Config):
-    """QGF's hyperparameters; `pessimism` is unused."""
+    """QGF's hyperparameters."""
 
+    pessimism: ClassVar[Any] = None  # type: ignore[misc]
     guidance_weight: float = option(0.04, "w: strength of the guidance at acting; 0 is behaviour cloning", low=0)
     expectile: float = option(0.9, "κ of the value regression: larger is more optimistic", low=0, high=1)
     q_aggregation: str = option("min", "what of the target critic's members counts", choices=("min", "mean"))
@@ -142,8 +144,7 @@ class QGF(Agent):
 
     def aggregated(self, target, s, actions):
         """The smallest or the mean member of Q̄(s, a), (B,)."""
-        values = target.critic(s, actions)
-        return values.min(axis=0) if self.config.q_aggregation == "min" else values.mean(axis=0)
+        return combined(target.critic(s, actions), self.config.q_aggregation)
 
     def guided_actions(self, online, target, s, z):
         """The flow from noise z (B, A), with velocity u + w ∇Q̄(s, x̂)."""

@@ -54,12 +54,19 @@ def _agreement(task: str, own: list[np.ndarray], theirs: np.ndarray, seed: int) 
     rng = np.random.default_rng(seed)
     means = np.array([values.mean() for values in own])
     rho = rank_correlation(means, theirs)
+    if np.isnan(rho):
+        return Agreement(task, len(own), rho, rho, rho, 1.0)
     drawn = np.stack([values[rng.integers(len(values), size=(REPETITIONS, len(values)))].mean(1) for values in own], 1)
     ends = [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2]
     low, high = np.nanquantile([rank_correlation(row, theirs) for row in drawn], ends)
-    orders = [rank_correlation(means, rng.permutation(theirs)) for _ in range(REPETITIONS)]
-    chance = (1 + np.sum(np.abs(orders) >= abs(rho) - 1e-12)) / (1 + REPETITIONS)
-    return Agreement(task, len(own), rho, float(low), float(high), float(chance))
+    among_orders = stats.permutation_test(
+        (means,),
+        lambda order: rank_correlation(order, theirs),
+        permutation_type="pairings",
+        n_resamples=REPETITIONS,
+        rng=rng,
+    )
+    return Agreement(task, len(own), rho, float(low), float(high), float(among_orders.pvalue))
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:

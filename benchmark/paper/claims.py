@@ -116,7 +116,7 @@ def _seconds(update: Callable[[], Any], repeats: int = 15) -> float:
 
 def _of(values: Any) -> Row:
     mean, low, high = interval(np.asarray(values, float))
-    return dict(mean=float(mean), low=float(low), high=float(high))
+    return dict(mean=mean, low=low, high=high)
 
 
 def sentences(found: dict[str, Any]) -> list[str]:

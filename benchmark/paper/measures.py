@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 from scipy import stats
 
+from agents import flow
 from agents.base import Agent, Batch, State
 from agents.flow import Field
 from agents.networks import ensemble_mean, pessimistic
@@ -23,13 +24,7 @@ from agents.rql import reverse
 
 def forward(field: Field, x: Array, f: Array, steps: int) -> Array:
     """Carry partial actions x (B, A) at f (B, 1) to complete ones at 1 in `steps` Euler steps of equal size."""
-
-    def step(carry, _):
-        x, now = carry
-        size = (1 - f) / steps
-        return (x + size * field(x, now), now + size), None
-
-    return jax.lax.scan(step, (x, f), length=steps)[0][0]
+    return flow.integrate(lambda x, t: (1 - f) * field(x, f + (1 - f) * t), x, steps)
 
 
 @partial(jax.jit, static_argnums=3)
@@ -103,9 +98,7 @@ def gradient_norm(agent: Agent, state: State, batch: Batch, network: str) -> flo
     return float(norm(state.params))
 
 
-def interval(values: Sequence[float] | np.ndarray, axis: int = -1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """Mean, and the ends of its 95% interval by the t-distribution."""
-    values = np.asarray(values)
-    mean, error = values.mean(axis=axis), stats.sem(values, axis=axis)
-    width = error * stats.t.ppf(0.975, values.shape[axis] - 1)
-    return mean, mean - width, mean + width
+    ends = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return float(np.mean(values)), float(ends.low), float(ends.high)

@@ -64,7 +64,7 @@ def make(name, **settings):
     given = {key: VALUES.get((key, value), value) for key, value in given.items()}
     chunk = given.pop("chunk", True)
     given |= dict(ensemble=2, chunk_length=c.H if chunk else 1) if cls is FAN else {}
-    return cls(cls.Config(**{**c.COMMON, **given, **settings}), c.O, c.D)
+    return cls(cls.Config(**{**c.common(cls), **given, **settings}), c.O, c.D)
 
 
 def batch_of(agent, name):
@@ -132,9 +132,7 @@ def sums(tree, filled):
 def test_whole_updates_equal_the_authors(name):
     agent = make(name)
     begin = state = state_of(agent, name)
-    noise = noise_of(agent.draws(c.B), name)
-    agent.draw_noise = lambda rng, batch_size: noise
-    update = jax.jit(lambda state: agent.update(state, batch_of(agent, name)))
+    update = c.update_of(agent, noise_of(agent.draws(c.B), name), batch_of(agent, name))
     for expected in VECTORS[name]["update"]:
         state, metrics = update(state)
         for network, values in expected["after"].items():

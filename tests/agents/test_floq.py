@@ -86,12 +86,7 @@ THEIRS = {"actor_bc_flow": "flow", "actor_onestep_flow": "one_step", "floq": "ve
 @pytest.mark.parametrize("name", ["floq", "floq-min", "floq-scalar"])
 def test_three_updates_equal_the_authors(name):
     agent, state, noise = case(name)
-    begin = state
-
-    @jax.jit
-    def update(state):
-        agent.draw_noise = lambda rng, batch_size: noise
-        return agent.update(state, whole_batch())
+    begin, update = state, c.update_of(agent, noise, whole_batch())
 
     for expected in VECTORS[name]["updates"]:
         state, metrics = update(state)

@@ -32,7 +32,7 @@ def loss_of(agent, state):
 
 
 def test_fan_takes_its_online_weights_where_the_online_phase_begins():
-    make = lambda **alphas: FAN(FAN.Config(**c.COMMON, **alphas), c.O, c.D)  # noqa: E731
+    make = lambda **alphas: FAN(FAN.Config(**c.common(FAN), **alphas), c.O, c.D)  # noqa: E731
     agent = make(alpha1=100.0, alpha2=3.0, online_alpha1=30.0, online_alpha2=0.5)
     state = c.filled_state(agent, FAN_NUMBERS)
     offline, _ = loss_of(make(alpha1=100.0, alpha2=3.0, online_alpha1=1.0, online_alpha2=1.0), state)
@@ -42,7 +42,7 @@ def test_fan_takes_its_online_weights_where_the_online_phase_begins():
 
 
 def test_fan_leaves_invalid_chunks_out_of_what_learns_from_data_alone():
-    agent = FAN(FAN.Config(**c.COMMON), c.O, c.D)
+    agent = FAN(FAN.Config(**c.common(FAN)), c.O, c.D)
     state, batch = c.filled_state(agent, FAN_NUMBERS), c.sequence_batch()
     other = batch._replace(actions=jnp.where(batch.valid[:, None] > 0, batch.actions, 0.7))
     one, two = (c.loss_and_gradient(agent, state, rows)[1] for rows in (batch, other))
@@ -53,8 +53,8 @@ def test_fan_leaves_invalid_chunks_out_of_what_learns_from_data_alone():
 
 
 def test_qgf_guidance_is_read_by_acting_alone_and_0_is_cloning():
-    state = c.filled_state(QGF(QGF.Config(**c.COMMON), c.O, c.D), QGF_NUMBERS)
-    agents = [QGF(QGF.Config(**c.COMMON, guidance_weight=w), c.O, c.D) for w in (0.0, 0.3)]
+    state = c.filled_state(QGF(QGF.Config(**c.common(QGF)), c.O, c.D), QGF_NUMBERS)
+    agents = [QGF(QGF.Config(**c.common(QGF), guidance_weight=w), c.O, c.D) for w in (0.0, 0.3)]
     assert loss_of(agents[0], state)[0] == loss_of(agents[1], state)[0]
     cloned, guided = (jax.jit(agent.act)(state, c.sequence_batch().observations, state.rng) for agent in agents)
     assert np.abs(np.asarray(cloned - guided)).max() > 1e-3
@@ -64,7 +64,7 @@ def test_qgf_guidance_is_read_by_acting_alone_and_0_is_cloning():
 
 
 def test_qgf_clones_windows_that_cross_an_end_too():
-    agent = QGF(QGF.Config(**c.COMMON), c.O, c.D)
+    agent = QGF(QGF.Config(**c.common(QGF)), c.O, c.D)
     state, batch = c.filled_state(agent, QGF_NUMBERS), c.sequence_batch()
     none = c.loss_and_gradient(agent, state, batch._replace(valid=jnp.zeros(c.B)))[1]
     assert none["value_loss"] == none["critic_loss"] == 0

@@ -84,12 +84,7 @@ def member(e, *trees):
 @pytest.mark.parametrize("name", CASES)
 def test_three_updates_equal_the_authors(name):
     agent, state, noise = case(name)
-    begin = state
-
-    @jax.jit
-    def update(state):
-        agent.draw_noise = lambda rng, batch_size: noise
-        return agent.update(state, whole_batch())
+    begin, update = state, c.update_of(agent, noise, whole_batch())
 
     def theirs(state):
         yield "actor_flow", state.params["flow"]

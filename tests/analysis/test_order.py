@@ -47,6 +47,14 @@ def test_equal_figures_have_no_order():
     assert np.isnan(rank_correlation(np.ones(4), np.arange(4)))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_task_on_which_all_methods_fail_has_no_order_and_no_interval(tmp_path):
+    for agent in ("rql", "fql", "ifql", "qam"):
+        write_run(tmp_path, agent, TASK, success=0.0)
+    (row,) = order_table(comparable(load_runs(tmp_path))).rows
+    assert row == [TASK, "4", "nan", "-", "1.000"]
+
+
 def test_too_few_methods_make_no_row_and_the_table_says_so(tmp_path):
     write_run(tmp_path, "rql", TASK)
     write_run(tmp_path, "fql", TASK)

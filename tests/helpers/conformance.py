@@ -7,6 +7,7 @@ array that a loss consumes is filled from k and the flat index.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -200,3 +201,19 @@ def errors(
         pairs[f"|g| {name}"] = (norm_of(gradient[ours]), expected["g_norm"][name])
     assert len(gradient) == len(expected["g_theta"]), "a network is missing from the comparison"
     return {name: abs(ours - theirs) / max(abs(theirs), 1e-3) for name, (ours, theirs) in pairs.items()}
+
+
+def update_of(agent: Agent, noise: dict, batch: Batch):
+    """The agent's update on a batch under noise that is given, compiled: state to (state, metrics)."""
+
+    @jax.jit
+    def update(state):
+        agent.draw_noise = lambda rng, batch_size: noise  # type: ignore[method-assign]
+        return agent.update(state, batch)
+
+    return update
+
+
+def common(cls: type[Agent]) -> dict:
+    """Those of the vectors' common settings that an agent has."""
+    return {name: COMMON[name] for field in dataclasses.fields(cls.Config) if (name := field.name) in COMMON}
