@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install quickstart test test-slow test-slurm test-d4rl gpu lint lock clean
+.PHONY: help install quickstart test test-slow test-slurm test-d4rl gpu reproduction lint lock clean
 
 # The first target: `make` alone says what there is.
 help:
 	@echo "make quickstart   train bc, fql and rql on generated data, then tables and figures (minutes)"
 	@echo "make test         the tests (minutes); test-slow trains, test-slurm brings up a Slurm, test-d4rl needs packages"
+	@echo "make reproduction our own numbers: every algorithm on two of the 50 tasks (a day on 2 cores, goes on when stopped)"
 	@echo "make lint         ruff, types, and the staircase of imports"
 	@echo "make install      the virtual environment alone, in $(VENV)"
 	@echo "make gpu          what is to be measured on a GPU"
@@ -62,6 +63,18 @@ gpu: install
 	$(BIN)/python -m benchmark.evaluation_speed --domains=scene-play --seeds=1,12
 	for precision in float32 tensorfloat32 bfloat16; do $(BIN)/python run_all.py --suite=quickstart \
 	  --agents=rql,fql --set matmul_precision=$$precision --out=runs/$$precision || exit 1; done
+
+# Our own numbers, task by task: what is in results/reproduction/small is not trained again, what has finished is added
+# to it after each task. Hours; stopped, it goes on from there.
+reproduction: install
+	mkdir -p runs/small results/reproduction/small
+	cp -Rn results/reproduction/small/. runs/small/
+	for task in puzzle-3x3-play scene-play; do \
+	  $(BIN)/python run_all.py --suite=small --tasks=$$task-singletask-task1-v0 --jobs=2; \
+	  $(BIN)/python -m analysis.submit --runs runs/small --out results/reproduction/small || exit 1; done
+	$(BIN)/python -m analysis.verify results/reproduction/small
+	$(BIN)/python -m analysis.tables --runs results/reproduction/small --table=order
+	$(BIN)/python -m analysis.report --runs results/reproduction/small --out runs/small/reproduction.html
 
 lint: install
 	$(BIN)/ruff check .

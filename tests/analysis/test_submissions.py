@@ -1,9 +1,11 @@
 """Submissions: what is sent of runs, and what a check of it refuses."""
 
+import dataclasses
 import hashlib
 import json
 import os
 import re
+import shutil
 
 import pytest
 
@@ -14,6 +16,9 @@ from analysis.submissions.checking import verify
 from analysis.submissions.layout import INDEX, SCHEMA
 from analysis.submissions.making import submit
 from benchmark.common.errors import UserError
+from benchmark.loop.worker import execute
+from benchmark.planning.protocols import PROTOCOLS
+from benchmark.runs.run import RunSpec
 from tests.helpers.simulated_runs import write_run
 
 RUN = f"rql/{TASKS[0]}/seeds-0-1"
@@ -181,3 +186,15 @@ def test_the_two_commands_say_what_they_did(runs, tmp_path, capsys):
     assert verify_command.main([str(tmp_path / "sent")]) == 0
     printed = capsys.readouterr().out
     assert "2 runs" in printed and "whole and consistent" in printed
+
+
+def test_a_run_whose_records_were_handed_on_is_finished_wherever_they_are_put_back(tmp_path, capsys):
+    protocol = PROTOCOLS["toy"].scaled_to(4)
+    spec = RunSpec("bc", "toy-modes", (0, 1), {"hidden": (8,)}, protocol, str(tmp_path / "runs"), "toy")
+    execute(spec, quiet=True)
+    submit([tmp_path / "runs"], tmp_path / "sent")
+    assert verify(tmp_path / "sent").faults == []
+    shutil.copytree(tmp_path / "sent", tmp_path / "elsewhere")
+    capsys.readouterr()
+    execute(dataclasses.replace(spec, out=str(tmp_path / "elsewhere")), quiet=True)
+    assert "is finished already" in capsys.readouterr().out
