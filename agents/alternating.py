@@ -23,11 +23,9 @@ class AlternatingAgent(Agent):
         """The optimiser of each network."""
         raise NotImplementedError
 
-    def init(self, rng: Array, data: Any = None) -> State:
-        """As `Agent.init`, with one optimiser state a network."""
-        state = super().init(rng, data)
-        optimizer = {name: adam.init(state.params[name]) for name, adam in self.optimizers().items()}
-        return dataclasses.replace(state, optimizer=optimizer)
+    def init_optimizer(self, params: dict) -> Any:
+        """One optimiser state a network."""
+        return {name: adam.init(params[name]) for name, adam in self.optimizers().items()}
 
     def noise(self, state: State, batch: Batch) -> dict[str, Array]:
         """All arrays of `draws` for this update; what an update leaves unused costs nothing once compiled."""

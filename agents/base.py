@@ -312,7 +312,7 @@ class Agent:
         init_rng, rng = jax.random.split(rng)
         params = self.init_params(init_rng)
         targets = {name: jax.tree.map(jnp.copy, params[name]) for name in self.targets}
-        optimizer = self.optimizer().init(params)
+        optimizer = self.init_optimizer(params)
         extra = self.init_extra() | self.facts(data, jax.random.fold_in(init_rng, FACTS))
         return State(jnp.zeros((), jnp.int32), rng, params, targets, optimizer, extra)
 
@@ -371,6 +371,10 @@ class Agent:
         if unknown := [name for name in own if name not in names]:
             raise ValueError(f"optimizers() names '{unknown[0]}'; the networks are {', '.join(names)}")
         return optax.partition({**own, "": shared}, {name: name if name in own else "" for name in names})
+
+    def init_optimizer(self, params: dict) -> Any:
+        """The state of the optimisers before the first step, for parameters of all networks."""
+        return self.optimizer().init(params)
 
     def adam(self, rate: Any, max_norm: float | None = None) -> optax.GradientTransformation:
         """Adam of a step size or schedule, on a gradient scaled down to a global norm where one is given."""

@@ -80,7 +80,7 @@ class TRQAM(QAM):
             return state.replace(extra=state.extra | {"online_phase": jnp.ones_like(state.extra["online_phase"])})
         clone = state.params["slow"]
         params, targets = state.params | {"fast": clone}, state.targets | {"slow": clone}
-        return state.replace(params=params, targets=targets, optimizer=self.optimizer().init(params))
+        return state.replace(params=params, targets=targets, optimizer=self.init_optimizer(params))
 
     # ---- the multiplier
 

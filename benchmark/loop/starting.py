@@ -143,6 +143,6 @@ def started(agent: Agent, states: State, start: Start) -> tuple[int, State]:
         if name in states.targets
     }
     skipped = agent.pretraining_steps if start.gives_all(agent.pretrains) else 0
-    optimizer = jax.jit(jax.vmap(lambda agent, own: agent.optimizer().init(own), (agent_axis(agent), 0)))(agent, params)
+    optimizer = jax.jit(jax.vmap(lambda agent, own: agent.init_optimizer(own), (agent_axis(agent), 0)))(agent, params)
     step = jnp.full_like(states.step, skipped)
     return skipped, dataclasses.replace(states, step=step, params=params, targets=targets, optimizer=optimizer)

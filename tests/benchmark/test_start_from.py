@@ -18,13 +18,13 @@ from benchmark.common.errors import Stopped, UserError
 from benchmark.launching import cost
 from benchmark.loop import starting
 from benchmark.loop.segments import init_states
-from benchmark.loop.starting import read_source, starting_from
+from benchmark.loop.starting import Source, read_source, starting_from
 from benchmark.loop.worker import execute
 from benchmark.planning.registry import agent_class
 from benchmark.planning.run import Run
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import RunSpec
+from benchmark.runs.run import RunSpec, Start
 from envs.tasks import TASKS, dimensions, get_task
 from envs.toy.world import ToyWorld
 from tests.helpers.loop import training_of
@@ -300,3 +300,16 @@ def test_every_task_has_its_dimensions():
     assert dimensions(get_task("pen-human-v1").domain) == (45, 24)
     data = ToyWorld(TASK).data
     assert dimensions(TASK.domain) == (data.observation_dim, data.action_dim)
+
+
+@pytest.mark.parametrize("name", ["rql", "bdpo", "diffusion_ql", "trqam"])
+def test_what_a_run_begins_with_has_the_form_of_its_agents_own_state(name, tmp_path, monkeypatch):
+    settings = {"hidden": (8,), "batch_size": 8, "chunk_length": 2}
+    agent = agent_class(name)(agent_class(name).Config(**settings), 2, 2)
+    own = init_states(agent, jnp.asarray([0, 5], jnp.uint32))
+    first = seed_of(own, 0)
+    start = Start(str(tmp_path), name, TASK.name, 0, 4, "sha256:0", {network: network for network in agent.networks()})
+    monkeypatch.setattr(starting, "read_source", lambda folder: Source(start, first.params, first.targets))
+    _, states = starting.started(agent, own, start)
+    assert jax.tree.structure(states) == jax.tree.structure(own)
+    assert jax.tree.map(jnp.shape, states) == jax.tree.map(jnp.shape, own)
