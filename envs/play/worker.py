@@ -43,9 +43,24 @@ def reset_episode(env: gymnasium.Env, episode: Sequence[int], task_id: int | Non
     """
     words = [int(word) for word in np.random.SeedSequence(list(episode)).generate_state(3)]
     np.random.seed(words[0])  # the mazes place the agent with numpy's global generator
-    env.unwrapped.action_space.seed(words[1])  # the mazes' reset takes a few steps with sampled actions
+    _seed_sampled_actions(env.unwrapped, words[1])  # OGBench's resets take a few steps with sampled actions
     observation, _ = env.reset(seed=words[2], options=None if task_id is None else {"task_id": task_id})
     return np.asarray(observation, np.float32)
+
+
+def _seed_sampled_actions(env: gymnasium.Env, seed: int) -> None:
+    """Seed what `env.action_space.sample()` gives.
+
+    OGBench's manipulation environments make a new space, with a seed of the system's, whenever they are asked for it.
+    The five steps which their reset takes with such actions leave the solver's warm start and contact forces behind:
+    differences that grow from the last digit until an episode ends otherwise. So such an environment is made to keep
+    the space that it gave first.
+    """
+    space = env.action_space
+    if space is not env.action_space:
+        kind = type(env)
+        env.__class__ = type(kind.__name__, (kind,), {"action_space": space})
+    space.seed(seed)
 
 
 def play_slot(connection: Connection, env: gymnasium.Env, task_id: int | None) -> None:

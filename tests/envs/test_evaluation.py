@@ -357,6 +357,36 @@ def test_real_environments_repeat_exactly_for_any_number_of_slots(task, dimensio
     assert len(starts) == 5 and len(np.unique(np.stack(starts), axis=0)) == 5
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        "cube-double-play-singletask-task2-v0",
+        "scene-play-singletask-task4-v0",
+        "puzzle-3x3-play-singletask-task1-v0",
+        "antmaze-large-navigate-singletask-v0",
+    ],
+)
+def test_the_whole_simulation_repeats_whatever_was_played_before(task):
+    """To the bit, with the solver's warm start and the contact forces that no observation shows."""
+    env = make_task_env(task)
+    env.reset()
+    data, random, begun, ended = env.unwrapped.data, np.random.default_rng(0), [], []
+    actions = random.uniform(-1, 1, (10, *env.action_space.shape)).astype(np.float32)
+    for before in range(3):
+        reset_episode(env, (1, before, 0), task_number(task))
+        for _ in range(3 * before):
+            env.step(random.uniform(-1, 1, env.action_space.shape))
+        reset_episode(env, (0, 4800, 11), task_number(task))
+        begun.append([data.qpos.copy(), data.qvel.copy(), data.ctrl.copy(), data.qacc_warmstart.copy()])
+        for action in actions:
+            env.step(action)
+        ended.append([data.qpos.copy(), data.qvel.copy(), data.cfrc_ext.copy()])
+    for states in (begun, ended):
+        for state in states[1:]:
+            for array, first in zip(state, states[0], strict=True):
+                np.testing.assert_array_equal(array, first)
+
+
 def test_a_real_environment_agrees_with_the_sequential_loop():
     task = "pointmaze-medium-navigate-singletask-task2-v0"
     env = gymnasium.wrappers.TimeLimit(make_task_env(task), 10)
