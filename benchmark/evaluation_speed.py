@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     options = parser().parse_args(arguments)
     from benchmark.planning.registry import agent_class
-    from benchmark.speed.evaluation import measure_and_print
+    from benchmark.speed.episodes import measure_and_print
 
     domains = [get_domain(name) for name in names("--domains", options.domains)]
     seeds = [whole_number("--seeds", text, high=MOST_SEEDS) for text in names("--seeds", options.seeds)]

@@ -6,7 +6,7 @@ precision in the same process), memory, compile time, and the time to the first 
 driven as public code does it (one jitted update per Python iteration, each batch drawn by numpy and copied).
 
 Rows go to results/throughput/<device>.json, where a row replaces the older one of the same case. `read_rates` and
-`updates_per_second` read them, e.g. to estimate what a suite costs. benchmark/speed/timing.py does the measuring.
+`updates_per_second` read them, e.g. to estimate what a suite costs. benchmark/speed/loops.py does the measuring.
 
 With `--authors DIR ...`, checkouts of the authors' repositories, their own code is driven too, on this machine in this
 call (benchmark/speed/authors.py says which agents, and what `--authors-python` must have). All loops of a case take
@@ -69,10 +69,10 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns 1 where a case failed, else 0."""
     options = parser().parse_args(arguments)
-    from benchmark.speed.from_options import plan_from
-    from benchmark.speed.throughput import measure_and_write
+    from benchmark.speed.from_options import measurement_from
+    from benchmark.speed.updates import measure_and_write
 
-    return measure_and_write(plan_from(options), options.json)
+    return measure_and_write(measurement_from(options), options.json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from envs.data import dataset, origin
 from envs.data.shards import Rotation, check_shards, shard_files
-from envs.play.evaluation import EpisodeResults, EvaluationPool, Policy
+from envs.play.pool import EpisodeResults, EvaluationPool, Policy
 from envs.tasks import Task
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import run_all
 from benchmark import sweep, throughput, train
 from benchmark.checking.examination import examine
 from benchmark.planning.run import Run
-from benchmark.speed import evaluation
-from benchmark.speed.from_options import plan_from
+from benchmark.speed import episodes
+from benchmark.speed.from_options import measurement_from
 from envs.tasks import get_domain
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +61,9 @@ def test_the_files_path_is_taken_wherever_an_agents_name_is(tmp_path, capsys):
     asked = ["--suite=toy", f"--agents={path}", "--set", "inv_temp=3", "--dry-run", f"--out={tmp_path}"]
     assert run_all.main(asked) == 0
     assert "boltzmann_flow" in capsys.readouterr().out
-    plan = plan_from(throughput.parser().parse_args([f"--agents=fql,{path}", "--size", "quickstart", "inv_temp=3"]))
+    plan = measurement_from(
+        throughput.parser().parse_args([f"--agents=fql,{path}", "--size", "quickstart", "inv_temp=3"])
+    )
     assert plan.agents[path]["inv_temp"] == "3" and "inv_temp" not in plan.agents["fql"]
     asked = ["--agent", path, "--suite=toy", "--sweep", "inv_temp=1,10", f"--out={tmp_path}", "--dry-run"]
     assert sweep.main(asked) == 0
@@ -69,7 +71,7 @@ def test_the_files_path_is_taken_wherever_an_agents_name_is(tmp_path, capsys):
     spec = train.parse(["--agent", path, "--task=toy-modes", "--set", "inv_temp=3", f"--out={tmp_path}"])
     assert Run(spec).config["hyperparameters"]["inv_temp"] == 3
     assert spec.path.parts[-3] == "boltzmann_flow"
-    reported = evaluation.untrained(path, get_domain("cube-double-play"), 1)[1]
+    reported = episodes.untrained(path, get_domain("cube-double-play"), 1)[1]
     assert reported.name == "boltzmann_flow"
 
 

@@ -43,8 +43,9 @@ from benchmark.planning.configure import configure
 from benchmark.planning.plan import known_settings, settings_for
 from benchmark.planning.registry import agent_class
 from benchmark.planning.suites import get_suite
-from benchmark.speed.repeats import take_turns
-from benchmark.speed.timing import measure_peak, segment_loop, synthetic_data
+from benchmark.speed.arithmetic import measure_peak
+from benchmark.speed.loops import segment_loop, synthetic_data
+from benchmark.speed.turns import take_turns
 from envs.data.dataset import Dataset
 from envs.data.samplers import SAMPLERS
 from envs.tasks import OGBENCH_DOMAINS, Domain, Task, dimensions, get_domain

@@ -10,8 +10,8 @@ from agents.base import Agent
 from benchmark.planning.configure import configure, describe
 from benchmark.planning.registry import agent_class
 from benchmark.runs.run import RunSpec
-from benchmark.speed import evaluation, rates
-from benchmark.speed import throughput as measuring
+from benchmark.speed import episodes, rates
+from benchmark.speed import updates as measuring
 from envs.tasks import DOMAINS, Task, get_task
 
 ESTIMATE_SECONDS = 4.0
@@ -86,7 +86,7 @@ def evaluation_hours(spec: RunSpec, rows: Sequence[Mapping[str, Any]]) -> Hours 
     """
     domain = get_task(spec.task).domain
     name = agent_class(spec.agent).name
-    speed = evaluation.steps_per_second(name, domain.name, len(spec.seeds), rows)
+    speed = episodes.steps_per_second(name, domain.name, len(spec.seeds), rows)
     if speed is None:
         return None
     protocol = spec.protocol
@@ -108,7 +108,7 @@ def estimate(
         if domain.name not in DOMAINS or _rate(spec, [*rows, *found]):
             continue
         say(f"timing {spec.agent}, {len(spec.seeds)} seeds together, on random data as {domain.name}")
-        plan = measuring.Plan(
+        plan = measuring.Measurement(
             agents={spec.agent: spec.settings},
             domain=domain,
             seeds=(len(spec.seeds),),

@@ -16,10 +16,10 @@ from benchmark.common.options import MOST_JOBS, MOST_MINUTES, input_file, names,
 from benchmark.common.reading import Damaged
 from benchmark.common.terminal import console
 from benchmark.launching import cost, slurm, slurm_options, status
+from benchmark.launching.dry_run import print_origins, print_other_code, print_plan, print_starts
 from benchmark.launching.ledger import Launch, read_launches
 from benchmark.launching.listing import list_everything
 from benchmark.launching.local import Outcome, record_death, run_in_this_process, run_locally
-from benchmark.launching.plan_page import print_origins, print_other_code, print_plan, print_starts
 from benchmark.launching.slurm_options import SlurmOptions
 from benchmark.loop.device import device_name
 from benchmark.loop.starting import starting_from
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     suite = get_suite(options.suite)
     out = Path(options.out or f"runs/{suite.name}")
     how = how_to_launch(options, suite.runs_per_process)
-    runs = plan_from(options, suite, out)
+    runs = runs_asked_for(options, suite, out)
     fewest = min(run.protocol.evaluations for run in runs)
     if last > fewest and fewest and not options.report:
         raise UserError(f"--last must be at most {fewest}, the evaluations of these runs, not {last}")
@@ -156,7 +156,7 @@ def given_before(last: dict, options: argparse.Namespace) -> dict:
     return {**kept, "cluster": slurm_options.read_options(options.slurm_config, {**cluster, **given})}
 
 
-def plan_from(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunSpec]:
+def runs_asked_for(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunSpec]:
     """The runs that the options choose from a suite."""
     if options.rates:
         read_rates(input_file("--rates", options.rates))

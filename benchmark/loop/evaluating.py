@@ -38,7 +38,7 @@ from benchmark.runs.protocol import Protocol
 from benchmark.runs.reading import read_records
 from benchmark.runs.run import RunSpec
 from benchmark.runs.table import Table, csv_text
-from envs.play.evaluation import EvaluationError
+from envs.play.pool import EvaluationError
 from envs.world import World
 
 FILE = "evaluations.csv"

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from agents.base import State
 from benchmark.loop.experiment import Experiment, Watch
 from benchmark.loop.segments import act
-from envs.play.evaluation import EpisodeResults
+from envs.play.pool import EpisodeResults
 
 Results = list[EpisodeResults | None]
 """Of every seed, None for one that was not to play."""

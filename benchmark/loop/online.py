@@ -30,9 +30,9 @@ from benchmark.common.files import make_folder
 from benchmark.loop.checkpoints import file_digest
 from benchmark.loop.evaluator import Evaluator
 from benchmark.loop.experiment import Experiment, Watch
+from benchmark.loop.offline import Training
 from benchmark.loop.recorder import Recorder
 from benchmark.loop.segments import act, named_precision, over_seeds, sample
-from benchmark.loop.training import Training
 from benchmark.runs.record import ANEW
 from envs.data import replay
 from envs.data.dataset import Dataset

@@ -13,7 +13,7 @@ from benchmark.loop.evaluator import Results
 from benchmark.loop.experiment import Watch
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.table import Table
-from envs.play.evaluation import EpisodeResults
+from envs.play.pool import EpisodeResults
 
 BEFORE_ALL = -(1 << 62)
 """A step before all others; those of an algorithm's own pretraining are negative."""

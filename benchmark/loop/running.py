@@ -17,11 +17,11 @@ from benchmark.loop.device import device_name
 from benchmark.loop.display import RunDisplay
 from benchmark.loop.evaluator import Evaluator
 from benchmark.loop.experiment import Experiment, Watch
+from benchmark.loop.offline import Training
 from benchmark.loop.online import OnlineTraining
 from benchmark.loop.recorder import Recorder
 from benchmark.loop.stopping import signals_for_this_process_alone, stop_asked
 from benchmark.loop.tracking import Tracker
-from benchmark.loop.training import Training
 from benchmark.planning.run import Run
 from benchmark.runs import provenance
 from benchmark.runs.record import RunDirectory

@@ -11,9 +11,9 @@ from agents.roster import file_of
 from benchmark.common.machine import ROOT
 
 LOOP = (
-    *(f"benchmark/loop/{name}.py" for name in ("segments", "training", "starting", "evaluator", "recorder", "online")),
+    *(f"benchmark/loop/{name}.py" for name in ("segments", "offline", "starting", "evaluator", "recorder", "online")),
     *(f"envs/data/{name}.py" for name in ("dataset", "samplers", "shards", "replay", "environment")),
-    *(f"envs/play/{name}.py" for name in ("evaluation", "worker", "live")),
+    *(f"envs/play/{name}.py" for name in ("pool", "worker", "live")),
     *(f"envs/d4rl/{name}.py" for name in ("data", "environments", "antmaze", "adroit")),
     *("envs/toy/tasks.py", "envs/toy/world.py", "envs/tasks.py", "envs/family.py", "envs/world.py"),
 )

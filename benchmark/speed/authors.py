@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
 import jax
 
-from benchmark.speed.repeats import Loop, random_transitions
+from benchmark.speed.turns import Loop, random_transitions
 
 WARM_UP = 5  # updates: some of their states change types at the first ones, and are compiled again
 

@@ -27,11 +27,11 @@ from benchmark.planning.registry import agent_class, agent_names
 from benchmark.planning.suites import SUITES
 from benchmark.runs.seeds import MOST_SEEDS
 from benchmark.speed.authors import MODULES, checkout_of
-from benchmark.speed.throughput import Plan
+from benchmark.speed.updates import Measurement
 from envs.tasks import Domain, Task, get_domain
 
 
-def plan_from(options: argparse.Namespace) -> Plan:
+def measurement_from(options: argparse.Namespace) -> Measurement:
     """Check what was asked. Raises a UserError before any work."""
     domain = get_domain(options.domain)
     asked = agent_names() if options.agents == "all" else names("--agents", options.agents)
@@ -50,7 +50,7 @@ def plan_from(options: argparse.Namespace) -> Plan:
     for what, checked in (("--json", output_file), ("--profile", folder)):
         if value := getattr(options, what[2:]):
             checked(what, value)
-    return Plan(
+    return Measurement(
         agents=settings,
         domain=domain,
         seeds=seeds,

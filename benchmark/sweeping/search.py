@@ -35,7 +35,7 @@ def search(options: argparse.Namespace) -> int:
     sweep = sweep_from(options)
     try:
         with stop_signals_heeded():
-            return report(sweep) if options.report else tune(sweep)
+            return show_results(sweep) if options.report else tune(sweep)
     except Stopped as stopped:
         again = ", without --anew" if sweep.anew else ""
         print(f"stopped: {stopped}; to go on, give the same command again{again}", file=sys.stderr)
@@ -73,7 +73,7 @@ def tune(sweep: Sweep) -> int:
     return 0
 
 
-def report(sweep: Sweep) -> int:
+def show_results(sweep: Sweep) -> int:
     """Train tuned settings on the tasks and seeds that were not tuned on; returns the exit code."""
     path = tuned_path(sweep.folder, sweep.cls)
     if not path.is_file():

@@ -1,11 +1,11 @@
-"""The worker side of `envs.play.evaluation`: one process makes the environment, its forked children step it.
+"""The worker side of `envs.play.pool`: one process makes the environment, its forked children step it.
 
 Making a manipulation environment takes seconds and 160 MB of meshes, and an environment cannot be copied. So
 one clean process, the *nursery*, makes it once and forks a child for each slot: a child starts in
 milliseconds, shares the meshes copy-on-write and owns everything that changes. The nursery is a fresh
 interpreter because a caller that runs JAX has threads and must not be forked.
 
-Started by `envs.play.evaluation` as `python -m envs.play.worker FD`, FD being one end of a socket pair.
+Started by `envs.play.pool` as `python -m envs.play.worker FD`, FD being one end of a socket pair.
 Everything here ends when the caller goes away, however it dies: the sockets then read end-of-file.
 """
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from envs.data.dataset import Dataset, from_transitions
-from envs.play.evaluation import EpisodeResults, Policy
 from envs.play.live import Steps, identities
+from envs.play.pool import EpisodeResults, Policy
 from envs.tasks import Task
 from envs.toy.tasks import TOYS
 

@@ -120,7 +120,7 @@ WITH = {
     "--report-seeds": ["--report"],
 }
 ONLY = {"run_all --status": ["--out", "--suite"]}
-WORK = ["benchmark.loop.worker.execute", "benchmark.speed.throughput.run", "benchmark.speed.evaluation.measure"]
+WORK = ["benchmark.loop.worker.execute", "benchmark.speed.updates.run", "benchmark.speed.episodes.measure"]
 WORK += ["envs.generate.generate", "envs.generate.generate_shards", "analysis.drawing.gallery.write_figures"]
 """What is not to be reached."""
 

@@ -12,7 +12,7 @@ import run_all
 from analysis import comparable, load_runs
 from benchmark.common.errors import UserError
 from benchmark.common.reading import MOST_BYTES, Damaged, read_json
-from benchmark.launching import front_door, plan_page
+from benchmark.launching import dry_run, front_door
 from benchmark.launching.ledger import Launch, read_launches
 from benchmark.launching.local import LocalLauncher, Slot
 from benchmark.launching.status import run_states, show
@@ -189,7 +189,7 @@ def test_damage_to_one_run_is_said_of_it_everywhere_and_touches_no_other(
         assert shown[1][1].startswith(name) and reason in shown[1][1]
         assert show(out, QUIET) == 1
 
-    plan_page.print_plan(runs, estimate=False)
+    dry_run.print_plan(runs, estimate=False)
     planned = capsys.readouterr().out
     assert "2 done, 0 to do; 1 damaged" in planned
     line = next(line for line in planned.splitlines() if line.startswith("damaged: "))

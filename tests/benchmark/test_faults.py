@@ -8,8 +8,8 @@ import pytest
 
 from agents.bc import BC
 from benchmark.common.errors import Stopped, UserError
+from benchmark.loop.offline import Training
 from benchmark.loop.stopping import STOP_SIGNALS, signals_for_this_process_alone
-from benchmark.loop.training import Training
 from benchmark.loop.worker import execute
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.record import RunDirectory

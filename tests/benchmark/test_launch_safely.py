@@ -100,7 +100,7 @@ def test_the_plan_finds_the_name_of_an_agents_file(tmp_path):
     file = tmp_path / "my_file.py"
     file.write_text(AGENT_FILE.format(mark=str(tmp_path / "mark")))
     asked = run_all.parser().parse_args([*ASKED, f"--agents={file}"])
-    (run,) = front_door.plan_from(asked, suites.get_suite("toy"), tmp_path)
+    (run,) = front_door.runs_asked_for(asked, suites.get_suite("toy"), tmp_path)
     single = parse([f"--agent={file}", "--task=toy-modes", f"--out={tmp_path}"])
     for spec in (run, RunSpec.from_json(run.to_json()), single):
         assert spec.path == tmp_path / "marked/toy-modes/seeds-0"

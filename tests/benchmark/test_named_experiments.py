@@ -35,7 +35,7 @@ CUBE = "cube-single-play-singletask-task1-v0"
 
 def runs_of(tmp_path, *arguments):
     options = run_all.parser().parse_args([*arguments, f"--out={tmp_path}"])
-    return front_door.plan_from(options, SUITES[options.suite], tmp_path)
+    return front_door.runs_asked_for(options, SUITES[options.suite], tmp_path)
 
 
 def text_of(capsys, *arguments):

@@ -9,7 +9,7 @@ import pytest
 import run_all
 from analysis import load_runs
 from benchmark.common.errors import UserError
-from benchmark.launching import cost, front_door, plan_page
+from benchmark.launching import cost, dry_run, front_door
 from benchmark.launching.cost import Hours
 from benchmark.launching.local import Outcome
 from benchmark.launching.status import run_states
@@ -22,8 +22,8 @@ from benchmark.planning.registry import agent_class
 from benchmark.planning.run import Run
 from benchmark.runs import provenance
 from benchmark.runs.run import RunSpec
-from benchmark.speed import evaluation
-from benchmark.speed import throughput as measuring
+from benchmark.speed import episodes
+from benchmark.speed import updates as measuring
 from envs.generate import SHARDS_NOTE
 from envs.tasks import get_task
 from tests.helpers.simulated_runs import write_run
@@ -119,8 +119,8 @@ def plan_text(capsys, *arguments):
 
 
 def test_the_plan_adds_up_hours_and_says_what_is_unknown(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan_page, "read_rates", lambda path: [row(seeds=12, rate=100.0)])
-    monkeypatch.setattr(evaluation, "read_rows", lambda path: [])
+    monkeypatch.setattr(dry_run, "read_rates", lambda path: [row(seeds=12, rate=100.0)])
+    monkeypatch.setattr(episodes, "read_rows", lambda path: [])
     asked = ["--suite=ogbench", "--domains=cube-double-play", f"--out={tmp_path}", f"--data-dir={tmp_path}"]
     text = plan_text(capsys, *asked, "--agents=fql", "--steps=3600000")
     # Five tasks of 3.6 million updates at 100 a second.
@@ -145,7 +145,7 @@ def test_what_to_measure_is_named_once_for_each_size_of_networks():
 
 def test_the_plan_counts_what_is_done_and_begun(capsys, tmp_path):
     asked = ["--suite=ogbench", "--agents=fql", f"--out={tmp_path}", f"--data-dir={tmp_path}"]
-    runs = front_door.plan_from(run_all.parser().parse_args(asked), suites.get_suite("ogbench"), tmp_path)
+    runs = front_door.runs_asked_for(run_all.parser().parse_args(asked), suites.get_suite("ogbench"), tmp_path)
     for spec, status in zip(runs, [{"state": "done"}, {"state": "failed", "step": 500_000}], strict=False):
         spec.path.mkdir(parents=True)
         (spec.path / "config.json").write_text(json.dumps(Run(spec).config))
@@ -216,7 +216,7 @@ def test_rows_and_checkpoints_fall_on_evaluations(protocol):
 def test_the_chosen_protocol_reaches_the_runs(tmp_path):
     for name in ("rql", "qam"):
         asked = run_all.parser().parse_args(["--suite=ogbench", f"--protocol={name}"])
-        runs = front_door.plan_from(asked, suites.get_suite("ogbench"), tmp_path)
+        runs = front_door.runs_asked_for(asked, suites.get_suite("ogbench"), tmp_path)
         assert {run.protocol for run in runs} == {PROTOCOLS[name]}
 
 

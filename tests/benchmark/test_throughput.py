@@ -14,9 +14,9 @@ from agents.fql import FQL
 from agents.rql import RQL
 from benchmark import throughput
 from benchmark.common.errors import UserError
-from benchmark.speed import rates, repeats, timing
-from benchmark.speed import throughput as measuring
-from benchmark.speed.from_options import plan_from
+from benchmark.speed import arithmetic, loops, rates, turns
+from benchmark.speed import updates as measuring
+from benchmark.speed.from_options import measurement_from
 from envs.data.samplers import sample_sequences
 from envs.tasks import DOMAINS, dimensions
 
@@ -40,15 +40,15 @@ def test_a_loop_counts_as_often_as_it_runs():
     def rollout(params, x):
         return jax.lax.scan(lambda x, _: (mlp(params, x), None), x, length=7)[0]
 
-    assert timing.model_flop(mlp, PARAMS, X) == FORWARD
-    assert timing.model_flop(jax.jit(rollout), PARAMS, X) == 7 * FORWARD
+    assert arithmetic.model_flop(mlp, PARAMS, X) == FORWARD
+    assert arithmetic.model_flop(jax.jit(rollout), PARAMS, X) == 7 * FORWARD
 
 
 def test_a_gradient_counts_two_products_a_layer_but_none_for_the_inputs():
     def loss(params, x):
         return (mlp(params, x) ** 2).sum()
 
-    assert timing.model_flop(jax.grad(loss), PARAMS, X) == 2 * B * N * W * (2 + 2 + 1)
+    assert arithmetic.model_flop(jax.grad(loss), PARAMS, X) == 2 * B * N * W * (2 + 2 + 1)
 
 
 def test_what_is_not_used_is_not_counted_and_seeds_multiply():
@@ -56,7 +56,7 @@ def test_what_is_not_used_is_not_counted_and_seeds_multiply():
         mlp(params, x)
         return jax.vmap(lambda x: mlp(params, x))(x)
 
-    assert timing.model_flop(wasteful, PARAMS, jnp.ones((5, B, N))) == 5 * FORWARD
+    assert arithmetic.model_flop(wasteful, PARAMS, jnp.ones((5, B, N))) == 5 * FORWARD
 
 
 def test_a_product_in_a_loop_of_unknown_length_is_refused():
@@ -64,32 +64,32 @@ def test_a_product_in_a_loop_of_unknown_length_is_refused():
         return jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: mlp(params, x), x)
 
     with pytest.raises(ValueError, match="unknown length"):
-        timing.model_flop(endless, PARAMS, X)
+        arithmetic.model_flop(endless, PARAMS, X)
 
 
 def test_an_rql_update_needs_the_products_of_its_networks():
     """Value: one pass at s', forward and gradient at s, through the inputs of a fixed copy. Flow: F steps and one
     gradient. A gradient is two more passes, less the first layer where inputs need none, and the other way round."""
     H, E, F = 32, 3, 4
-    data = timing.synthetic_data(6, 2, 3000)
+    data = loops.synthetic_data(6, 2, 3000)
     agent = RQL(RQL.Config(hidden=(H, H), ensemble=E, flow_steps=F, chunk_length=3, batch_size=B), 6, 2)
     inputs, outputs = 6 + 6 + 1, 6
     value, flow = inputs * H + H * H + H, inputs * H + H * H + H * outputs
     expected = E * (value + (3 * value - inputs * H) + 2 * value) + F * flow + (3 * flow - inputs * H)
-    assert timing.update_flop(agent, data, ("update",)) == 2 * B * expected
+    assert arithmetic.update_flop(agent, data, ("update",)) == 2 * B * expected
 
 
 def test_segments_are_whole_cycles_and_shorter_where_there_is_more_to_do():
     pattern = ("a",) * 4 + ("b",)
-    assert timing.segment_length(1e9, 1, 1e12, pattern) == 600
-    assert timing.segment_length(1e9, 12, 1e12, pattern) == 50
-    assert timing.segment_length(1e15, 1, 1e12, pattern) == 5
-    assert timing.segment_length(None, 1, 1e12, pattern) == timing.LONGEST_SEGMENT
+    assert loops.segment_length(1e9, 1, 1e12, pattern) == 600
+    assert loops.segment_length(1e9, 12, 1e12, pattern) == 50
+    assert loops.segment_length(1e15, 1, 1e12, pattern) == 5
+    assert loops.segment_length(None, 1, 1e12, pattern) == loops.LONGEST_SEGMENT
 
 
 def test_the_steady_phase_of_an_agent_with_pretraining_is_its_last():
     agent = BDPO(BDPO.Config(actor_every=3), 6, 2)
-    assert timing.steady_cycle(agent) == ("update_critics", "update_critics", "update")
+    assert loops.steady_cycle(agent) == ("update_critics", "update_critics", "update")
 
 
 # ------------------------------------------------------------------------------------------------------ rates
@@ -97,7 +97,7 @@ def test_the_steady_phase_of_an_agent_with_pretraining_is_its_last():
 
 def test_rates_are_updates_over_the_time_until_the_device_is_done(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(repeats.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: clock[0])
     pending = [0]
 
     def advance():
@@ -108,7 +108,7 @@ def test_rates_are_updates_over_the_time_until_the_device_is_done(monkeypatch):
         clock[0] += 0.01 * pending[0]
         pending[0] = 0
 
-    (spread,) = repeats.take_turns([repeats.Loop(advance, wait).repeat], 5)
+    (spread,) = turns.take_turns([turns.Loop(advance, wait).repeat], 5)
     assert math.isclose(spread.median, 100) and math.isclose(spread.minimum, 100) and math.isclose(spread.maximum, 100)
     assert 3 <= spread.repeats <= 5 and clock[0] < 7
 
@@ -119,17 +119,17 @@ def test_loops_that_are_compared_take_turns():
     def loop(name):
         return lambda seconds: order.append(name) or len(order)
 
-    spreads = repeats.take_turns([loop("ours"), loop("theirs")], 1e-4)
+    spreads = turns.take_turns([loop("ours"), loop("theirs")], 1e-4)
     assert order == ["ours", "theirs"] * spreads[0].repeats and spreads[0].repeats == spreads[1].repeats > 1
     assert (spreads[0].minimum, spreads[1].minimum) == (1, 2)
 
 
 def test_batches_of_the_public_loop_are_those_of_the_sampler():
-    data = timing.synthetic_data(6, 2, 5000)
+    data = loops.synthetic_data(6, 2, 5000)
     config = dict(chunk_length=3, batch_size=16)
     for agent in (FQL(FQL.Config(**config), 6, 2), RQL(RQL.Config(**config), 6, 2)):
         ours, theirs = (
-            next(timing.numpy_batches(agent, data)),
+            next(loops.numpy_batches(agent, data)),
             jax.eval_shape(lambda: sample_sequences(data, jax.random.PRNGKey(0), 16, 3, 0.99)),
         )
         for mine, other in zip(ours, theirs, strict=True):
@@ -235,12 +235,12 @@ def test_authors_code_that_fails_is_said_in_the_row_and_the_others_go_on(tmp_pat
 
 def test_folders_without_the_authors_code_are_refused(tmp_path):
     with pytest.raises(UserError, match="is not a checkout of the authors' code"):
-        plan_from(throughput.parser().parse_args(["--authors", str(tmp_path)]))
+        measurement_from(throughput.parser().parse_args(["--authors", str(tmp_path)]))
     checkout(tmp_path)
     with pytest.raises(UserError, match=r"no code of rebrac, rql in .* known are rql, fql"):
-        plan_from(throughput.parser().parse_args(["--agents=rebrac,rql", "--authors", str(tmp_path)]))
+        measurement_from(throughput.parser().parse_args(["--agents=rebrac,rql", "--authors", str(tmp_path)]))
     with pytest.raises(UserError, match="--authors-python: /no/python is not a program"):
-        plan_from(throughput.parser().parse_args(["--authors", str(tmp_path), "--authors-python=/no/python"]))
+        measurement_from(throughput.parser().parse_args(["--authors", str(tmp_path), "--authors-python=/no/python"]))
 
 
 @pytest.mark.slow
@@ -267,11 +267,13 @@ def test_a_profile_is_a_trace_for_perfetto(tmp_path):
 )
 def test_a_mistake_is_named_before_any_work(arguments, message):
     with pytest.raises(UserError, match=message):
-        plan_from(throughput.parser().parse_args(arguments))
+        measurement_from(throughput.parser().parse_args(arguments))
 
 
 def test_tuned_settings_come_first_and_an_agent_without_a_setting_ignores_it():
-    plan = plan_from(throughput.parser().parse_args(["--agents=rebrac,rql", "--size", "quickstart", "flow_steps=7"]))
+    plan = measurement_from(
+        throughput.parser().parse_args(["--agents=rebrac,rql", "--size", "quickstart", "flow_steps=7"])
+    )
     assert plan.agents["rql"]["flow_steps"] == "7" and plan.agents["rql"]["hidden"] == (256, 256)
     assert "flow_steps" not in plan.agents["rebrac"] and plan.size == "quickstart flow_steps=7"
     assert plan.agents["rql"]["chunk_length"] == 5

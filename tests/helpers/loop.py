@@ -5,9 +5,9 @@ from __future__ import annotations
 from agents.base import Agent
 from benchmark.loop.evaluator import Evaluator
 from benchmark.loop.experiment import Experiment, Watch
+from benchmark.loop.offline import Training
 from benchmark.loop.online import OnlineTraining
 from benchmark.loop.recorder import Recorder
-from benchmark.loop.training import Training
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import Start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.data.dataset import Dataset, from_transitions
-from envs.play.evaluation import EpisodeResults
+from envs.play.pool import EpisodeResults
 
 O, D = 4, 2
 

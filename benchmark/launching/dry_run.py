@@ -18,7 +18,7 @@ from benchmark.loop.device import device_name
 from benchmark.planning.run import Run
 from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import format_seeds
-from benchmark.speed import evaluation
+from benchmark.speed import episodes
 from benchmark.speed.rates import read_rates
 from envs.tasks import get_task
 
@@ -31,7 +31,7 @@ WAITING = ("to do", "begun")
 
 
 @dataclass(frozen=True)
-class Planned:
+class RunInPlan:
     """A run of the plan."""
 
     run: Run
@@ -65,10 +65,10 @@ def print_plan(specs: list[RunSpec], estimate: bool, rates: Path | None = None, 
     rows = read_rates(rates)
     if estimate:
         rows = [*rows, *cost.estimate((spec for spec, _ in waiting), rows, console.print)]
-    evaluations = evaluation.read_rows(evaluation.evaluation_path(rates))
+    evaluations = episodes.read_rows(episodes.evaluation_path(rates))
     hours = iter(cost.costs(waiting, rows, evaluations))
     planned = [
-        Planned(run, state, next(hours) if state in WAITING else None, reason)
+        RunInPlan(run, state, next(hours) if state in WAITING else None, reason)
         for run, (state, _, reason) in zip(runs, states, strict=True)
     ]
     console.print(table_of_runs(planned) if len(runs) <= MOST_ROWS else table_of_counts(planned))
@@ -93,7 +93,7 @@ def print_plan(specs: list[RunSpec], estimate: bool, rates: Path | None = None, 
 
 
 def state_of(run: Run) -> tuple[str, int, str]:
-    """(the state, as of `Planned`; the step that the run has reached; what is damaged)."""
+    """(the state, as of `RunInPlan`; the step that the run has reached; what is damaged)."""
     try:
         if run.is_done():
             return "done", run.spec.protocol.steps, ""
@@ -103,7 +103,7 @@ def state_of(run: Run) -> tuple[str, int, str]:
     return ("begun" if step else "to do"), step, ""
 
 
-def table_of_runs(planned: list[Planned]) -> Table:
+def table_of_runs(planned: list[RunInPlan]) -> Table:
     """A row for every run."""
     table = Table("agent", "task", "seeds", "steps", "state", "hours")
     for run in planned:
@@ -142,7 +142,7 @@ def print_starts(runs: Sequence[RunSpec]) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def table_of_counts(planned: list[Planned]) -> Table:
+def table_of_counts(planned: list[RunInPlan]) -> Table:
     """Runs done of all runs, for every agent and domain."""
     done = Counter((run.spec.label, run.domain) for run in planned if run.state == "done")
     every = Counter((run.spec.label, run.domain) for run in planned)
@@ -153,7 +153,7 @@ def table_of_counts(planned: list[Planned]) -> Table:
     return table
 
 
-def table_of_domains(planned: list[Planned]) -> Table:
+def table_of_domains(planned: list[RunInPlan]) -> Table:
     """What is to do in every domain, and what it costs."""
     table = Table("domain", "tasks to do", "runs to do", "hours a task", "hours")
     for domain in dict.fromkeys(run.domain for run in planned):
@@ -188,7 +188,7 @@ def print_data(waiting: Sequence[Run]) -> None:
         console.print(f"data {path}: missing, {what}", soft_wrap=True)
 
 
-def print_cost(waiting: list[Planned], device: str, evaluated: set[str]) -> None:
+def print_cost(waiting: list[RunInPlan], device: str, evaluated: set[str]) -> None:
     """Print the hours of all, and how to know those that are not known: `evaluated` are the domains whose evaluation
     is counted.
     """

@@ -20,10 +20,10 @@ from benchmark.planning.configure import configure
 from benchmark.planning.plan import settings_for
 from benchmark.planning.registry import agent_class
 from benchmark.speed import rates
+from benchmark.speed.loops import synthetic_data
 from benchmark.speed.rates import rates_path
-from benchmark.speed.timing import synthetic_data
 from envs.data.environment import make_env
-from envs.play.evaluation import EvaluationPool
+from envs.play.pool import EvaluationPool
 from envs.tasks import Domain, Task, dimensions
 from envs.world import environments_for
 

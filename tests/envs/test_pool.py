@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs.play.evaluation import EvaluationError, EvaluationPool
+from envs.play.pool import EvaluationError, EvaluationPool
 from envs.play.worker import make_task_env, reset_episode, task_number
 
 EPISODES = 7
@@ -319,8 +319,8 @@ def test_threads_that_close_at_once_close_each_file_once():
 
 def test_workers_end_when_the_caller_is_killed():
     script = (
-        "import time; from envs.play.evaluation import EvaluationPool\n"
-        "from tests.envs.test_evaluation import Clockwork\n"
+        "import time; from envs.play.pool import EvaluationPool\n"
+        "from tests.envs.test_pool import Clockwork\n"
         "def policy(observations, ids): print('playing', flush=True); time.sleep(600)\n"
         "EvaluationPool('clockwork', slots=3, make_env=Clockwork).evaluate(policy, [0], 3, 0)"
     )
@@ -407,6 +407,6 @@ def test_the_task_in_the_name_is_the_one_played():
 
 
 def test_evaluation_does_not_import_jax():
-    code = "import sys, envs.play.evaluation, envs.play.worker; sys.exit('jax' in sys.modules)"
+    code = "import sys, envs.play.pool, envs.play.worker; sys.exit('jax' in sys.modules)"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

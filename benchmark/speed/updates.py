@@ -22,22 +22,22 @@ from benchmark.loop.device import device_name
 from benchmark.planning.configure import configure, describe
 from benchmark.planning.registry import agent_class
 from benchmark.runs import provenance
+from benchmark.speed.arithmetic import measure_peak
 from benchmark.speed.authors import AuthorsLoop
-from benchmark.speed.rates import rates_path, write_rates
-from benchmark.speed.repeats import take_turns
-from benchmark.speed.timing import (
-    measure_peak,
+from benchmark.speed.loops import (
     profile_segment,
     public_loop,
     segment_loop,
     segment_rates,
     synthetic_data,
 )
+from benchmark.speed.rates import rates_path, write_rates
+from benchmark.speed.turns import take_turns
 from envs.tasks import Domain, dimensions
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Measurement:
     """What is to be measured."""
 
     agents: dict[str, Mapping[str, Any]]
@@ -64,45 +64,45 @@ class Plan:
 
 
 def measure(
-    plan: Plan, say: Callable[[str], None], on_case: Callable[[str], None] = lambda case: None
+    asked: Measurement, say: Callable[[str], None], on_case: Callable[[str], None] = lambda case: None
 ) -> Iterator[dict[str, Any]]:
     """Measure every case; yield a row each. One that fails has the reason in `error`, and the others go on.
 
     `on_case` is told each case before its work. Fields: those of KEY; settings, error; what
-    `benchmark.speed.timing.segment_rates` returns; public_loop_updates_per_second, public_loop_spread (one seed; absent
+    `benchmark.speed.loops.segment_rates` returns; public_loop_updates_per_second, public_loop_spread (one seed; absent
     without the comparison) and speedup, seed-updates per second over the public loop's; authors
     (updates_per_second, spread, and the facts of `benchmark.speed.authors.begin`) and authors_speedup, where their code
     was asked for; provenance. Where another loop fails, `authors` or `public_loop` is {"error": why}; the row stands.
     """
-    data = synthetic_data(*dimensions(plan.domain), plan.transitions)
+    data = synthetic_data(*dimensions(asked.domain), asked.transitions)
     on_case("peak of matrix products")
-    peak = measure_peak(plan.precision)
-    made = provenance.collect({"name": f"random, as {plan.domain.name}", "transitions": data.size}, device_name())
-    for name, settings in plan.agents.items():
+    peak = measure_peak(asked.precision)
+    made = provenance.collect({"name": f"random, as {asked.domain.name}", "transitions": data.size}, device_name())
+    for name, settings in asked.agents.items():
         cls = agent_class(name)
-        agent = cls(configure(cls, {**settings, "matmul_precision": plan.precision}), *dimensions(plan.domain))
-        common = dict(device=made["device"], agent=cls.name, domain=plan.domain.name, size=plan.size)
-        common |= dict(precision=plan.precision, settings=describe(agent.config), provenance=made)
-        for seeds in plan.seeds:
+        agent = cls(configure(cls, {**settings, "matmul_precision": asked.precision}), *dimensions(asked.domain))
+        common = dict(device=made["device"], agent=cls.name, domain=asked.domain.name, size=asked.size)
+        common |= dict(precision=asked.precision, settings=describe(agent.config), provenance=made)
+        for seeds in asked.seeds:
             on_case(f"{cls.name}, {seeds} seed{'s' * (seeds > 1)}")
             with contextlib.ExitStack() as stack:
-                others = _others(plan, agent, data, stack, say)
-                found = attempt(lambda: _rates(agent, data, seeds, peak, plan.seconds, others), say)
+                others = _others(asked, agent, data, stack, say)
+                found = attempt(lambda: _rates(agent, data, seeds, peak, asked.seconds, others), say)
             yield {"error": None, **common, "seeds": seeds, **found}
-            if plan.profile and "error" not in found:
-                folder = plan.profile / f"{cls.name}-{seeds}"
+            if asked.profile and "error" not in found:
+                folder = asked.profile / f"{cls.name}-{seeds}"
                 attempt(lambda: profile_segment(agent, data, seeds, folder), say)
 
 
-def _others(plan: Plan, agent: Any, data: Any, stack: contextlib.ExitStack, say: Callable[[str], None]) -> dict:
+def _others(asked: Measurement, agent: Any, data: Any, stack: contextlib.ExitStack, say: Callable[[str], None]) -> dict:
     """What the harness is compared with, of what was asked for: loops, or {"error": ...}, by name."""
     others: dict[str, Any] = {}
-    if plan.compare:
+    if asked.compare:
         others["public_loop"] = attempt(lambda: public_loop(agent, data), say)
-    if checkout := plan.authors.get(agent.name):
-        sizes = (*dimensions(plan.domain), plan.transitions)
-        asked = (plan.authors_python, checkout, agent.name, describe(agent.config), sizes)
-        others["authors"] = attempt(lambda: stack.enter_context(AuthorsLoop(*asked)), say)
+    if checkout := asked.authors.get(agent.name):
+        sizes = (*dimensions(asked.domain), asked.transitions)
+        program = (asked.authors_python, checkout, agent.name, describe(agent.config), sizes)
+        others["authors"] = attempt(lambda: stack.enter_context(AuthorsLoop(*program)), say)
     return others
 
 
@@ -137,24 +137,24 @@ def attempt(work: Callable[[], Any], say: Callable[[str], None]) -> Any:
         return {"error": reason}
 
 
-def measure_and_write(plan: Plan, path: Path | None) -> int:
+def measure_and_write(asked: Measurement, path: Path | None) -> int:
     """Measure, merging the rows into a file (default: this device's). Returns 1 where a case failed, else 0."""
-    if plan.authors:  # two processes are on the device: neither may take most of its memory at the start
+    if asked.authors:  # two processes are on the device: neither may take most of its memory at the start
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    if plan.profile:
-        make_folder(plan.profile)
+    if asked.profile:
+        make_folder(asked.profile)
     path = path or rates_path()
     write_rates(path, [])  # so that a file that cannot be written or read is said before the work
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are to be those of a first run
-    rows = run(plan, path)
+    rows = run(asked, path)
     return int(any(row["error"] or "error" in row.get("authors", ()) or "public_loop" in row for row in rows))
 
 
-def run(plan: Plan, path: Path) -> list[dict[str, Any]]:
+def run(asked: Measurement, path: Path) -> list[dict[str, Any]]:
     """Measure with a bar (lines where there is no terminal), writing each row as it comes; print the table."""
     terminal = sys.stdout.isatty()
     console = Console(highlight=False, markup=False, width=None if terminal else 200)
-    total = plan.cases
+    total = asked.cases
     rows = []
     with progress_bar(console) as bar:
         task = bar.add_task("starting", total=total)
@@ -166,7 +166,7 @@ def run(plan: Plan, path: Path) -> list[dict[str, Any]]:
             if not terminal:
                 console.print(f"[{done + 1}/{total}] {case}")
 
-        for row in measure(plan, console.print, on_case):
+        for row in measure(asked, console.print, on_case):
             rows.append(row)
             write_rates(path, [row])  # at once, so that an interrupted measurement keeps what it has
         bar.update(task, description="done", completed=total)
