@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.common.errors import UserError
 from envs.d4rl import environments
-from envs.download import ensure_dataset
+from envs.files.fetching import ensure_dataset
 from envs.files.local import d4rl_file, data_folder, missing
 from envs.generate import shards_made
 from envs.ogbench.episodes import find_recipe

@@ -16,6 +16,7 @@ from benchmark import reversal, train
 from benchmark.common.errors import UserError
 from benchmark.loop import worker
 from envs import download, generate
+from envs.files import fetching
 from envs.files import local as files
 
 NAME = "cube-single-play-v0"
@@ -89,14 +90,14 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_source_is_asked(fol
         pytest.skip("there is no folder here that even root cannot write to")
     monkeypatch.setattr("requests.Session.send", lambda *_, **__: pytest.fail("a source was asked"))
     refused(f"cannot write to {folder}: ", download.main, ["--dataset", NAME, "--data-dir", folder])
-    refused(f"cannot write to {folder}: ", download.ensure_dataset, NAME, folder)
+    refused(f"cannot write to {folder}: ", fetching.ensure_dataset, NAME, folder)
 
 
 def test_a_disk_that_fails_while_a_file_is_recorded_is_named(tmp_path, monkeypatch):
     arrays = dict(observations=np.zeros((4, 2)), actions=np.zeros((4, 1)), terminals=np.zeros(4))
     np.savez(tmp_path / f"{NAME}.npz", **arrays)
     (tmp_path / f"{NAME}.npz.json").mkdir()
-    refused(rf"cannot write .*{NAME}\.npz: Is a directory", download.ensure_dataset, NAME, tmp_path, False)
+    refused(rf"cannot write .*{NAME}\.npz: Is a directory", fetching.ensure_dataset, NAME, tmp_path, False)
 
 
 ADDRESSES = [
@@ -116,13 +117,13 @@ def test_what_is_no_address_is_named_before_any_work(base, tmp_path):
 
 def test_good_addresses_stay_good():
     bases = [
-        *download.DEFAULT_BASES,
+        *fetching.DEFAULT_BASES,
         NOBODY,
         "http://user:word@host:8080/a/b/",
         "http://[::1]:80",
         "https://bücher.de/x",
     ]
-    assert download.base_addresses(bases) == tuple(base.rstrip("/") for base in bases)
+    assert fetching.base_addresses(bases) == tuple(base.rstrip("/") for base in bases)
 
 
 @pytest.mark.parametrize("record", ["[1]", "7", "{", "[" * 100_000, '{"size": "x"}', '{"size": 1e999}', "\udcff"])

@@ -26,13 +26,12 @@ from benchmark.planning.registry import agent_class
 from benchmark.planning.suites import SUITES
 from benchmark.planning.tuned import tuned
 from benchmark.train import parse
-from envs import download
 from envs.d4rl import data as d4rl
 from envs.d4rl import environments as d4rl_environments
 from envs.d4rl.antmaze import GOAL_RADIUS, MAZES, MazeAnt
 from envs.data import dataset
+from envs.files import fetching, transfer
 from envs.files import local as files
-from envs.files import transfer
 from envs.tasks import D4RL_TASKS, get_task
 
 NAMES = [task.name for task in D4RL_TASKS]
@@ -291,7 +290,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
 def test_what_to_install_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(UserError, match=r"requirements-d4rl\.txt"):
-        download.ensure_dataset(UMAZE.name, tmp_path, progress=False, bases=["http://127.0.0.1:9"])
+        fetching.ensure_dataset(UMAZE.name, tmp_path, progress=False, bases=["http://127.0.0.1:9"])
     with pytest.raises(UserError, match=r"requirements-d4rl\.txt"):
         d4rl_environments.check_installed(UMAZE)
 
@@ -299,16 +298,16 @@ def test_what_to_install_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch
 def test_files_are_asked_for_at_their_own_source() -> None:
     file = files.files_of("antmaze-large-play-v2")[0]
     assert file == ("d4rl/ant_maze_v2/Ant_maze_hardest-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5")
-    assert download.addresses(file, download.DEFAULT_BASES) == [
+    assert fetching.addresses(file, fetching.DEFAULT_BASES) == [
         f"http://rail.eecs.berkeley.edu/datasets/offline_rl/{file.removeprefix('d4rl/')}"
     ]
-    assert download.addresses(file, ["https://mirror/x"]) == [f"https://mirror/x/{file.removeprefix('d4rl/')}"]
-    assert download.addresses("a.npz", ["https://mirror/x"]) == ["https://mirror/x/a.npz"]
+    assert fetching.addresses(file, ["https://mirror/x"]) == [f"https://mirror/x/{file.removeprefix('d4rl/')}"]
+    assert fetching.addresses("a.npz", ["https://mirror/x"]) == ["https://mirror/x/a.npz"]
     assert files.files_of("hammer-cloned-v1") == ["d4rl/hand_dapg_v1/hammer-cloned-v1.hdf5"]
 
 
 def test_the_downloader_takes_a_file_that_is_there_and_knows_one_that_is_not(folder: Path) -> None:
-    assert download.ensure_dataset(UMAZE.name, folder, progress=False) == folder / files.d4rl_file(UMAZE.name)
+    assert fetching.ensure_dataset(UMAZE.name, folder, progress=False) == folder / files.d4rl_file(UMAZE.name)
     record = json.loads((folder / f"{files.d4rl_file(UMAZE.name)}.json").read_text())
     assert (record["rows"], record["observation_dim"], record["action_dim"]) == (400, 29, 8)
     absent = files.missing([UMAZE.name, "pen-human-v1"], folder)
@@ -317,8 +316,8 @@ def test_the_downloader_takes_a_file_that_is_there_and_knows_one_that_is_not(fol
 
 def test_a_file_is_fetched_and_checked(folder: Path, tmp_path: Path) -> None:
     with serving(folder / "d4rl") as base:
-        path = download.ensure_dataset(UMAZE.name, tmp_path, progress=False, bases=[base])
-        sizes = download.remote_sizes(files.files_of(UMAZE.name), [base], transfer.Patience())
+        path = fetching.ensure_dataset(UMAZE.name, tmp_path, progress=False, bases=[base])
+        sizes = fetching.remote_sizes(files.files_of(UMAZE.name), [base], transfer.Patience())
     original = folder / files.d4rl_file(UMAZE.name)
     assert path.read_bytes() == original.read_bytes() and files.is_verified(path)
     assert sizes == {files.d4rl_file(UMAZE.name): original.stat().st_size}
@@ -350,9 +349,9 @@ def test_a_file_that_is_no_whole_one_is_had_from_the_next_source(folder: Path, t
     patience = transfer.Patience(first_wait=0.01, rounds=3)
     with serving(tmp_path / "bad" / "d4rl") as first, serving(folder / "d4rl") as second:
         with pytest.raises(UserError, match=r"cannot fetch .*; the file here is damaged and stays in place"):
-            download.ensure_dataset(UMAZE.name, tmp_path / "here", progress=False, bases=[first], patience=patience)
+            fetching.ensure_dataset(UMAZE.name, tmp_path / "here", progress=False, bases=[first], patience=patience)
         assert here.read_bytes() == bad.read_bytes() and not list(here.parent.glob("*.part"))
-        download.ensure_dataset(UMAZE.name, tmp_path / "here", False, bases=[first, second], patience=patience)
+        fetching.ensure_dataset(UMAZE.name, tmp_path / "here", False, bases=[first, second], patience=patience)
     assert here.read_bytes() == whole
     assert here.with_name(f"{here.name}.corrupt").read_bytes() == bad.read_bytes()
 

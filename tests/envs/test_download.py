@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from benchmark.common.errors import UserError
-from envs import download as dl
+from envs import download
+from envs.files import fetching as dl
 from envs.files import local as files
 from envs.files import transfer
 
@@ -344,7 +345,7 @@ def test_disk_too_small_is_said_before_the_first_byte(host, tmp_path, monkeypatc
 
 CHILD = f"""
 import sys
-from envs.download import ensure_dataset
+from envs.files.fetching import ensure_dataset
 from envs.files.transfer import Patience
 ensure_dataset("{NAME}", sys.argv[1], bases=[sys.argv[2]], patience=Patience(lock_poll=0.05, first_wait=0.02))
 """
@@ -451,7 +452,7 @@ def test_command_takes_folder_and_sources_from_the_environment(host, tmp_path):
 )
 def test_bad_arguments_are_named_before_any_work(tmp_path, arguments, said):
     with pytest.raises(UserError) as error:
-        dl.main([*arguments, "--data-dir", str(tmp_path / "new")])
+        download.main([*arguments, "--data-dir", str(tmp_path / "new")])
     assert said in str(error.value)
     assert not (tmp_path / "new").exists()
 
@@ -463,7 +464,7 @@ def test_command_fails_in_one_line_with_exit_code_two(tmp_path):
 
 
 def test_suite_names_every_dataset_of_its_tasks(capsys, tmp_path):
-    dl.main(["--suite=ogbench", "--dry-run", "--data-dir", str(tmp_path)])
+    download.main(["--suite=ogbench", "--dry-run", "--data-dir", str(tmp_path)])
     listed = capsys.readouterr().out.splitlines()
     assert len(listed) == 8 + 2 * 100
     assert len([line for line in listed if line.startswith("cube-quadruple-play-100m-v0/")]) == 100
