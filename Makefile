@@ -74,7 +74,10 @@ reproduction: install
 	  $(BIN)/python run_all.py --suite=small --tasks=$$task-singletask-task1-v0 --jobs=2; \
 	  $(BIN)/python -m analysis.submit --runs runs/small --out results/reproduction/small || exit 1; done
 	$(BIN)/python -m analysis.verify results/reproduction/small
-	$(BIN)/python -m analysis.tables --runs results/reproduction/small --table=order
+	for table in task order cost; do \
+	  $(BIN)/python -m analysis.tables --runs results/reproduction/small --table=$$table || exit 1; done
+	$(BIN)/python -m analysis.compare --runs results/reproduction/small --baseline rql --by overall,task
+	$(BIN)/python -m analysis.figures --runs results/reproduction/small --out runs/small/figures
 	$(BIN)/python -m analysis.report --runs results/reproduction/small --out runs/small/reproduction.html
 
 # The paper's claims at the size of `small`, on policies that `make reproduction` trained and on variants: other numbers

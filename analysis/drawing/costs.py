@@ -16,25 +16,6 @@ from analysis.drawing.axes import CAPS, success_limits
 from analysis.drawing.style import CROWD, INK, Drawing, Looks, agent_text, new_figure, styled
 
 
-def costs(results: Results) -> pd.DataFrame:
-    """Mean hours that one seed of one task took: agent, hours, device ("GPU", "CPU" or "device").
-
-    The seeds of a run train together; each is charged an equal share of the run's training and evaluation time.
-    """
-    runs = results.runs.runs
-    pairs = results.evaluations[["run", "agent", "task"]].drop_duplicates()
-    known = pairs.merge(runs[["run", "seeds", "train_seconds", "eval_seconds", "device"]], on="run")
-    # A run's time is None, and not 0, where it is not known.
-    for name in ("train_seconds", "eval_seconds"):
-        known[name] = pd.to_numeric(known[name])
-    known["hours"] = (known["train_seconds"] + known["eval_seconds"]) / known["seeds"].map(len) / 3600
-    known = known.dropna(subset="hours")
-    per_task = known.groupby(["agent", "task"], as_index=False)["hours"].mean()
-    kinds = known["device"].map(lambda text: text.partition(":")[0]).unique()
-    kind = {"gpu": "GPU", "cpu": "CPU"}.get(kinds[0], "device") if len(kinds) == 1 else "device"
-    return per_task.groupby("agent", as_index=False)["hours"].mean().assign(device=kind)
-
-
 def draw_cost(results: Results, hours: pd.DataFrame, highlight: str, look: Looks) -> Drawing:
     """Mean success against the hours that a seed took; `hours` as `costs` gives them."""
     table = overall_means(results.scores).merge(hours, on="agent").sort_values("mean", ascending=False)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import published as published_figures
+from analysis.averaging.costs import costs
 from analysis.averaging.results import Results
 from analysis.averaging.task_sets import set_name
 from analysis.common.escape import markdown
@@ -21,7 +22,7 @@ from analysis.drawing.aggregates import draw_aggregates, draw_improvement, draw_
 from analysis.drawing.axes import left_out
 from analysis.drawing.bars import draw_bars
 from analysis.drawing.claims import draw_claims, read_claims
-from analysis.drawing.costs import costs, draw_cost
+from analysis.drawing.costs import draw_cost
 from analysis.drawing.curves import draw_learning_curves, draw_learning_curves_by_agent, draw_learning_curves_by_domain
 from analysis.drawing.reversal import draw_reversal, read_reversal
 from analysis.drawing.style import CROWD, IMPORTED, Drawing, looks

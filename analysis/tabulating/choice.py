@@ -9,14 +9,20 @@ from analysis.averaging.results import Results
 from analysis.names import DOMAINS
 from analysis.tabulating.agreement import order_table
 from analysis.tabulating.cells import PrintedTable
+from analysis.tabulating.cost import cost_table
 from analysis.tabulating.formats import save_tables
 from analysis.tabulating.reproduction import reproduction_table
 from analysis.tabulating.runs import d4rl_table, summary
 from analysis.tabulating.with_published import domain_table, task_table
 
 WITH_PUBLISHED = {"domain": domain_table, "task": task_table}
-OF_RUNS = {"reproduction": reproduction_table, "summary": summary, "order": order_table, "d4rl": d4rl_table}
-TABLES = (*WITH_PUBLISHED, *OF_RUNS)
+OF_RUNS = {
+    "reproduction": reproduction_table,
+    "summary": summary,
+    "cost": cost_table,
+    "order": order_table,
+    "d4rl": d4rl_table,
+}
 
 
 def table_of(

@@ -12,7 +12,8 @@ import pytest
 
 from agents.roster import PAPER_AGENTS
 from analysis import Results, Runs
-from analysis.drawing.costs import costs, spread
+from analysis.averaging.costs import costs
+from analysis.drawing.costs import spread
 from analysis.drawing.gallery import drawings, write_figures
 from analysis.drawing.reversal import read_reversal
 from analysis.drawing.style import looks

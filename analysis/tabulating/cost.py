@@ -1,0 +1,35 @@
+"""What success cost, as a table: hours of the device by agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from analysis.averaging.costs import run_hours
+from analysis.averaging.results import Results
+from analysis.averaging.statistics import overall_means
+from analysis.names import agents_in_order
+from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents
+
+CAPTION = (
+    "Mean success in percent, and hours of the device that all runs of an agent took, training and evaluation apart; "
+    "the seeds of a run share it."
+)
+
+
+def cost_table(results: Results, agents: Iterable[str] | None = None) -> PrintedTable:
+    """A row an agent: success, runs, seeds, device, hours of training, of evaluation, and both for one seed."""
+    hours, means = run_hours(results), overall_means(results.scores).set_index("agent")
+    rows: list[Row] = []
+    for agent in chosen_agents(agents, agents_in_order(hours["agent"])):
+        of = hours[hours["agent"] == agent]
+        seeds, mean = of["seeds"].sum(), means.loc[agent]
+        total, counted = of[["training", "evaluation"]].sum(skipna=False), f"{len(of)} x {seeds / len(of):g} seeds"
+        figures = [total["training"], total["evaluation"], total.sum(skipna=False) / seeds]
+        success = Cell(mean["mean"], mean["low"], mean["high"], digits=1)
+        rows.append([agent, success, counted, " and ".join(sorted(set(of["device"]))), *map(_text, figures)])
+    header = ["agent", "success", "runs", "device", "training hours", "evaluation hours", "hours a seed"]
+    return PrintedTable("cost", CAPTION, header, rows, notes=results.notes)
+
+
+def _text(hours: float) -> str:
+    return "unknown" if hours != hours else f"{hours:.2f}"
