@@ -1,12 +1,14 @@
-"""Hand on the records of finished runs: `python -m analysis.submit --runs runs/small --out results/reproduction/small`.
+"""Hand on the records of finished runs: `python -m analysis.submit --runs runs/mine`.
 
 Copied are the per-seed evaluations and training curves, the configuration and what made it; not code, logs,
 checkpoints or anything that names a place on this machine. Given again with more runs, it adds them.
+
+They go to results/submissions/<regime>/<date>_<agent>/, the regime and the date as the records have them, or to --out.
 """
 
 from __future__ import annotations
 
-from benchmark.common.errors import run_main
+from benchmark.common.errors import printable, run_main
 from benchmark.common.options import Parser, folder, input_folder
 
 
@@ -14,19 +16,26 @@ def parser() -> Parser:
     """The command line's options."""
     parser = Parser(prog="python -m analysis.submit", description=__doc__.split(":")[0])
     parser.add_argument("--runs", nargs="+", required=True, help="folders that hold runs, at any depth")
-    parser.add_argument("--out", required=True, help="folder of the submission: new, or a submission that grows")
+    parser.add_argument("--out", help="folder of the submission: new, or one that grows (default: by its regime)")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     options = parser().parse_args(arguments)
-    folders, out = [input_folder("--runs", name) for name in options.runs], folder("--out", options.out)
-    from analysis.submissions.making import submit  # pandas
+    folders = [input_folder("--runs", name) for name in options.runs]
+    asked = folder("--out", options.out) if options.out else None
+    from analysis.reading.loading import load_runs  # pandas
+    from analysis.submissions.checking import verify
+    from analysis.submissions.making import submit
+    from analysis.submissions.standing import default_folder
 
+    out = asked or default_folder(load_runs(*folders, cache=False))
     taken, left = submit(folders, out)
     for sentence in left:
-        print(f"left out: {sentence}")
+        print(printable(f"left out: {sentence}"))
+    for agent, regime in verify(out).regimes.items():
+        print(printable(f"regime of {agent}: {regime}"))
     print(f"{out}: {len(taken)} runs; python -m analysis.verify {out} checks it")
     return 0
 

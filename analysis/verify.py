@@ -26,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(printable(f"WRONG  {fault}"))
     for remark in verdict.remarks:
         print(printable(f"look   {remark}"))
+    for agent, regime in verdict.regimes.items():
+        print(printable(f"regime of {agent}: {regime}"))
     if verdict.runs is not None:
         runs = verdict.runs.runs
         print(f"{len(runs)} runs of {runs['agent'].nunique()} agents on {runs['task'].nunique()} tasks")

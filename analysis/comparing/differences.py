@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from analysis.averaging.statistics import expanded_percentiles
 from analysis.comparing.resampling import (
     ARRANGEMENTS,
     Kind,
@@ -199,31 +200,21 @@ def _one(
         shares = [draws.shares(pair, agent, baseline, task) for task, pair in zip(tasks, chosen, strict=True)]
         chances = [((of_x @ won) * of_y).sum(axis=1) for won, (of_x, of_y) in zip(wins, shares, strict=True)]
         interval = (
-            bounds(percentiles(same_tasks(chosen, shares), freedom_of(kinds)))
+            bounds(expanded_percentiles(same_tasks(chosen, shares), freedom_of(kinds)))
             if len(tasks) > 1
             else of_one_task(chosen[0])
         )
-        improvement = bounds(percentiles(np.mean(chances, axis=0), freedom_of(kinds)))
+        improvement = bounds(expanded_percentiles(np.mean(chances, axis=0), freedom_of(kinds)))
     elsewhere = NOWHERE
     if len(tasks) >= FEWEST_TASKS:
         samples = other_tasks(chosen, REPETITIONS, draws.stream(agent, baseline, *tasks))
-        elsewhere = bounds(percentiles(samples, len(tasks) - 1))
+        elsewhere = bounds(expanded_percentiles(samples, len(tasks) - 1))
     floor = smallest_p(kinds, MOST[scope])
     p = float(permutation_test(chosen, MOST[scope], draws.seed)[0]) if several and floor <= LEVEL else math.nan
     chance = float(np.mean([won.mean() for won in wins]))
     return Comparison(
         agent, scope, tasks, kinds, float(differences.mean()), interval, elsewhere, chance, improvement, floor, p
     )
-
-
-def percentiles(samples: np.ndarray, freedom: int) -> np.ndarray:
-    """The 95% interval (2, ...) of bootstrap samples (repetitions, ...): percentiles further out where values are few.
-
-    As far out as Student's quantile of so many degrees of freedom is among the normal's, e.g. 0.3 and 99.7 instead of
-    2.5 and 97.5 for 4 (expanded percentiles: Hesterberg, arXiv 1411.5279, section 5.3).
-    """
-    tail = 100 * stats.norm.sf(stats.t.ppf(1 - LEVEL / 2, freedom))
-    return np.percentile(samples, [tail, 100 - tail], axis=0)
 
 
 def bounds(interval: np.ndarray) -> tuple[float, float]:

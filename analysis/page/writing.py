@@ -1,9 +1,9 @@
 """The report: one HTML file about all runs: summary, tables, figures, a page per run, failures.
 
-It needs nothing else to be read. The page holds the data as compact JSON; a small script (`template/page.js`) makes
-tables of it, and the page of a run when it is asked for, so that 12,000 runs open at once. Whatever comes from a run
-(names, error texts, hyperparameters) reaches the page as text and never as markup, and the page's own security policy
-admits that one script and no request.
+It needs nothing else to be read. The page holds the data as compact JSON; a small script (`template/table.js` and
+`page.js`) makes tables of it, and the page of a run when it is asked for, so that 12,000 runs open at once. Whatever
+comes from a run (names, error texts, hyperparameters) reaches the page as text and never as markup, and the page's own
+security policy admits that one script and no request.
 """
 
 from __future__ import annotations
@@ -11,15 +11,10 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime
-import hashlib
 import html
-import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis import published
@@ -28,13 +23,13 @@ from analysis.drawing import gallery
 from analysis.drawing.reversal import draw_reversal, read_reversal
 from analysis.drawing.style import WIDTH, Drawing
 from analysis.names import TASKS
+from analysis.page.filling import filled, to_script
 from analysis.page.runs import runs_data
 from analysis.page.tables import groups, tasks
 from analysis.tabulating.choice import write_tables
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_text
 
-TEMPLATE = Path(__file__).resolve().parent / "template"
 SHOWN_STATES = ("done", "running", "failed", "unreadable")
 
 
@@ -68,7 +63,9 @@ def write_page(
         drawn = [*drawn, draw_reversal(read_reversal(reversal))]
     folders = ", ".join(dict.fromkeys(results.runs.runs["folder"])) or "no run"
     averages = {"groups": groups(results, with_published), "tasks": tasks(results.scores)}
-    page = _filled(
+    page = filled(
+        "page.html",
+        ("table.js", "page.js"),
         title=html.escape(title),
         made=html.escape(f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC from {folders}."),
         caption=html.escape(_caption(results, with_published)),
@@ -170,40 +167,3 @@ def _made_by(table: pd.DataFrame) -> str:
     heads = "".join(f'<td scope="col"><b>{name}</b></td>' for name in ("runs", "commit", "jax", "MuJoCo", "device"))
     body = "".join(rows)
     return f'<h3>What made them</h3><div class="scroll" tabindex="0"><table><tr>{heads}</tr>{body}</table></div>'
-
-
-def to_script(value: Any) -> str:
-    """Return JSON that can stand within a script element: nothing in it ends the element or begins a comment."""
-    text = json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for sign in "<>&":
-        # These signs occur within JSON's strings only, where this escape means the same.
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text
-
-
-def _plain(value: Any) -> Any:
-    """Return the value with what JSON lacks replaced: NaN and infinity by None, numpy's numbers by Python's."""
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        return int(value) if value.is_integer() and abs(value) < 2**53 else value
-    return value if value is None or isinstance(value, bool | int) else str(value)
-
-
-def _filled(**parts: str) -> str:
-    """Fill the template; its script and style are named by their hashes in the security policy."""
-    page = (TEMPLATE / "page.html").read_text(encoding="utf-8")
-    for name in ("css", "js"):
-        text = (TEMPLATE / f"page.{name}").read_text(encoding="utf-8")
-        parts[name] = text
-        digest = hashlib.sha256(text.encode()).digest()
-        parts[f"{name}_hash"] = f"sha256-{base64.b64encode(digest).decode()}"
-    # In one pass: a part that holds the name of another stays as it is.
-    pieces = page.split("{{")
-    return pieces[0] + "".join(parts[name] + rest for name, _, rest in (piece.partition("}}") for piece in pieces[1:]))

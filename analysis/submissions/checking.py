@@ -16,7 +16,20 @@ import numpy as np
 import pandas as pd
 
 from analysis.reading.loading import Runs, load_runs
-from analysis.submissions.layout import INDEX, MOST_FILE_BYTES, MOST_FILES, Entry, entry_of, is_allowed, read_index
+from analysis.reading.records import planned_steps
+from analysis.submissions.card import card
+from analysis.submissions.layout import (
+    CARD,
+    INDEX,
+    MOST_FILE_BYTES,
+    MOST_FILES,
+    WORDS,
+    Entry,
+    entry_of,
+    is_allowed,
+    read_index,
+)
+from analysis.submissions.standing import misplaced, regimes_of
 from benchmark.common.errors import UserError
 from benchmark.common.reading import Damaged, read_bytes
 from benchmark.runs.seeds import format_seeds
@@ -33,6 +46,8 @@ class Verdict:
     """A sentence for each thing that a reviewer should look at."""
     runs: Runs | None = None
     """What it holds, where its files are those that it lists."""
+    regimes: dict[str, str] = field(default_factory=dict)
+    """The regime of each agent, derived from the records."""
 
 
 def verify(folder: Path) -> Verdict:
@@ -50,7 +65,11 @@ def verify(folder: Path) -> Verdict:
         return verdict
     verdict.runs = load_runs(folder, cache=False)
     verdict.faults += [*_wrong_runs(verdict.runs), *_wrong_rows(verdict.runs)]
+    verdict.regimes = regimes_of(verdict.runs)
+    verdict.faults += misplaced(folder, verdict.regimes)
     verdict.remarks += _remarks(verdict.runs)
+    if not verdict.faults and CARD in entries and read_bytes(folder / CARD) != card(verdict.runs):
+        verdict.remarks.append(f"{CARD} is not the one that its records make: read the records")
     return verdict
 
 
@@ -75,7 +94,7 @@ def _wrong_files(folder: Path, entries: dict[str, Entry]) -> Iterator[str]:
             found = entry_of(read_bytes(folder / name) or b"")
             if found != entries[name]:
                 yield f"{name} is not the file that {INDEX} lists: its size or digest differs"
-        elif name not in (INDEX, "README.md"):
+        elif name not in (INDEX, WORDS):
             yield f"{name} is not listed in {INDEX}"
     yield from (f"{name} is listed in {INDEX} and missing" for name in sorted(entries.keys() - there))
 
@@ -118,6 +137,16 @@ def _wrong_rows(runs: Runs) -> Iterator[str]:
     """Rows that are no result of the run's protocol; rows that are missing make a run unreadable already."""
     for row in runs.runs[runs.runs["state"] == "done"].itertuples():
         own = runs.evaluations[runs.evaluations["run"] == row.run]
+        length = row.protocol.get("steps", 0) + row.protocol.get("online_steps", 0)
+        if not row.step == row.steps == length:
+            yield f"{row.run}: done at step {row.step:,} of {row.steps:,}, which are not the {length:,} of its protocol"
+        asked = planned_steps(row.protocol, int(row.steps), int(row.steps), done=True)
+        other = sorted(set(own["step"]) - asked - ({1} if row.protocol.get("eval_first") else set()))
+        if other:
+            yield f"{row.run}: evaluated at step {other[0]:,}, at which its protocol does not evaluate"
+        if own.duplicated(["seed", "step"]).any():
+            again = own[own.duplicated(["seed", "step"])].iloc[0]
+            yield f"{row.run}: eval.csv has seed {again.seed} at step {again.step:,} more than once"
         if not np.isfinite(own[["success", "return", "length"]].to_numpy(float)).all():
             yield f"{row.run}: eval.csv holds what is no number"
         episodes = sorted(set(own["episodes"]) - {row.protocol.get("eval_episodes")})

@@ -1,6 +1,7 @@
 """What a submission is: a folder of records that stands for itself.
 
 submission.json                                  which files there are, with their sizes and digests
+card.md                                          what the records say in all, for people to read
 README.md                                        optional: words of those who send it
 <agent>/<task>/seeds-<seeds>/config.json         as in the run store (`benchmark.runs.record`), without code,
                              provenance.json     logs and checkpoints, and without where files lay on the
@@ -20,6 +21,8 @@ from benchmark.common.reading import OBJECT, WHOLE, Damaged, check_fields, read_
 
 SCHEMA = 1
 INDEX = "submission.json"
+CARD = "card.md"
+WORDS = "README.md"
 RECORDS = ("config.json", "provenance.json", "status.json", "train.csv", "eval.csv")
 """Files of a run that are sent."""
 MOST_FILE_BYTES = 20_000_000
@@ -43,7 +46,7 @@ def entry_of(content: bytes) -> Entry:
 
 def is_allowed(name: str) -> bool:
     """Whether a file of that path, relative to the submission and with slashes, belongs into one."""
-    if name in (INDEX, "README.md"):
+    if name in (INDEX, CARD, WORDS):
         return True
     parts = PurePosixPath(name).parts
     return len(parts) == 4 and parts[-1] in RECORDS and all(PLAIN.fullmatch(part) for part in parts)

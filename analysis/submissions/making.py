@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from analysis.reading.loading import load_runs
-from analysis.submissions.layout import INDEX, MOST_FILE_BYTES, RECORDS, SCHEMA, Entry, entry_of, is_allowed, read_index
+from analysis.submissions.card import card
+from analysis.submissions.layout import (
+    CARD,
+    INDEX,
+    MOST_FILE_BYTES,
+    RECORDS,
+    SCHEMA,
+    Entry,
+    entry_of,
+    is_allowed,
+    read_index,
+)
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_bytes, write_json
 from benchmark.common.reading import read_bytes, read_json
@@ -39,6 +50,8 @@ def submit(folders: Iterable[Path], out: Path) -> tuple[list[str], list[str]]:
         taken.append(place)
     if not taken:
         raise UserError("there is no finished run to send" + (f": {left[0]}" if left else ""))
+    write_bytes(out / CARD, card(load_runs(out, cache=False)))
+    entries[CARD] = entry_of(read_bytes(out / CARD) or b"")
     _write_index(out, entries)
     return taken, left
 

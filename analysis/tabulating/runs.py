@@ -56,7 +56,8 @@ def d4rl_table(results: Results, agents: Iterable[str] | None = None) -> Printed
     normalised = ((data["return"] - low) / (high - low)).where(~data["imputed"].astype(bool), 0.0)
     returns = dataclasses.replace(results, evaluations=data.assign(success=normalised))
     chosen = chosen_agents(agents, agents_in_order(returns.scores["agent"]))
-    cells = {(r.task, r.agent): Cell(r.mean, r.low, r.high, digits=1) for r in task_means(returns.scores).itertuples()}
+    means = task_means(returns.scores, bounded=False)
+    cells = {(r.task, r.agent): Cell(r.mean, r.low, r.high, digits=1) for r in means.itertuples()}
     rows: list[Row] = [
         [task, environments[task], *(cells.get((task, agent), Cell()) for agent in chosen)]
         for task in dict.fromkeys(returns.scores["task"])

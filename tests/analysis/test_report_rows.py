@@ -62,7 +62,7 @@ def test_the_shared_hyperparameters_are_those_of_every_agent() -> None:
 def test_the_page_is_in_percent(browser: Browser, tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "rql", TASKS[0], success={(s, t): 0.5 + 0.1 * s for s in (0, 1) for t in (500, 1000)})
     browser.open(report_of(tmp_path))
-    assert browser.column("groups", 3) == ["55.050.0–60.0"] and browser.column("tasks", 2) == ["55.0"]
+    assert browser.column("groups", 3) == ["55.00.0–100.0"] and browser.column("tasks", 2) == ["55.0"]
     assert browser.column("runs", 4) == ["55.0"]
     assert browser.column("tasks", 6) == ["84.0"] and browser.column("tasks", 7) == ["-29.0"]
     browser.do("location.hash = '#run=' + encodeURIComponent(runs[0].run)")

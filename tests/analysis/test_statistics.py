@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import bootstrap, trim_mean
+from scipy.stats import bootstrap, trim_mean, ttest_1samp, ttest_ind
 
 from analysis.averaging.statistics import (
     aggregate,
@@ -23,6 +23,7 @@ from analysis.averaging.statistics import (
     task_means,
 )
 from benchmark.common.errors import UserError
+from tests.helpers.mean_intervals import of_made, of_middle_half
 
 # Made once with rliable in an environment of its own; the file says with which versions and calls.
 RLIABLE = json.loads((Path(__file__).parents[1] / "data" / "rliable.json").read_text())
@@ -50,14 +51,16 @@ def curve(points: dict[tuple[str, int, int], float], agent: str = "a") -> pd.Dat
 @pytest.mark.parametrize("agent", ["x", "y"])
 @pytest.mark.parametrize("statistic", ["mean", "iqm", "optimality_gap"])
 def test_aggregates_agree_with_rliable(agent: str, statistic: str) -> None:
-    row = aggregate(frame(RLIABLE["scores"]), [statistic], repetitions=20_000).set_index("agent").loc[agent]
+    table = aggregate(frame(RLIABLE["scores"]), [statistic], repetitions=20_000, interval="percentile")
+    row = table.set_index("agent").loc[agent]
     expected = RLIABLE["aggregates"][agent][statistic]
     assert row["value"] == pytest.approx(expected[0], abs=1e-12)
     assert [row["low"], row["high"]] == pytest.approx(expected[1:], abs=1.5e-3)
 
 
 def test_probability_of_improvement_agrees_with_rliable() -> None:
-    made = probability_of_improvement(frame(RLIABLE["scores"]), [("x", "y")], repetitions=20_000).iloc[0]
+    scores = frame(RLIABLE["scores"])
+    made = probability_of_improvement(scores, [("x", "y")], repetitions=20_000, interval="percentile").iloc[0]
     value, low, high = RLIABLE["probability_of_improvement"]
     assert made["value"] == pytest.approx(value, abs=1e-12)
     # rliable's own interval was made with 2,000 repetitions only, which leave it +-0.005.
@@ -67,7 +70,8 @@ def test_probability_of_improvement_agrees_with_rliable() -> None:
 
 @pytest.mark.parametrize("agent", ["x", "y"])
 def test_performance_profiles_agree_with_rliable(agent: str) -> None:
-    made = performance_profiles(frame(RLIABLE["scores"]), RLIABLE["thresholds"], repetitions=20_000)
+    scores = frame(RLIABLE["scores"])
+    made = performance_profiles(scores, RLIABLE["thresholds"], repetitions=20_000, interval="percentile")
     made = made[made["agent"] == agent]
     expected = RLIABLE["profiles"][agent]
     assert made["fraction"].to_numpy() == pytest.approx(expected["fraction"], abs=1e-12)
@@ -79,7 +83,7 @@ def test_performance_profiles_agree_with_rliable(agent: str) -> None:
 
 def test_interquartile_mean_agrees_with_scipys_stratified_bootstrap() -> None:
     scores = np.array(RLIABLE["scores"]["x"])
-    made = aggregate(frame({"x": scores.tolist()}), ["iqm"], repetitions=20_000).iloc[0]
+    made = aggregate(frame({"x": scores.tolist()}), ["iqm"], repetitions=20_000, interval="percentile").iloc[0]
 
     def iqm(*tasks: np.ndarray, axis: int = -1) -> np.ndarray:
         return trim_mean(np.concatenate(tasks, axis=axis), 0.25, axis=axis)
@@ -101,35 +105,79 @@ def test_every_task_weighs_the_same_in_a_mean_whatever_its_seeds() -> None:
     assert (profile["low"], profile["high"]) == (pytest.approx(2 / 11), pytest.approx(2 / 11))
 
 
-def test_mean_over_tasks_has_one_value_and_one_interval_by_either_way() -> None:
+@pytest.mark.parametrize("interval", ["corrected", "percentile"])
+def test_mean_over_tasks_has_one_value_and_one_interval_by_either_way(interval: str) -> None:
     scores = frame({"a": np.random.default_rng(3).random((7, 4)).tolist()})
-    first, second = overall_means(scores).iloc[0], aggregate(scores, ["mean"]).iloc[0]
+    first = overall_means(scores, interval=interval).iloc[0]
+    second = aggregate(scores, ["mean"], interval=interval).iloc[0]
     assert (first["mean"], first["low"], first["high"]) == pytest.approx(
         (second["value"], second["low"], second["high"])
     )
 
 
-def test_interval_of_a_mean_has_the_width_that_theory_gives() -> None:
+@pytest.mark.parametrize("interval", ["corrected", "percentile"])
+def test_interval_of_a_mean_has_the_width_that_theory_gives(interval: str) -> None:
     values = np.random.default_rng(0).normal(0.5, 0.1, size=400)
-    row = task_means(frame({"a": [values.tolist()]}), repetitions=5000).iloc[0]
+    row = task_means(frame({"a": [values.tolist()]}), repetitions=5000, interval=interval).iloc[0]
     half = 1.96 * values.std() / 20
     assert row["mean"] == pytest.approx(values.mean())
     assert row["high"] - row["mean"] == pytest.approx(half, rel=0.1)
     assert row["mean"] - row["low"] == pytest.approx(half, rel=0.1)
 
 
-def test_one_seed_has_no_interval_and_two_seeds_have_their_range() -> None:
-    means = task_means(frame({"a": [[0.4], [0.2, 0.8]]}))
+@pytest.mark.parametrize(("interval", "of_two"), [("corrected", (0.0, 1.0)), ("percentile", (0.2, 0.8))])
+def test_one_seed_has_no_interval_and_two_seeds_have_students_or_their_range(
+    interval: str, of_two: tuple[float, float]
+) -> None:
+    means = task_means(frame({"a": [[0.4], [0.2, 0.8]]}), interval=interval)
     assert np.isnan(means.iloc[0]["low"]) and np.isnan(means.iloc[0]["high"])
-    assert (means.iloc[1]["low"], means.iloc[1]["high"]) == (0.2, 0.8)
+    assert (means.iloc[1]["low"], means.iloc[1]["high"]) == of_two
+
+
+def test_the_interval_of_one_task_is_scipys_of_students_test() -> None:
+    values = [0.42, 0.5, 0.56, 0.48]
+    row = task_means(frame({"a": [values]})).iloc[0]
+    expected = ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_interval_of_a_difference_of_tasks_is_scipys_of_welchs_test() -> None:
+    # The mean of x and of 1 - y is half of their difference, and a half: Welch's test has the same degrees of freedom.
+    x, y = np.array([0.42, 0.5, 0.56, 0.48]), np.array([0.3, 0.4, 0.36, 0.32, 0.5, 0.41])
+    row = overall_means(frame({"a": [x.tolist(), (1 - y).tolist()]})).iloc[0]
+    expected = ttest_ind(x, y, equal_var=False).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx((0.5 + expected.low / 2, 0.5 + expected.high / 2))
+
+
+def test_intervals_end_where_success_does_unless_scores_are_not_bounded() -> None:
+    scores = frame({"a": [[0.9, 1.0, 0.95]]})
+    assert task_means(scores).iloc[0]["high"] == 1.0
+    assert task_means(scores, bounded=False).iloc[0]["high"] > 1.0
+
+
+def test_seeds_that_are_all_the_same_have_a_point() -> None:
+    row = overall_means(frame({"a": [[0.1] * 3, [0.7] * 3]})).iloc[0]
+    assert (row["low"], row["high"]) == (row["mean"], row["mean"])
+
+
+@pytest.mark.parametrize(("tasks", "seeds", "least"), [(5, 4, 0.93), (50, 4, 0.93), (50, 2, 0.93), (1, 4, 0.90)])
+def test_a_95_percent_interval_holds_the_true_mean_that_often(tasks: int, seeds: int, least: float) -> None:
+    assert of_made(tasks, seeds, 1000, "corrected") > least
+
+
+def test_the_interval_of_the_interquartile_mean_holds_it_oftener_than_the_plain_one() -> None:
+    corrected, plain = (of_middle_half(20, 4, 60, kind) for kind in ("corrected", "percentile"))
+    assert corrected >= 0.92 and corrected > plain
 
 
 def test_an_interval_does_not_depend_on_what_else_is_in_the_frame() -> None:
     scores = frame({name: np.random.default_rng(i).random((6, 5)).tolist() for i, name in enumerate("abc")})
-    alone = domain_means(scores[scores["agent"] == "b"]).reset_index(drop=True)
-    among = domain_means(scores[::-1])
-    pd.testing.assert_frame_equal(alone, among[among["agent"] == "b"].reset_index(drop=True))
-    other = domain_means(scores[scores["agent"] == "b"], seed=1)
+    of_b = scores[scores["agent"] == "b"]
+    for how in ({"interval": "corrected"}, {"interval": "percentile"}):
+        alone = domain_means(of_b, **how).reset_index(drop=True)
+        among = domain_means(scores[::-1], **how)
+        pd.testing.assert_frame_equal(alone, among[among["agent"] == "b"].reset_index(drop=True))
+    other = domain_means(of_b, seed=1, interval="percentile")
     assert not np.allclose(other["low"], alone["low"])
 
 
@@ -203,7 +251,7 @@ def test_caption_says_aggregation_seeds_and_interval() -> None:
     text = caption(3, frame({"a": [[0.1] * 4, [0.1] * 12]}))
     assert "mean of the last 3 evaluations" in text and "4 to 12 seeds" in text and "bootstrap" in text
     assert "no interval" in caption(1, frame({"a": [[0.1]]}))
-    assert "range" in caption(1, frame({"a": [[0.1, 0.2]]}))
+    assert "Student's" in text and "two seeds these say little" in caption(1, frame({"a": [[0.1, 0.2]]}))
 
 
 def test_empty_frames_give_empty_results() -> None:

@@ -13,7 +13,7 @@ from analysis import submit as submit_command
 from analysis import verify as verify_command
 from analysis.names import TASKS
 from analysis.submissions.checking import verify
-from analysis.submissions.layout import INDEX, SCHEMA
+from analysis.submissions.layout import CARD, INDEX, SCHEMA
 from analysis.submissions.making import submit
 from benchmark.common.errors import UserError
 from benchmark.loop.worker import execute
@@ -59,7 +59,7 @@ def test_what_is_sent_is_whole_and_consistent(sent):
 
 def test_neither_logs_nor_checkpoints_nor_places_on_the_machine_are_sent(sent):
     names = {path.name for path in sent.rglob("*") if path.is_file()}
-    assert names == {INDEX, "config.json", "provenance.json", "status.json", "eval.csv"}
+    assert names == {INDEX, CARD, "config.json", "provenance.json", "status.json", "eval.csv"}
     everything = b"".join(path.read_bytes() for path in sent.rglob("*") if path.is_file())
     assert b"/home/me" not in everything and b'"host"' not in everything
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.comparing.differences import FEWEST_TASKS, LEVEL, freedom_of, of_one_task, percentiles
+from analysis.averaging.statistics import expanded_percentiles
+from analysis.comparing.differences import FEWEST_TASKS, LEVEL, freedom_of, of_one_task
 from analysis.comparing.resampling import Pair, kind_of, other_tasks, permutation_test, same_tasks, weights
 
 REPETITIONS = 1000
@@ -76,8 +77,8 @@ def interval_errors(setting: Setting, simulations: int, seed: int = 0) -> tuple[
         x, y, _ = pairs[0]
         return outside(np.array([of_one_task((x[[i]], y[[i]], False)) for i in range(simulations)]).T), 0.0
     kinds = [kind_of(pair) for pair in pairs]
-    elsewhere = outside(percentiles(other_tasks(pairs, REPETITIONS, stream), setting.tasks - 1))
-    return outside(percentiles(same_tasks(pairs, shares), freedom_of(kinds))), elsewhere
+    elsewhere = outside(expanded_percentiles(other_tasks(pairs, REPETITIONS, stream), setting.tasks - 1))
+    return outside(expanded_percentiles(same_tasks(pairs, shares), freedom_of(kinds))), elsewhere
 
 
 def outside(interval: np.ndarray) -> float:
