@@ -152,7 +152,7 @@ def given_before(last: dict, options: argparse.Namespace) -> dict:
         **{name: getattr(options, name) for name in ("runs_per_process", "jobs", "runs_per_job")},
     }
     kept = {name: value for name, value in before.items() if asked[name] is None}
-    given = {name: getattr(options, name) for name in cluster if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in slurm_options.NAMES if getattr(options, name) is not None}
     return {**kept, "cluster": slurm_options.read_options(options.slurm_config, {**cluster, **given})}
 
 
@@ -334,7 +334,8 @@ def submit(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How) -> No
     if not chosen:
         return
     most = slurm.limits(how.cluster)
-    size = slurm.runs_per_job(len(chosen), how.runs_per_job, how.runs_per_process, most)
+    usual = how.runs_per_process * max(1, how.jobs or how.cluster.gpus_of_a_job)
+    size = slurm.runs_per_job(len(chosen), how.runs_per_job, usual, most)
     record = begin(out, runs, how)
     index = {spec.path: i for i, spec in enumerate(runs)}
     record.about["submitted"] = [index[spec.path] for spec in chosen]
