@@ -55,9 +55,13 @@ def measure(name: str, domain: Domain, counts: Sequence[int], out: Path) -> Iter
                 states = update(states)
             alone = (time.perf_counter() - started) / ALONE
             _, copy = timed(lambda: on_host(written(states)))
-            _, whole = timed(lambda: (checkpoints.save(1, states, {}), checkpoints.wait()))
             started = time.perf_counter()
-            _, wait = timed(lambda: checkpoints.save(2, states, {}))
+            checkpoints.save(1, states, {})
+            checkpoints.wait()
+            whole = time.perf_counter() - started
+            started = time.perf_counter()
+            checkpoints.save(2, states, {})
+            wait = time.perf_counter() - started
             meanwhile = []
             while checkpoints.under_way and not checkpoints.under_way.done():
                 states, seconds = timed(lambda: update(states))
@@ -94,8 +98,8 @@ def measure_and_print(name: str, domain: Domain, counts: Sequence[int], every: i
         between = every * row["update_seconds"]
         turn, beside = (f"{row[key]:.2f} s ({share(row[key], between)})" for key in ("whole_seconds", "wait_seconds"))
         console.print(
-            f"{row['seeds']} seeds, {row['bytes'] / 1e9:.2f} GB, {row['update_seconds']:.2f} s an update: training waits "
-            f"{turn} where they are written in turn, {beside} where beside it; a copy from the device takes "
+            f"{row['seeds']} seeds, {row['bytes'] / 1e9:.2f} GB, {row['update_seconds']:.2f} s an update: training "
+            f"waits {turn} where they are written in turn, {beside} where beside it; a copy from the device takes "
             f"{row['copy_seconds']:.2f} s; written after {row['beside_seconds']:.1f} s, in which an update takes "
             f"{row['slower']:.2f} times as long",
             soft_wrap=True,
