@@ -354,6 +354,7 @@ def check_resume(subject: Subject) -> str:
         checkpoints = Checkpoints(Path(folder))
         with told("writing a checkpoint"):
             checkpoints.save(length, half, {})
+            checkpoints.wait()
         found = checkpoints.restore(half, lambda text: None)
         checkpoints.close()
     if found is None:

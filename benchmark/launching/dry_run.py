@@ -14,6 +14,7 @@ from benchmark.common.reading import Damaged
 from benchmark.common.terminal import console
 from benchmark.launching import cost
 from benchmark.launching.cost import Hours
+from benchmark.launching.disk import describe_disk
 from benchmark.loop.device import device_name
 from benchmark.planning.run import Run
 from benchmark.runs.run import RunSpec
@@ -53,8 +54,11 @@ class RunInPlan:
         return self.run.task.domain.name
 
 
-def print_plan(specs: list[RunSpec], estimate: bool, rates: Path | None = None, anew: bool = False) -> None:
-    """Print what would run, what is done already, what data is missing, and what it will cost on this device.
+def print_plan(
+    specs: list[RunSpec], estimate: bool, rates: Path | None = None, anew: bool = False, at_once: int | None = 1
+) -> None:
+    """Print what would run, what is done already, what data is missing, what it writes to disk where so many train
+    `at_once` (None: all), and what it will cost on this device.
 
     With `estimate` the agents whose speed was not recorded here are timed, else they have no cost; with `anew` no run
     counts as begun.
@@ -88,6 +92,9 @@ def print_plan(specs: list[RunSpec], estimate: bool, rates: Path | None = None, 
     for run in damaged[:MOST_ROWS]:
         console.print(f"damaged: {run.spec.path}: {run.reason}", markup=False, soft_wrap=True)
     print_data([one.run for one in planned if one.state in WAITING])
+    if waiting:
+        for line in describe_disk([one.run for one in planned if one.state in WAITING], Path(specs[0].out), at_once):
+            console.print(line, markup=False, soft_wrap=True)
     device = rows[0]["device"] if rates and rows else device_name()
     print_cost([run for run in planned if run.state in WAITING], device, {row["domain"] for row in evaluations})
 

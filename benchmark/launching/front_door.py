@@ -16,10 +16,11 @@ from benchmark.common.options import MOST_JOBS, MOST_MINUTES, input_file, names,
 from benchmark.common.reading import Damaged
 from benchmark.common.terminal import console
 from benchmark.launching import cost, slurm, slurm_options, status
+from benchmark.launching.disk import check_disk
 from benchmark.launching.dry_run import print_origins, print_other_code, print_plan, print_starts
 from benchmark.launching.ledger import Launch, read_launches
 from benchmark.launching.listing import list_everything
-from benchmark.launching.local import Outcome, record_death, run_in_this_process, run_locally
+from benchmark.launching.local import Outcome, record_death, run_in_this_process, run_locally, slots
 from benchmark.launching.slurm_options import SlurmOptions
 from benchmark.loop.device import device_name
 from benchmark.loop.starting import starting_from
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     if last > fewest and fewest and not options.report:
         raise UserError(f"--last must be at most {fewest}, the evaluations of these runs, not {last}")
     if options.dry_run or options.estimate:
-        print_plan(runs, options.estimate, options.rates, options.anew)
+        print_plan(runs, options.estimate, options.rates, options.anew, how.at_once)
         return 0
     if options.report:
         report(out, last)
@@ -100,6 +101,18 @@ class How:
     """Seconds that a run may take in one process."""
     runs_per_job: int | None = None
     cluster: SlurmOptions = dataclasses.field(default_factory=SlurmOptions)
+
+    @property
+    def in_a_job(self) -> int:
+        """Processes that a job runs at once."""
+        return self.jobs or max(1, self.cluster.gpus_of_a_job)
+
+    @property
+    def at_once(self) -> int | None:
+        """Runs that train at once; None where Slurm decides."""
+        if self.launcher == "slurm":
+            return self.cluster.parallel and self.cluster.parallel * self.in_a_job
+        return 1 if self.launcher == "debug" else len(slots(self.jobs))
 
 
 LAUNCHERS = ("local", "slurm", "debug")
@@ -152,7 +165,7 @@ def given_before(last: dict, options: argparse.Namespace) -> dict:
         **{name: getattr(options, name) for name in ("runs_per_process", "jobs", "runs_per_job")},
     }
     kept = {name: value for name, value in before.items() if asked[name] is None}
-    given = {name: getattr(options, name) for name in cluster if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in slurm_options.NAMES if getattr(options, name) is not None}
     return {**kept, "cluster": slurm_options.read_options(options.slurm_config, {**cluster, **given})}
 
 
@@ -238,7 +251,6 @@ def launch(
 
     A run whose records `is_done` finds damaged, whose agent's file is gone, or whose data cannot be had, fails alone.
     """
-    make_folder(out)
     waiting: list[Run] = []
     done: list[Run] = []
     refused: dict[Path, str] = {}
@@ -250,6 +262,9 @@ def launch(
                 (done if is_done(run) else waiting).append(run)
         except Damaged as error:
             refused[run.path] = error.brief
+    check_disk(waiting, out, how.at_once)
+    make_folder(out)
+    for run in map(Run, specs):
         if run.path in refused:
             record_death(run.spec, refused[run.path])
     if done:
@@ -334,7 +349,7 @@ def submit(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How) -> No
     if not chosen:
         return
     most = slurm.limits(how.cluster)
-    size = slurm.runs_per_job(len(chosen), how.runs_per_job, how.runs_per_process, most)
+    size = slurm.runs_per_job(len(chosen), how.runs_per_job, how.runs_per_process * how.in_a_job, most)
     record = begin(out, runs, how)
     index = {spec.path: i for i, spec in enumerate(runs)}
     record.about["submitted"] = [index[spec.path] for spec in chosen]

@@ -79,12 +79,13 @@ def check_cluster(options: SlurmOptions, out: Path = Path()) -> None:
     accounts = ask("sacctmgr", "-nP", "show", "assoc", "where", f"user={getpass.getuser()}", "format=Account")
     if options.account and accounts and accounts.strip():
         check_choice("account", options.account, dict.fromkeys(accounts.split()))
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.flags().items()]
-    command = ["sbatch", "--test-only", *flags, f"--time={options.minutes}", "--wrap=true"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(
+        ["sbatch", "--test-only", *options.arguments(), "--wrap=true"], capture_output=True, text=True
+    )
     if done.returncode:
-        said = [line.split("error: ")[-1] for line in done.stderr.splitlines() if "error" in line]
-        raise UserError(f"Slurm refuses such jobs: {'; '.join(said) or done.stderr.strip()}")
+        lines = done.stderr.strip().splitlines() or ["it does not say why"]
+        said = [line.split("error: ")[-1] for line in lines if "error" in line]
+        raise UserError(f"Slurm refuses such jobs: {'; '.join(said) or lines[0].removeprefix('sbatch: ')}")
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,8 @@ def cancel(jobs: Sequence[str]) -> None:
 
 
 def runs_per_job(runs: int, asked: int | None, usual: int, most: Limits) -> int:
-    """How many runs each job does, one after the other: as asked, else the suite's, more where the cluster's limits
-    want fewer jobs. Raises a UserError where what is asked does not fit.
+    """How many runs each job does, as many at once as it has GPUs: as asked, else as usual, more where the cluster's
+    limits want fewer jobs. Raises a UserError where what is asked does not fit.
     """
     if most.jobs == 0 and runs:
         raise UserError(f"the cluster takes no more jobs now ({most.reason}); wait, or --cancel others")
@@ -203,14 +204,18 @@ def _submit_array(
     The array is held until submitit has made the folders of its jobs, which Slurm needs for their output, and until
     its number is on record.
     """
-    executor = submitit.SlurmExecutor(folder / "%j", max_num_timeout=MOST_TIMEOUTS)
+    python = f"{options.container} python" if options.container else None
+    executor = submitit.SlurmExecutor(folder / "%j", max_num_timeout=MOST_TIMEOUTS, python=python)
+    # With underscores, as submitit names its own, so that what is asked for takes the place of those.
+    further: dict[str, Any] = {"hold": True}
+    further |= {name.replace("-", "_"): value for name, value in options.further_flags().items()}
+    if before:
+        further["dependency"] = ",".join(filter(None, [further.get("dependency"), f"afterany:{before}"]))
     parameters = dict(options.flags(), time=options.minutes, job_name="rql", stderr_to_stdout=True)
-    parameters |= dict(signal_delay_s=options.signal_delay, additional_parameters={"hold": True})
+    parameters |= dict(signal_delay_s=options.signal_delay, additional_parameters=further)
     parameters |= dict(array_parallelism=options.parallel or len(batches))
     path = shlex.quote(str(ROOT)) + '"${PYTHONPATH:+:$PYTHONPATH}"'
     parameters |= dict(setup=[f"export PYTHONPATH={path}", *options.setup])
-    if before:
-        parameters["dependency"] = f"afterany:{before}"
     executor.update_parameters(**parameters)
     return executor.map_array(job, batches)[0].job_id.partition("_")[0]
 

@@ -1,10 +1,11 @@
-"""Checkpoints: written atomically, verified by checksums before they are used."""
+"""Checkpoints: written atomically beside training, verified by checksums before they are used."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ CHECKSUMS = "checksums.json"
 class Checkpoints:
     """The last two checkpoints of a run, written atomically, each with a checksum of every file, written after them.
 
-    One whose files are not those that were written is damaged, and passed over for the one before.
+    One whose files are not those that were written is damaged, and passed over for the one before. A thread writes
+    them, from a copy on the host, while training goes on; no more than one is under way.
     """
 
     def __init__(self, folder: Path, read_only: bool = False):
@@ -33,14 +35,22 @@ class Checkpoints:
         self.folder = folder.absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False, create=not read_only)
         self.manager = ocp.CheckpointManager(self.folder, options=options)
+        self.thread = ThreadPoolExecutor(1, "checkpoint")
+        self.under_way: Future[None] | None = None
 
     def save(self, update: int, states: State, record: dict[str, Any]) -> None:
-        """Write the states after `update` updates, and what else is to be known of that moment, which JSON can hold.
+        """Begin to write the states after `update` updates, and what else is to be known of that moment, which JSON can
+        hold. Whatever it vouches for must be written before. The states may be donated as soon as this returns.
 
-        Raises a UserError where that fails, e.g. on a full disk.
+        Waits for the one before, and raises its error.
         """
-        record = record | {"arrays": described(states)}
-        items = ocp.args.Composite(states=ocp.args.StandardSave(written(states)), record=ocp.args.JsonSave(record))
+        self.wait()
+        record = json.loads(json.dumps(record | {"arrays": described(states)}))  # a copy: rows are added meanwhile
+        self.under_way = self.thread.submit(self.write, update, on_host(written(states)), record)
+
+    def write(self, update: int, states: dict[str, Any], record: dict[str, Any]) -> None:
+        """Write a checkpoint, now. Raises a UserError where that fails, e.g. on a full disk."""
+        items = ocp.args.Composite(states=ocp.args.StandardSave(states), record=ocp.args.JsonSave(record))
         try:
             self.manager.save(update, args=items)
             self.manager.wait_until_finished()
@@ -49,11 +59,20 @@ class Checkpoints:
             reason = f"cannot write the checkpoint of update {update} to {self.folder}: {summary(error)}"
             raise UserError(reason) from error
 
+    def wait(self, only_if_over: bool = False) -> None:
+        """Wait until nothing is being written; or only see whether what was is over. Raises a UserError where it could
+        not be written.
+        """
+        if self.under_way and (self.under_way.done() or not only_if_over):
+            under_way, self.under_way = self.under_way, None
+            under_way.result()
+
     def restore(self, like: State, say: Callable[[str], None]) -> tuple[int, State, dict[str, Any]] | None:
         """Return (updates, states, record) of the newest checkpoint that is whole, None where there is none.
 
         Raises a UserError where its arrays are not those of `like`.
         """
+        self.wait()
         for update in sorted(self.manager.all_steps(), reverse=True):
             folder = self.folder / str(update)
             damage = damage_of(folder)
@@ -78,9 +97,26 @@ class Checkpoints:
         self.manager.reload()
         return None
 
-    def close(self) -> None:
-        """Release the folder."""
-        self.manager.close()
+    def close(self) -> str:
+        """Wait until nothing is being written, release the folder, and return why what was could not be written, ""
+        where all is well.
+        """
+        try:
+            self.wait()
+        except UserError as error:
+            return str(error)
+        finally:
+            self.thread.shutdown()
+            self.manager.close()
+        return ""
+
+
+def on_host(tree: Any) -> Any:
+    """A copy of arrays in main memory, whatever becomes of them on the device."""
+    for leaf in jax.tree.leaves(tree):
+        leaf.copy_to_host_async()
+    # On a CPU numpy would look at the device's own memory, which the next update is written into.
+    return jax.tree.map(np.array if jax.default_backend() == "cpu" else np.asarray, tree)
 
 
 def written(states: State) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from agents.base import Agent, State
-from benchmark.common.errors import Stopped
+from benchmark.common.errors import Stopped, UserError
 from benchmark.loop.checkpoints import Checkpoints
 from benchmark.loop.evaluator import Evaluation, Evaluator
 from benchmark.loop.experiment import Experiment, Watch
@@ -65,10 +65,22 @@ class Training:
             self.set_status("running")
             self.learn()
             self.finish_evaluation()
+            self.checkpoints.wait()
             self.set_status("done")
-        finally:
-            self.evaluator.close()
-            self.checkpoints.close()
+        except BaseException as error:
+            self.close(error)
+            raise
+        self.close()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Let go of what is under way, after a checkpoint is written. Where that fails too, after an `error`, both are
+        said: as a rule one thing, such as a full disk, is behind both.
+        """
+        self.evaluator.close()
+        if failed := self.checkpoints.close():
+            if isinstance(error, UserError):
+                raise UserError(f"{failed}; {error}") from error
+            self.watch.say(failed)
 
     def resume(self) -> None:
         """Continue from the newest checkpoint that is whole, dropping the rows after it; where there is none,
@@ -139,6 +151,7 @@ class Training:
         `metrics` as `Recorder.add_updates` takes them.
         """
         step, protocol, last = self.step, self.protocol, self.phase_ends
+        self.checkpoints.wait(only_if_over=True)
         self.recorder.clocks["train_seconds"] += seconds
         self.recorder.add_updates(step, metrics)
         if self.pending and self.pending.over:
@@ -152,6 +165,7 @@ class Training:
         self.watch.on_progress("training", self.progress, self.end)
         if stopping:
             self.finish_evaluation()
+            self.checkpoints.wait()
             raise Stopped(f"asked to stop; saved at step {step}")
 
     def set_status(self, state: str, rate: float | None = None) -> None:
@@ -159,7 +173,7 @@ class Training:
         self.recorder.set_status(state, self.step, self.end - self.offset, rate)
 
     def checkpoint(self) -> None:
-        """Write a checkpoint, after the rows of all evaluations up to it."""
+        """Have a checkpoint written, after the rows of all evaluations up to it."""
         if self.pending and self.pending.step == self.step:
             self.due = self.progress, dict(self.recorder.clocks)
             return

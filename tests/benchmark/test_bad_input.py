@@ -52,6 +52,18 @@ WRONG = {
         *["hidden=1000000000,1000000000", "hidden=0", "hidden=1e30", "hidden=x", "hidden=()", "hidden=64,,64"],
         *["flow_steps=999999999", "ensemble=2147483647", "matmul_precision=..", "chunk_length=2147483647"],
     ],
+    "flag": [
+        "-1",
+        "=3",
+        "Exclude=n1",
+        "..",
+        "a b=1",
+        "--exclude=n1",
+        "partition=gpu",
+        "array=0-3",
+        "{folder}",
+        "p=gpu",
+    ],
     "sweep": ["alpha", "alpha=", "alpha=1,1", "alpha=nan", "alpha=1,1e30", "flow_steps=1,2", "x=1", "alpha=,", "=1"],
 }
 """Values that are wrong, by what an option takes; {folder} and the like are there when they are tried."""
@@ -66,6 +78,8 @@ TAKES = {
     **dict.fromkeys(["--online-start", "--gpus", "--seed", "--bold", "--seconds", "--memory", "--time"], ("number",)),
     **dict.fromkeys(["--seeds", "--report-seeds"], ("seeds",)),
     **dict.fromkeys(["--partition", "--account", "--qos", "--constraint", "--setup", "--wandb", "--title"], ("text",)),
+    "--container": ("text",),
+    "--sbatch": ("flag",),
     **dict.fromkeys(["--archive", "--reversal", "file"], ("data",)),
     **dict.fromkeys(["--runs", "--run", "--authors", "--start-from"], ("runs",)),
     **dict.fromkeys(["--out", "--data-dir", "--profile"], ("written folder",)),
@@ -86,6 +100,7 @@ TAKES_HERE = {
     ("benchmark.throughput", "--seeds"): ("counts",),
     ("benchmark.throughput", "--json"): ("written file", "measurements"),
     ("benchmark.evaluation_speed", "--seeds"): ("counts",),
+    ("benchmark.checkpoint_speed", "--seeds"): ("counts",),
     ("benchmark.check", "agents"): ("name",),  # of a file that cannot be imported it says so as what it found
 }
 
@@ -99,6 +114,7 @@ COMMANDS = {
     "benchmark.throughput": ["--agents=rql", "--seeds=1", "--json=new.json"],
     "benchmark.evaluate": ["--run={run}"],
     "benchmark.evaluation_speed": ["--agent=rql", "--seeds=1"],
+    "benchmark.checkpoint_speed": ["--agent=rql", "--seeds=1", "--out=new"],
     "benchmark.reversal": ["--run={run}", "--out=new.npz"],
     "benchmark.same_experiment": ["--run={run}", "--authors={folder}", "--authors-python={text}", "--out=new"],
     "envs.download": ["--domain=cube-single-play", "--dry-run"],
@@ -121,6 +137,7 @@ WITH = {
 }
 ONLY = {"run_all --status": ["--out", "--suite"]}
 WORK = ["benchmark.loop.worker.execute", "benchmark.speed.updates.run", "benchmark.speed.episodes.measure"]
+WORK += ["benchmark.speed.checkpoints.measure"]
 WORK += ["envs.generate.generate", "envs.generate.generate_shards", "analysis.drawing.gallery.write_figures"]
 """What is not to be reached."""
 

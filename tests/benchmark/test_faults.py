@@ -3,11 +3,13 @@
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
 from agents.bc import BC
 from benchmark.common.errors import Stopped, UserError
+from benchmark.loop.checkpoints import CHECKSUMS
 from benchmark.loop.offline import Training
 from benchmark.loop.stopping import STOP_SIGNALS, signals_for_this_process_alone
 from benchmark.loop.worker import execute
@@ -60,6 +62,7 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_the_one_before_is_used(smal
 
     def after_row(self, *arguments):
         if self.step == 8:
+            self.checkpoints.wait()
             monkeypatch.setattr(self.checkpoints, "save", filled(self.checkpoints.save))
         save(self, *arguments)
 
@@ -84,8 +87,14 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_the_one_before_is_used(smal
 
 def test_a_folder_that_vanishes_is_named_and_the_run_can_be_made_again(tmp_path, whole):
     run = tmp_path / "out" / "run"
+
+    def vanish():
+        while not (run / "checkpoints" / "4" / CHECKSUMS).exists():
+            time.sleep(0.01)
+        shutil.rmtree(tmp_path / "out")
+
     with pytest.raises(UserError, match=r"cannot write .*/(train.csv|status.json): No such file or directory"):
-        train(run, 6, lambda: shutil.rmtree(tmp_path / "out"))
+        train(run, 6, vanish)
     train(run)
     assert records(run) == whole
 

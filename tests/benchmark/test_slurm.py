@@ -4,6 +4,7 @@ lost. Jobs are told apart by copies of one agent under different names, so that 
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def copies(folder, names, protocol, seconds=0):
     return runs
 
 
-def submit(runs, size=1, most=None, **options):
+def submit(runs, size=1, most=None, at_once=1, **options):
     """Submit runs; return the launch."""
     out = Path(runs[0].out)
     chosen = SlurmOptions(**{"cpus": 1, "time": "60", "signal_delay": 60, **options})
@@ -100,7 +101,7 @@ def submit(runs, size=1, most=None, **options):
     launch = Launch.begin(out, runs, "slurm", {})
     launch.about["submitted"] = list(range(len(runs)))
     launch.save()
-    slurm.submit(launch, runs, chosen, RunsJob(1, 1, None, chosen.signal_delay), size, most or Limits())
+    slurm.submit(launch, runs, chosen, RunsJob(1, at_once, None, chosen.signal_delay), size, most or Limits())
     return launch
 
 
@@ -206,6 +207,64 @@ def test_jobs_at_once_are_as_many_as_asked_each_with_a_gpu_of_its_own(tmp_path):
         assert len({(node, gpu) for _, _, node, gpu in at_once}) == len(at_once)
 
 
+PASSED_ON = {
+    ("exclude=n2",): "ExcNodeList=n2",
+    ("nodelist=n1",): "ReqNodeList=n1",
+    ("reservation=kept",): "Reservation=kept",
+    ("mail-user=someone@lab.org", "mail-type=END,FAIL"): "MailUser=someone@lab.org",
+    ("gres=gpu:a100:1",): "TresPerNode=gres.gpu:a100:1",
+    ("comment=two words",): "Comment=two words",
+    ("nice=7",): "Nice=7",
+    ("exclusive",): "OverSubscribe=(NO|EXCLUSIVE)",
+    ("job-name=mine",): "JobName=mine",
+    ("mem-per-cpu=1G",): "MinMemoryCPU=1G",
+}
+
+
+@pytest.fixture
+def reservation():
+    """Of a node, from now on."""
+    asked = ["reservation=kept", "starttime=now", "duration=60", "users=root", "nodes=n2", "flags=ignore_jobs"]
+    command("scontrol", "create", *asked)
+    yield
+    command("scancel", "--user=root")
+    wait_until(lambda: not slurm.queue())
+    command("scontrol", "delete", "reservation=kept")
+
+
+@pytest.mark.parametrize("flags", PASSED_ON)
+def test_what_a_site_requires_reaches_the_job_unchanged(tmp_path, reservation, flags):
+    launch = submit(copies(tmp_path, ["copy"], EMPTY, seconds=30), partition="main,short", sbatch=flags)
+    shown = command("scontrol", "show", "job", launch.arrays[0].job)
+    assert re.search(PASSED_ON[flags], shown)
+    assert re.search(r"Partition=(main,short|main|short)\s", shown)
+
+
+def test_a_job_of_several_gpus_is_filled_by_several_runs_each_with_one(tmp_path, monkeypatch):
+    runs = copies(tmp_path, [f"copy{i}" for i in range(4)], EMPTY, seconds=6)
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    launch = submit(runs, size=4, at_once=None, gpus="a100:2", cpus=2)
+    assert [array.jobs for array in launch.arrays] == [1]
+    wait_for_end(launch)
+    assert {run.state for run in states(launch).values()} == {"done"}
+    lines = [line.split() for line in (tmp_path / "notes").read_text().splitlines()]
+    spans = [(float(begun), float(ended), node, gpu) for begun, ended, node, gpu in lines]
+    assert len({node for _, _, node, _ in spans}) == 1 and sorted(gpu for *_, gpu in spans) == ["0", "0", "1", "1"]
+    together = [{gpu for begun, ended, _, gpu in spans if begun <= span[0] < ended} for span in spans]
+    assert max(map(len, together)) == 2
+
+
+def test_jobs_run_in_the_container_that_is_asked_for(tmp_path):
+    box = tmp_path / "box"
+    box.write_text(f'#!/bin/sh\necho $1 $2 >>{tmp_path}/seen\nshift 2\nIN_A_BOX=1 exec "$@"\n')
+    box.chmod(0o755)
+    inside = f"export PATH={Path(sys.executable).parent}:$PATH"
+    launch = submit(copies(tmp_path, ["copy"], EMPTY), container=f"{box} exec image.sif", setup=(inside,))
+    wait_for_end(launch)
+    assert {run.state for run in states(launch).values()} == {"done"}
+    assert (tmp_path / "seen").read_text() == "exec image.sif\n"
+
+
 def test_a_users_limit_on_jobs_packs_runs_and_is_named(tmp_path):
     command("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=3")
     try:
@@ -230,6 +289,13 @@ def test_a_users_limit_on_jobs_packs_runs_and_is_named(tmp_path):
         ("--constraint=a100", "Slurm refuses such jobs: .*Invalid feature"),
         ("--time=8-0", "a job may take 7-00:00:00 in partition 'main', and --time asks for 8-0"),
         ("--gpus=3", "Slurm refuses such jobs: .*not available"),
+        ("--gpus=h100:1", "Slurm refuses such jobs: "),
+        ("--partition=main,shrt", "unknown partition 'shrt' .did you mean 'short'"),
+        ("--sbatch=exclud-nodes=n1", "Slurm refuses such jobs: unrecognized option '--exclud-nodes=n1'"),
+        ("--sbatch=gres=gpu:h100:1", "Slurm refuses such jobs: .*"),
+        ("--sbatch=nodelist=n7", "Slurm refuses such jobs: .*[Ii]nvalid node name"),
+        ("--sbatch=reservation=none", "Slurm refuses such jobs: .*reservation is invalid"),
+        ("--sbatch=licenses=matlab", "Slurm refuses such jobs: .*[Ii]nvalid license"),
     ],
 )
 def test_what_the_cluster_would_refuse_is_said_before_anything_is_submitted(tmp_path, flag, message):

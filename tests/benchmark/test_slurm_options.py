@@ -1,5 +1,8 @@
 """What is asked of Slurm is checked before it is asked; arrays fit its limits. Without Slurm."""
 
+import dataclasses
+import json
+
 import pytest
 
 import run_all
@@ -36,6 +39,18 @@ def test_times_are_read_as_slurm_reads_them(text, minutes):
         ("time: soon", "time must be minutes, hours:minutes:seconds or days-hours, not 'soon'"),
         ("setup: {a: b}", "setup must be a list of shell lines"),
         ("partition: [a, b]", "partition must be a word"),
+        ("gpus: a100:none", "gpus must be a whole number of at least 0: 'a100:none'"),
+        ("sbatch: [[a]]", "sbatch must be flags of sbatch"),
+        ("sbatch: {a: [b]}", "sbatch must be flags of sbatch"),
+        (
+            "sbatch: [--exclude=n1]",
+            "sbatch must be NAME or NAME=VALUE, as sbatch names it without --, not '--exclude=n1'",
+        ),
+        ("sbatch: [partition=gpu]", "sbatch: partition has an option of its own, --partition"),
+        ("sbatch: {gpus-per-node: 1}", "sbatch: gpus-per-node has an option of its own, --gpus"),
+        ("sbatch: {time: 5}", "sbatch: time has an option of its own, --time"),
+        ("sbatch: {array: 0-3}", "sbatch: array is set by the launcher"),
+        ("sbatch: [nice=1, nice=2]", "sbatch names nice twice"),
         ("just words", "must hold lines such as"),
         ("a: [", "is not YAML"),
     ],
@@ -120,3 +135,27 @@ def test_every_field_is_a_flag_a_key_of_the_file_and_only_named_ones_are_sbatchs
     assert by_flags == read_options(str(path), {}) and by_flags.setup == ("word",)
     words = dict.fromkeys(("partition", "account", "qos", "constraint"), "word")
     assert by_flags.flags() == {**words, "gpus_per_node": 2, "cpus_per_task": 3, "mem": "8G"}
+
+
+def test_what_sbatch_gets_unchanged_is_the_same_by_flags_by_a_list_and_by_a_mapping(tmp_path):
+    asked = ("gres=gpu:a100:1", "mail-user=a@b.org", "comment=a = b", "requeue")
+    listed, mapped = tmp_path / "list.yaml", tmp_path / "map.yaml"
+    listed.write_text("sbatch:\n" + "".join(f"- {line}\n" for line in asked))
+    mapped.write_text("sbatch:\n  gres: gpu:a100:1\n  mail-user: a@b.org\n  comment: a = b\n  requeue:\n")
+    parsed = run_all.parser().parse_args([f"--sbatch={line}" for line in asked])
+    for options in (
+        read_options(None, {"sbatch": parsed.sbatch}),
+        *(read_options(str(p), {}) for p in (listed, mapped)),
+    ):
+        assert options.sbatch == asked
+        assert options.arguments() == ["--time=1440", *(f"--{line}" for line in asked)]
+    again = read_options(
+        None, json.loads(json.dumps(dataclasses.asdict(SlurmOptions(sbatch=asked, container="in box"))))
+    )
+    assert again == SlurmOptions(sbatch=asked, container="in box")
+
+
+def test_typed_gpus_are_asked_for_and_counted():
+    options = read_options(None, {"gpus": "a100:2", "partition": "gpu,long"})
+    assert options.arguments() == ["--partition=gpu,long", "--gpus-per-node=a100:2", "--time=1440"]
+    assert [SlurmOptions(gpus=gpus).gpus_of_a_job for gpus in (None, 0, 3, "a100:2")] == [0, 0, 3, 2]

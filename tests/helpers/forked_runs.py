@@ -42,7 +42,7 @@ def main(path: str) -> None:
     os.dup2(2, 1)  # runs print too
     file = os.open(path, os.O_RDWR | os.O_CREAT)
     announce(2, running.Training, "evaluate", file)
-    announce(3, checkpoints.Checkpoints, "save", file)
+    announce(3, checkpoints.Checkpoints, "write", file)
     announce(4, table.Table, "save", file)
     [agent_class(name) for name in agent_names()]
     for line in sys.stdin:

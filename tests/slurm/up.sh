@@ -30,7 +30,7 @@ wait_for() { # SECONDS COMMAND...: until the command succeeds
   done
 }
 
-nodes_are_idle() { [ "$(sinfo -h -N -t idle -o %N | wc -l)" -eq "$NODES" ]; }
+nodes_are_idle() { [ "$(sinfo -h -N -t idle -o %N | sort -u | wc -l)" -eq "$NODES" ]; }
 
 install_packages() {
   local packages=(slurmctld slurmd slurmdbd slurm-client munge mariadb-server)
@@ -86,10 +86,11 @@ AccountingStorageEnforce=limits
 CONF
   for ((i = 1; i <= NODES; i++)); do
     mkdir -p "$ROOT/spool-n$i"
-    echo "NodeName=n$i NodeHostname=$HOST NodeAddr=127.0.0.1 Port=$((PORT + 3 + i)) CPUs=$CPUS RealMemory=16000 Gres=gpu:$GPUS" >>"$SLURM_CONF"
+    echo "NodeName=n$i NodeHostname=$HOST NodeAddr=127.0.0.1 Port=$((PORT + 3 + i)) CPUs=$CPUS RealMemory=16000 Gres=gpu:a100:$GPUS" >>"$SLURM_CONF"
   done
   echo "PartitionName=main Nodes=ALL Default=YES MaxTime=7-0 State=UP" >>"$SLURM_CONF"
-  echo "NodeName=n[1-$NODES] Name=gpu File=$ROOT/gpus/gpu[0-$((GPUS - 1))] Flags=nvidia_gpu_env" >"$ROOT/etc/gres.conf"
+  echo "PartitionName=short Nodes=n1 MaxTime=1-0 State=UP" >>"$SLURM_CONF"
+  echo "NodeName=n[1-$NODES] Name=gpu Type=a100 File=$ROOT/gpus/gpu[0-$((GPUS - 1))] Flags=nvidia_gpu_env" >"$ROOT/etc/gres.conf"
   cat >"$ROOT/etc/slurmdbd.conf" <<CONF
 AuthType=auth/munge
 AuthInfo=socket=$ROOT/munge/socket
