@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,11 @@ def options_for(suffix: str, rate: float) -> dict:
 def told(path: Path) -> Iterator[None]:
     """What goes wrong within is a UserError; of an encoder's long complaint, the last line."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "os.fork", RuntimeWarning
+            )  # of JAX, which the encoder's process leaves alone
+            yield
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise UserError(f"cannot write {path}: {printable(lines[-1].strip())}") from error

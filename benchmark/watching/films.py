@@ -25,6 +25,8 @@ from envs.play.pool import EpisodeResults
 
 CLIP_FRAMES = 150
 """Of a clip for the report, at most, apart from those at its end: longer episodes are shown faster."""
+SLOWEST = 10.0
+"""Pictures a second, at least: a film goes as the world does, and faster where few steps have a picture."""
 HELD_SECONDS = 1.5
 """For which the last picture of an episode stays."""
 
@@ -47,7 +49,7 @@ class Film:
     """"name=value" of hyperparameters that only acting reads."""
     view: View = field(default_factory=View)
     every: int = 1
-    """A picture for so many steps: it goes as many times faster."""
+    """A picture for so many steps."""
 
 
 def make_film(film: Film) -> Clip:
@@ -112,7 +114,7 @@ def shoot(
     with contextlib.ExitStack() as open_cameras:
         opened = (contextlib.closing(family_of(task).open_camera(task, view)) for _ in played)
         cameras = [open_cameras.enter_context(camera) for camera in opened]
-        rate = float(min(50.0, cameras[0].rate))
+        rate = max(SLOWEST, cameras[0].rate / every)
         pictures = (image for index in chosen for image in pictures_of(played, index, cameras, every, rate))
         frames = encode(pictures, path, rate)
     episodes = tuple(tuple(each.shown(index) for each in played) for index in chosen)
@@ -132,7 +134,8 @@ def pictures_of(
 ) -> Iterator[np.ndarray]:
     """The pictures of one episode. Raises a UserError where an episode does not go again as it went."""
     first = played[0]
-    name = f"{first.task.domain.name} task {first.task.number}"
+    domain = first.task.domain
+    name = domain.name if domain.single_task else f"{domain.name} task {first.task.number}"
     title = f"{name}, seed {first.seed}, episode {index}"
     shows = [camera.show(each.episode(index), every) for camera, each in zip(cameras, played, strict=True)]
     panels: list[Panel] = []

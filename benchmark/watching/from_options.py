@@ -28,7 +28,7 @@ def add_film_options(parser: Parser) -> None:
     films.add_argument("--seed", metavar="K", help="whose episodes (default: the run's first that did not diverge)")
     films.add_argument("--size", default="200x200", metavar="WxH", help="pixels (default: OGBench's, 200x200)")
     films.add_argument("--camera", metavar="NAME", help="one of the model's (default: OGBench's)")
-    films.add_argument("--every", default="1", metavar="K", help="a picture every K steps, so K times as fast")
+    films.add_argument("--every", default="1", metavar="K", help="a picture every K steps (default: 1)")
     films.add_argument("--clips", action="store_true", help="film the best and the worst episode, for the report")
 
 

@@ -2,33 +2,25 @@
 
 An episode depends on its identity and its actions alone, so the same actions give the same episode, to the bit. A
 process of its own plays it: what draws (`envs.play.renderer`) must be chosen before MuJoCo is loaded, and a fault in a
-graphics driver ends that process and no other. This module does not import JAX.
-
-Started as `python -m envs.play.camera FD`, FD being one end of a socket pair.
+graphics driver ends that process and no other (`envs.play.rendering`). This module does not import JAX.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import subprocess
 import sys
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-import gymnasium
 import numpy as np
 
-from benchmark.common.errors import UserError, check_choice, summary
-from envs.data.environment import make_env, quietly
+from benchmark.common.errors import UserError
 from envs.play.pool import worker_environment
 from envs.play.renderer import choose_renderer
-from envs.play.worker import reset_episode, task_number
 from envs.tasks import Task
 
 REPLY_SECONDS = 600.0
@@ -98,7 +90,7 @@ class SimulatorCamera:
         self.connection, theirs = Pipe()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "envs.play.camera", str(theirs.fileno())],
+                [sys.executable, "-W", "ignore", "-m", "envs.play.rendering", str(theirs.fileno())],
                 env=worker_environment() | {"MUJOCO_GL": renderer},
                 pass_fds=[theirs.fileno()],
             )
@@ -147,73 +139,3 @@ class SimulatorCamera:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-
-# ------------------------------------------------------------------------------------- in the process that renders
-
-
-def play_again(env: gymnasium.Env, episode: Episode, every: int, task_id: int | None, view: View) -> Iterator[Moment]:
-    """See `Camera.show`. The episode is over where the environment or the actions end."""
-    reset_episode(env, episode.identity, task_id)
-    yield Moment(draw(env, view.camera), 0, 0.0, 0.0, False)
-    actions = np.clip(np.asarray(episode.actions, np.float32), -1.0, 1.0)  # as the pool gives them
-    total = 0.0
-    for length, action in enumerate(actions, 1):
-        _, reward, terminated, truncated, info = env.step(action)
-        total += float(reward)
-        ended = terminated or truncated or length == len(actions)
-        if ended or length % every == 0:
-            yield Moment(draw(env, view.camera), length, total, float(info["success"]), ended)
-        if ended:
-            return
-
-
-def draw(env: gymnasium.Env, camera: str | None) -> np.ndarray:
-    """What OGBench's environment shows, from its own camera or the one of that name."""
-    inner: Any = env.unwrapped
-    if camera is None:
-        return inner.render()
-    if hasattr(inner, "custom_camera"):  # a maze's
-        inner.custom_camera = camera
-        return inner.render()
-    return inner.render(camera=camera)
-
-
-def check_camera(env: gymnasium.Env, camera: str | None) -> None:
-    """Raise a UserError where the environment's model has no camera of that name."""
-    if camera is not None:
-        model: Any = env.unwrapped.model  # type: ignore[attr-defined]
-        check_choice("camera", camera, [model.camera(i).name for i in range(model.ncam)])
-
-
-def steps_per_second(env: gymnasium.Env) -> float:
-    """In the world's own time."""
-    inner: Any = env.unwrapped
-    return 1 / float(inner.dt if hasattr(inner, "dt") else inner.control_timestep)
-
-
-def serve(connection: Connection) -> None:
-    """Play what is asked for until the caller hangs up: first the task and the view, then episodes."""
-    try:
-        task, view = pickle.loads(connection.recv_bytes())
-        with quietly():
-            env = make_env(task, width=view.width, height=view.height)
-            env.reset()  # compiles the model
-        check_camera(env, view.camera)
-        connection.send((steps_per_second(env), None))
-        while True:
-            episode, every = connection.recv()
-            for moment in play_again(env, episode, every, task_number(task.name), view):
-                connection.send((moment, None))
-    except (EOFError, OSError):
-        return
-    except UserError as error:
-        connection.send((None, str(error)))
-    except Exception as error:
-        traceback.print_exc()
-        connection.send((None, summary(error)))
-
-
-if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])))
-    os._exit(0)  # what is drawn with is freed by the system; taken down by Python, it would complain
