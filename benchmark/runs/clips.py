@@ -91,11 +91,14 @@ def _clip(path: Path) -> Clip:
     """Read a record. Raises `Damaged`."""
     values = read_json(path, {})
     _check(path, values, _PLAIN)
-    film = path.with_name(values["file"])
+    name = Path(values["file"]).name
+    if not name or name != values["file"]:
+        raise Damaged(path, f"file is {values['file']!r:.40}, not the film beside it")
+    film = path.with_name(name)
     if values["schema"] != SCHEMA or values["kind"] not in KINDS:
         raise Damaged(path, f"schema {values['schema']}, kind {values['kind']!r:.20}: not a clip that is known here")
-    if Path(values["file"]).name != values["file"] or film.suffix not in BEGINNINGS or record_of(film) != path:
-        raise Damaged(path, f"file is {values['file']!r:.40}, not the film beside it")
+    if film.suffix not in BEGINNINGS or record_of(film) != path:
+        raise Damaged(path, f"file is {name!r:.40}, not the film beside it")
     if film.is_symlink() or not film.is_file():
         raise Damaged(path, f"there is no film {film.name} beside it")
     policies = values["policies"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -42,22 +43,19 @@ def encode(frames: Iterable[np.ndarray], path: Path, rate: float) -> int:
     The file is replaced whole, when it is complete. Raises a UserError where it cannot be written.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     count = 0
-    try:
-        with contextlib.ExitStack() as open_files:
-            with told(path):
-                writer: Any = open_files.enter_context(imageio.get_writer(temporary, **options_for(path.suffix, rate)))
-            for frame in frames:
-                with told(path):
-                    writer.append_data(frame)
-                count += 1
-            with told(path):
-                writer.close()
+    with contextlib.ExitStack() as left:
         with told(path):
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            folder = tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent, ignore_cleanup_errors=True)
+            whole = Path(left.enter_context(folder)) / path.name  # an encoder that is stopped may still write there
+            writer: Any = left.enter_context(imageio.get_writer(whole, **options_for(path.suffix, rate)))
+        for frame in frames:
+            with told(path):
+                writer.append_data(frame)
+            count += 1
+        with told(path):
+            writer.close()
+            os.replace(whole, path)
     return count
 
 
