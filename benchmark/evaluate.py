@@ -3,7 +3,8 @@
 Plays the policies of a run's newest checkpoint, at values of those hyperparameters that learning does not see
 (`Agent.acting_options`). With --sweep all values are played twice: on episodes that only choose one of them, by mean
 success over seeds, and on those that are reported, a row per value. All rows are appended to evaluations.csv in the
-run's folder. Without either option the numbers are those of training's last evaluation.
+run's folder. Without either option the numbers are those of training's last evaluation. With --video or --clips
+episodes are filmed instead (docs/watching.md).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 
 from benchmark.common.errors import run_main
 from benchmark.common.options import MOST, MOST_EPISODES, Parser, input_folder, whole_number
+from benchmark.watching.from_options import add_film_options, film_asked
 
 
 def parser() -> Parser:
@@ -28,6 +30,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--episodes-of", metavar="STEP", help="report on the episodes of this step (default: of the last evaluation)"
     )
+    add_film_options(parser)
     return parser
 
 
@@ -37,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     run = input_folder("--run", options.run)
     episodes = options.episodes and whole_number("--episodes", options.episodes, high=MOST_EPISODES)
     number = options.episodes_of and whole_number("--episodes-of", options.episodes_of, low=0, high=MOST)
+    if film_asked(options, run, number):
+        return 0
     from benchmark.loop.evaluating import evaluate
 
     evaluate(run, options.set, options.sweep, episodes, number)

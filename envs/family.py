@@ -21,6 +21,7 @@ from envs.tasks import Task
 
 if TYPE_CHECKING:
     from envs.data.dataset import Dataset
+    from envs.play.camera import Camera, View
     from envs.play.live import Live
     from envs.world import World
 
@@ -76,6 +77,10 @@ class Family:
         """Environments to learn in, one for each seed."""
         raise NotImplementedError
 
+    def open_camera(self, task: Task, view: View) -> Camera:
+        """What plays episodes of the task again, to be seen. Raises a UserError where nothing can draw them here."""
+        raise UserError(f"episodes of '{task.name}' cannot be filmed")
+
 
 class OGBench(Family):
     """OGBench's tasks: a published file (of 100M transitions, a folder) a domain, or one that its scripts make."""
@@ -125,12 +130,18 @@ class OGBench(Family):
 
         return SimulatorLive(partial(self.make_env, task), task, seeds)
 
+    def open_camera(self, task: Task, view: View) -> Camera:
+        from envs.play.camera import SimulatorCamera
+
+        return SimulatorCamera(task, view)
+
 
 class D4RL(OGBench):
     """D4RL's antmaze and adroit tasks: an original HDF5 file each, on the best environment that the machine has."""
 
     not_generated = "has a published file"
     check_generated = Family.check_generated
+    open_camera = Family.open_camera
 
     def data_path(self, task: Task, data_dir: str | None) -> Path:
         return data_folder(data_dir) / d4rl_file(task.name)
@@ -174,6 +185,11 @@ class Toy(Family):
         from envs.toy.world import ToyLive
 
         return ToyLive(task, seeds)
+
+    def open_camera(self, task: Task, view: View) -> Camera:
+        from envs.toy.camera import ToyCamera
+
+        return ToyCamera(task, view)
 
 
 FAMILIES: dict[str, Family] = {"ogbench": OGBench(), "d4rl": D4RL(), "toy": Toy()}

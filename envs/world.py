@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,6 +39,7 @@ class World(Protocol):
         step: int,
         active: Sequence[bool],
         on_progress: Callable[[int, int], None] | None = None,
+        only: Collection[int] | None = None,
     ) -> list[EpisodeResults | None]:
         """Play exactly `episodes` episodes for each active run; see `EvaluationPool.evaluate`."""
 
@@ -74,9 +75,9 @@ class SimulatorWorld:
             **family.record(task),
         }
 
-    def evaluate(self, policy, seeds, episodes, step, active, on_progress=None):
+    def evaluate(self, policy, seeds, episodes, step, active, on_progress=None, only=None):
         """See `World.evaluate`."""
-        return self.pool.evaluate(policy, seeds, episodes, step, active=active, on_progress=on_progress)
+        return self.pool.evaluate(policy, seeds, episodes, step, active=active, on_progress=on_progress, only=only)
 
     def close(self) -> None:
         """Stop the workers and the loading."""

@@ -23,6 +23,7 @@ from analysis.drawing import gallery
 from analysis.drawing.reversal import draw_reversal, read_reversal
 from analysis.drawing.style import WIDTH, Drawing
 from analysis.names import TASKS
+from analysis.page.clips import clips_of, clips_section
 from analysis.page.filling import filled, to_script
 from analysis.page.runs import runs_data
 from analysis.page.tables import groups, tasks
@@ -61,6 +62,8 @@ def write_page(
         drawn = list(gallery.drawings(results, with_published, highlight))
     if reversal:
         drawn = [*drawn, draw_reversal(read_reversal(reversal))]
+    clips, notes = clips_of(results)
+    results = dataclasses.replace(results, notes=[*results.notes, *notes]) if notes else results
     folders = ", ".join(dict.fromkeys(results.runs.runs["folder"])) or "no run"
     averages = {"groups": groups(results, with_published), "tasks": tasks(results.scores)}
     page = filled(
@@ -70,6 +73,7 @@ def write_page(
         made=html.escape(f"Made {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC from {folders}."),
         caption=html.escape(_caption(results, with_published)),
         summary=_summary(results),
+        clips=clips_section(clips, Path(out).absolute()),
         figures=_gallery(drawn),
         data=to_script(runs_data(results.runs) | averages),
     )

@@ -35,6 +35,7 @@ from benchmark.planning.suites import SUITES, Suite, get_suite
 from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import MOST_SEEDS, parse_seeds
 from benchmark.speed.rates import read_rates
+from benchmark.watching.at_the_end import film_together
 from envs.tasks import Task
 
 MOST_RUNS = 1_000_000
@@ -291,8 +292,16 @@ def launch(
         return max(code, print_outcomes(outcomes))
     if ready:
         outcomes += run_here(out, specs, ready, how)
+        film(out, specs)
     code = report_if_possible(out, last)
     return max(code, print_outcomes(outcomes))
+
+
+def film(out: Path, specs: list[RunSpec]) -> None:
+    """Film the runs of a suite that is filmed."""
+    filmed = [spec for spec in specs if spec.suite in SUITES and SUITES[spec.suite].filmed]
+    for line in film_together(filmed, out):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def report_if_possible(out: Path, last: int) -> int:

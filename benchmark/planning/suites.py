@@ -33,6 +33,8 @@ class Suite:
     """The same for single agents; `tuned.suite_settings` has more."""
     runs_per_process: int = 1
     """Runs that one process does after another, where they are so short that starting a process counts."""
+    filmed: bool = False
+    """Whether a launch on this machine ends with a film of the agents on the same episode."""
 
 
 # The toy suite's settings of single agents stand in tuned/. A better action is worth about 1 there and up to 100 on
@@ -61,6 +63,7 @@ SUITES = {
             data=Generated(50_000),
             settings=dict(hidden=(256, 256), ensemble=2, flow_steps=5, learning_rate=1e-3),
             agent_settings={"rql": dict(alpha=3, expectile=0.9), "fql": dict(alpha=100)},
+            filmed=True,
         ),
         Suite(
             "toy",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium
 
@@ -25,9 +26,9 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def make_env(task: Task):
-    """Make the task's environment."""
+def make_env(task: Task, **options: Any):
+    """Make the task's environment; options as OGBench's environments take them, e.g. the width of what is rendered."""
     with quietly():
         import ogbench  # noqa: F401, PLC0415  (registers them; loads MuJoCo, which toys do without)
 
-        return gymnasium.make(env_name(task), disable_env_checker=True)
+        return gymnasium.make(env_name(task), disable_env_checker=True, **options)

@@ -20,7 +20,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -127,7 +127,7 @@ class EvaluationPool:
         with theirs:
             self._nursery = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", "envs.play.worker", str(theirs.fileno())],
-                env=_worker_environment(),
+                env=worker_environment(),
                 pass_fds=[theirs.fileno()],
             )
         self._control.send_bytes(request)
@@ -175,6 +175,7 @@ class EvaluationPool:
         *,
         active: Sequence[bool] | None = None,
         on_progress: Callable[[int, int], None] | None = None,
+        only: Collection[int] | None = None,
     ) -> list[EpisodeResults | None]:
         """Play exactly `episodes` episodes for each run; return one result a run, in the order of `seeds`.
 
@@ -189,6 +190,8 @@ class EvaluationPool:
             active: which runs to play, e.g. without those that diverged; the others' result is None and their
                 observations are zeros. All by default.
             on_progress: called as on_progress(episodes finished, episodes in all) when some have finished.
+            only: indices of the episodes to play, as they are among all; the results of the others are NaN (lengths 0).
+                All by default.
 
         Raises:
             EvaluationError: the policy gave a wrong shape or a non-finite action (the pool remains usable),
@@ -208,15 +211,16 @@ class EvaluationPool:
                     place=(run, column),
                     seed=seed,
                     step=step,
-                    queue=list(range(column, episodes, width)),
+                    queue=[e for e in range(column, episodes, width) if only is None or e in only],
                 )
                 for run, seed in enumerate(seeds)
                 if active[run]
                 for column in range(width)
             ]
+            slots = [slot for slot in slots if slot.queue]
             outcomes = self._play(policy, slots, (len(seeds), width), episodes, on_progress)
         return [
-            EpisodeResults(outcomes[run, :, 0], outcomes[run, :, 1], outcomes[run, :, 2].astype(int))
+            EpisodeResults(outcomes[run, :, 0], outcomes[run, :, 1], np.nan_to_num(outcomes[run, :, 2]).astype(int))
             if active[run]
             else None
             for run in range(len(seeds))
@@ -346,7 +350,7 @@ def _hang_up(connection: Connection) -> None:
         duplicate.shutdown(socket.SHUT_RDWR)  # fails where the other end is gone
 
 
-def _worker_environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """Return the environment variables of worker processes: this process's import path, one thread each."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     threads = dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"], "1")

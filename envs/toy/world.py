@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,10 @@ class ToyWorld:
         step: int,
         active: Sequence[bool],
         on_progress: Callable[[int, int], None] | None = None,
+        only: Collection[int] | None = None,
     ) -> list[EpisodeResults | None]:
         """Play `episodes` episodes for each seed; see `EvaluationPool.evaluate`. Episode i of a seed starts the same
-        way whatever is played beside it.
+        way whatever is played beside it. All are played together, those that are not asked for too.
         """
         shape = (len(seeds), episodes)
         ids = np.stack([*np.broadcast_arrays(np.array(seeds)[:, None], step, np.arange(episodes), 0)], axis=-1)

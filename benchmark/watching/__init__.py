@@ -1,0 +1,1 @@
+"""Films of the episodes that evaluation counts."""

@@ -1,0 +1,59 @@
+"""The film with which a suite's launch ends: its agents on the same episode, for the report.
+
+A process of its own makes it, within a time: whatever goes wrong there is a line, and no run fails by it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.common.errors import printable
+from benchmark.common.reading import Damaged
+from benchmark.runs.clips import FOLDER
+from benchmark.runs.reading import read_records
+from benchmark.runs.run import RunSpec
+
+SECONDS = 180.0
+"""After which there is no film; one takes half a minute on two cores."""
+EVERY = 4
+"""Steps for a picture."""
+
+
+def film_together(specs: Sequence[RunSpec], out: Path, seconds: float = SECONDS) -> list[str]:
+    """Film the finished runs of each task on the first episode of their last evaluation, into `out`/clips.
+
+    Returns lines about what came of it. Raises nothing.
+    """
+    lines: list[str] = []
+    for task in dict.fromkeys(spec.task for spec in specs):
+        runs = [spec.path for spec in specs if spec.task == task and _is_done(spec.path)]
+        if runs:
+            lines.append(_film(runs, out / FOLDER / f"{task}.mp4", seconds))
+    return lines
+
+
+def _film(runs: Sequence[Path], path: Path, seconds: float) -> str:
+    """Film runs side by side; returns what the command said last."""
+    first, *others = map(str, runs)
+    command = [sys.executable, "-m", "benchmark.evaluate", f"--run={first}", f"--video={path}", f"--every={EVERY}"]
+    if others:
+        command += ["--compare", *others]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return f"no clip: it was not there after {seconds:g} s"
+    except OSError as error:
+        return f"no clip: {error}"
+    said = [line for line in (done.stderr if done.returncode else done.stdout).splitlines() if line.strip()]
+    last = printable(said[-1].strip()) if said else f"exit status {done.returncode}"
+    return f"no clip: {last.removeprefix('error: ')}" if done.returncode else f"clip: {last}"
+
+
+def _is_done(run: Path) -> bool:
+    try:
+        return read_records(run).status.get("state") == "done"
+    except Damaged:
+        return False
