@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,10 @@ class Checkpoints:
     def close(self) -> None:
         """Release the folder."""
         self.manager.close()
+
+    def remove(self) -> None:
+        """Remove the folder, of a run that is over; what of it cannot be stays."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def written(states: State) -> dict[str, Any]:
