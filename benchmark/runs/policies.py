@@ -122,7 +122,7 @@ def find_policies(folder: Path) -> list[Path]:
 def write_policy(folder: Path, card: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Card:
     """Write a policy; `card` lacks the digest of the arrays. They go first, so that a card is of what is there."""
     make_folder(folder)
-    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    content = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     whole = Card(**card, sha256=hashlib.sha256(content).hexdigest())
     write_bytes(folder / PARAMETERS, content)
     write_json(folder / CARD, asdict(whole))
