@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 from benchmark.common.errors import run_main
-from benchmark.common.options import Parser, folder
+from benchmark.common.options import Parser, add_keeping, folder
 from benchmark.common.terminal import console
 from benchmark.launching import slurm_options
 
@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--launcher", help="local (default), slurm, or debug: in this process, the first error raised")
     where.add_argument("--jobs", help="processes at once (default: one per GPU, else one per four cores)")
     where.add_argument("--runs-per-process", help="short runs that a process does one after the other")
+    add_keeping(where)
     where.add_argument("--anew", action="store_true", help="begin again; what the runs' folders hold is moved aside")
     where.add_argument("--run-timeout", metavar="MINUTES", help="a run that takes longer is killed, and failed")
     where.add_argument("--wandb", metavar="PROJECT", help="send a copy of the records to W&B (requirements-wandb.txt)")

@@ -1,18 +1,20 @@
-"""Other values of what only acting reads: `python -m benchmark.evaluate --run DIR --sweep guidance_weight=0,0.5,1`.
+"""Play trained policies again: `python -m benchmark.evaluate --policy runs/toy/rql/toy-modes/seeds-0-2/policies`.
 
-Plays the policies of a run's newest checkpoint, at values of those hyperparameters that learning does not see
-(`Agent.acting_options`). With --sweep all values are played twice: on episodes that only choose one of them, by mean
-success over seeds, and on those that are reported, a row per value. All rows are appended to evaluations.csv in the
-run's folder. Without either option the numbers are those of training's last evaluation. With --video or --clips
-episodes are filmed instead (docs/watching.md).
+Plays a run's policies (--run), or any policies and folders of such (--policy): at other values of what only acting
+reads (`Agent.acting_options`), on other episodes, on another task of the same sizes. With --sweep all values are played
+twice: on episodes that only choose one of them, by mean success over seeds, and on those that are reported, a row per
+value. Rows are appended to evaluations.csv, and every episode to episodes.csv: in the run's folder, or beside each
+policy. Without further options the numbers are those of training's last evaluation. A run that is not finished plays
+its newest checkpoint. With --video or --clips episodes of a run are filmed instead (docs/watching.md).
 """
 
 from __future__ import annotations
 
 import argparse
 
-from benchmark.common.errors import run_main
+from benchmark.common.errors import UserError, run_main
 from benchmark.common.options import MOST, MOST_EPISODES, Parser, input_folder, whole_number
+from benchmark.runs.seeds import parse_seeds
 from benchmark.watching.from_options import add_film_options, film_asked
 
 
@@ -21,8 +23,12 @@ def parser() -> Parser:
     parser = Parser(
         prog="python -m benchmark.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", required=True, metavar="DIR", help="folder of a run that has a checkpoint")
-    parser.add_argument("--episodes", metavar="N", help="episodes of each seed (default: the run's protocol's)")
+    parser.add_argument("--run", metavar="DIR", help="folder of a run")
+    parser.add_argument("--policy", nargs="+", default=[], metavar="DIR", help="policies, or folders that hold such")
+    parser.add_argument("--agent", metavar="FILE", help="of --policy: the file of an agent from outside the repository")
+    parser.add_argument("--episodes", metavar="N", help="episodes of each policy (default: as many as in training)")
+    parser.add_argument("--seeds", help="of evaluation, each of which gives all policies the same episodes, e.g. 0-3")
+    parser.add_argument("--task", help="another task, with observations and actions of the same sizes")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a value to act with")
     parser.add_argument(
         "--sweep", action="append", default=[], metavar="NAME=A,B", help="values; of several names, the product"
@@ -37,14 +43,24 @@ def parser() -> Parser:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     options = parser().parse_args(arguments)
-    run = input_folder("--run", options.run)
+    if bool(options.run) == bool(options.policy):
+        raise UserError("give either --run, the folder of a run, or --policy, folders of policies")
+    if options.run and options.agent:
+        raise UserError("--agent is for --policy; a run keeps its agent's file")
+    folders = [input_folder("--policy", name) for name in options.policy]
+    run = options.run and input_folder("--run", options.run)
     episodes = options.episodes and whole_number("--episodes", options.episodes, high=MOST_EPISODES)
     number = options.episodes_of and whole_number("--episodes-of", options.episodes_of, low=0, high=MOST)
+    seeds = parse_seeds(options.seeds) if options.seeds else ()
     if film_asked(options, run, number):
         return 0
-    from benchmark.loop.evaluating import evaluate
+    from benchmark.loop.evaluating import Asked, evaluate_policies, evaluate_run
 
-    evaluate(run, options.set, options.sweep, episodes, number)
+    asked = Asked(options.set, options.sweep, episodes, number, seeds, options.task)
+    if run:
+        evaluate_run(run, asked)
+    else:
+        evaluate_policies(folders, asked, options.agent)
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from benchmark.common.errors import UserError, run_main
-from benchmark.common.options import Parser
+from benchmark.common.options import Parser, add_keeping
 from benchmark.loop.worker import execute, serve
 from benchmark.planning.protocols import PROTOCOLS
 from benchmark.planning.run import Run
@@ -47,6 +47,7 @@ def parser() -> Parser:
     parser.add_argument("--online-steps", metavar="N", help="environment steps of fine-tuning after the offline phase")
     parser.add_argument("--online-start", metavar="N", help="of those, before the first update (default: 5,000)")
     parser.add_argument("--start-from", metavar="DIR", help="folder of a finished run with whose networks to begin")
+    add_keeping(parser)
     parser.add_argument("--anew", action="store_true", help="begin again; what the run's folder holds is moved aside")
     return parser
 

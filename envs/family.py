@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from envs.data.dataset import Dataset
     from envs.play.camera import Camera, View
     from envs.play.live import Live
-    from envs.world import World
+    from envs.world import Stage, World
 
 
 class Family:
@@ -71,6 +71,10 @@ class Family:
 
         Raises a UserError where the data cannot be learned from, or has no chunk of that length for that sampler.
         """
+        raise NotImplementedError
+
+    def open_stage(self, task: Task, environments: int) -> Stage:
+        """Open the task for playing alone, without its data, stepping so many environments at a time."""
         raise NotImplementedError
 
     def open_live(self, task: Task, seeds: Sequence[int]) -> Live:
@@ -124,6 +128,11 @@ class OGBench(Family):
 
         assert path is not None, f"{task.name} needs a dataset"
         return SimulatorWorld(self, task, path, environments, sampler, chunk_length)
+
+    def open_stage(self, task: Task, environments: int) -> Stage:
+        from envs.play.pool import EvaluationPool
+
+        return EvaluationPool(task.name, environments, make_env=partial(self.make_env, task))
 
     def open_live(self, task: Task, seeds: Sequence[int]) -> Live:
         from envs.play.live import SimulatorLive
@@ -180,6 +189,11 @@ class Toy(Family):
         world = ToyWorld(task)
         check_chunks(world.data, sampler, chunk_length, task.dataset)
         return world
+
+    def open_stage(self, task: Task, environments: int) -> Stage:
+        from envs.toy.world import ToyWorld
+
+        return ToyWorld(task)
 
     def open_live(self, task: Task, seeds: Sequence[int]) -> Live:
         from envs.toy.world import ToyLive

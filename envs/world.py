@@ -19,7 +19,27 @@ MOST_ENVIRONMENTS = 64
 """Environments in flight at a time; each is a process that shares its meshes with the others."""
 
 
-class World(Protocol):
+class Stage(Protocol):
+    """Where policies play episodes of a task."""
+
+    def evaluate(
+        self,
+        policy: Policy,
+        seeds: Sequence[int],
+        episodes: int,
+        step: int,
+        *,
+        active: Sequence[bool],
+        on_progress: Callable[[int, int], None] | None = None,
+        only: Collection[int] | None = None,
+    ) -> list[EpisodeResults | None]:
+        """Play exactly `episodes` episodes for each active run; see `EvaluationPool.evaluate`."""
+
+    def close(self) -> None:
+        """Stop what runs."""
+
+
+class World(Stage, Protocol):
     """What training needs of a task."""
 
     source: dict[str, Any]
@@ -30,21 +50,6 @@ class World(Protocol):
 
     def next_change(self, update: int) -> int | None:
         """The first update after `update` that has another dataset, None where all have the same."""
-
-    def evaluate(
-        self,
-        policy: Policy,
-        seeds: Sequence[int],
-        episodes: int,
-        step: int,
-        active: Sequence[bool],
-        on_progress: Callable[[int, int], None] | None = None,
-        only: Collection[int] | None = None,
-    ) -> list[EpisodeResults | None]:
-        """Play exactly `episodes` episodes for each active run; see `EvaluationPool.evaluate`."""
-
-    def close(self) -> None:
-        """Stop what runs."""
 
 
 class SimulatorWorld:
@@ -75,8 +80,8 @@ class SimulatorWorld:
             **family.record(task),
         }
 
-    def evaluate(self, policy, seeds, episodes, step, active, on_progress=None, only=None):
-        """See `World.evaluate`."""
+    def evaluate(self, policy, seeds, episodes, step, *, active, on_progress=None, only=None):
+        """See `Stage.evaluate`."""
         return self.pool.evaluate(policy, seeds, episodes, step, active=active, on_progress=on_progress, only=only)
 
     def close(self) -> None:

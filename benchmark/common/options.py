@@ -66,6 +66,14 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message.removeprefix("argument "))
 
 
+def add_keeping(parser: argparse._ActionsContainer) -> None:
+    """Options of what a run keeps besides its records and the policies of its end."""
+    parser.add_argument(
+        "--keep-checkpoints", action="store_true", help="keep the state of training of finished runs, to go on from it"
+    )
+    parser.add_argument("--keep-policies", action="store_true", help="keep the policies of every evaluation")
+
+
 def _check_text(named: str, text: str) -> None:
     """Raise a UserError for text that is no value of any option."""
     if not text.strip():

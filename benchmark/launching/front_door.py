@@ -200,6 +200,8 @@ def runs_asked_for(options: argparse.Namespace, suite: Suite, out: Path) -> list
         label=options.label,
         agent_steps={} if options.steps else AGENT_STEPS.get(options.protocol or suite.protocol),
     )
+    kept = dict(keep_checkpoints=options.keep_checkpoints, keep_policies=options.keep_policies)
+    runs = [dataclasses.replace(run, **kept) for run in runs]
     if options.start_from:
         runs = starting_from(options.start_from, runs)
     for run in {(run.agent, run.seeds): run for run in runs}.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -109,6 +110,10 @@ class Checkpoints:
             self.thread.shutdown()
             self.manager.close()
         return ""
+
+    def remove(self) -> None:
+        """Remove the folder, of a run that is over; what of it cannot be stays."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def on_host(tree: Any) -> Any:

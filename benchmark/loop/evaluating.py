@@ -1,4 +1,5 @@
-"""One trained state, played at several values of the hyperparameters that only acting reads; see `benchmark.evaluate`.
+"""Trained policies, played again: at other values of what only acting reads, on other episodes, on another task; see
+`benchmark.evaluate`.
 
 The value to report is not chosen on the episodes that are reported: several values are all played on other episodes
 first, and the one that was best there is marked in both passes.
@@ -6,14 +7,18 @@ first, and the one that was best there is marked in both passes.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.table import Table as Grid
@@ -24,67 +29,115 @@ from benchmark.common.files import write_text
 from benchmark.common.options import MOST
 from benchmark.common.reading import Damaged, read_bytes
 from benchmark.common.terminal import console, progress_bar
+from benchmark.loop.acting import Layout, act_with
 from benchmark.loop.checkpoints import Checkpoints
 from benchmark.loop.compiled import keep_programs
-from benchmark.loop.evaluator import Evaluator
-from benchmark.loop.experiment import Experiment, Watch
+from benchmark.loop.policies import Policy, Together, check_sizes
 from benchmark.loop.recorder import summarise
 from benchmark.loop.running import opened
 from benchmark.loop.segments import init_states
-from benchmark.planning.configure import configure, parse_settings, typed
+from benchmark.loop.stopping import signals_for_this_process_alone
+from benchmark.planning.configure import parse_settings, typed
 from benchmark.planning.run import Run
 from benchmark.runs.code import own_digests
+from benchmark.runs.policies import CARD, find_policies, policy_folder
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.reading import read_records
+from benchmark.runs.record import KEPT, RunDirectory
 from benchmark.runs.run import RunSpec
 from benchmark.runs.table import Table, csv_text
-from envs.play.pool import EvaluationError
-from envs.world import World
+from envs.family import family_of
+from envs.play.pool import EpisodeResults, EvaluationError
+from envs.tasks import Task, get_task
+from envs.world import Stage, World, environments_for
 
-FILE = "evaluations.csv"
+FILE, EPISODES = "evaluations.csv", "episodes.csv"
 CHOOSING = MOST + 1
 """Added to the number of the reported episodes for those that choose: training has no step of such a number."""
 Row = dict[str, Any]
 
 
-def evaluate(
-    path: Path,
-    fixed: Sequence[str] = (),
-    sweeps: Sequence[str] = (),
-    episodes: int | None = None,
-    number: int | None = None,
-) -> list[Row]:
-    """Play the policies of a run's newest checkpoint; append the rows to the run's `FILE` and return them.
+@dataclass(frozen=True)
+class Asked:
+    """What is to be played."""
 
-    `fixed` ("name=value") and `sweeps` ("name=a,b") are of hyperparameters that only acting reads; `episodes` of each
-    seed (default: the protocol's) are those that training plays at step `number` (default: of its last evaluation).
+    fixed: Sequence[str] = ()
+    """Values "name=value" of hyperparameters that only acting reads."""
+    sweeps: Sequence[str] = ()
+    """Several values of one, "name=a,b"."""
+    episodes: int | None = None
+    """Of each policy and seed of evaluation (default: as many as training played)."""
+    number: int | None = None
+    """The step whose episodes are played (default: that of training's last evaluation)."""
+    seeds: tuple[int, ...] = ()
+    """Each gives all policies the same episodes (default: each policy those of its own seed, as in training)."""
+    task: str | None = None
+    """Another task than the one that was trained on, with observations and actions of the same sizes."""
+
+
+def evaluate_run(path: Path, asked: Asked) -> list[Row]:
+    """Play the policies of a run, or those of its newest checkpoint where it is not finished; append the rows to the
+    run's `FILE` and `EPISODES`, and return those of the former.
+
     Raises a UserError, before anything is played or written, for what cannot be.
     """
-    run = run_at(path, episodes)
-    settings = combinations(run.agent_class, fixed, sweeps)
-    configs = [configure(run.agent_class, run.spec.settings, setting) for setting in settings]
-    data = data_of(run)
+    run = run_at(path, asked.episodes)
+    with players_of(run, asked) as players:
+        return play([players], asked, run.other_code())
+
+
+@contextlib.contextmanager
+def players_of(run: Run, asked: Asked) -> Iterator[Players]:
+    """The policies of a run, or those of its newest checkpoint where it is not finished; its folder is held meanwhile.
+
+    Raises a UserError for what cannot be played.
+    """
+    combinations(run.agent_class, asked.fixed, asked.sweeps)
+    folders = [policy_folder(run.path, seed) for seed in run.spec.seeds]
+    folders = [folder for folder in folders if (folder / CARD).is_file()]
+    if folders and run.says_done():
+        agent = run.spec.agent if run.spec.agent.endswith(".py") else None
+        group = Group([Policy(folder, agent) for folder in folders], run.path)
+        group.check(asked)
+        with run.directory:
+            yield group
+        return
     if not any(run.directory.checkpoints.glob("[0-9]*")):
-        raise UserError(f"{path} has no checkpoint")
-    keep_programs()
-    with run.directory, opened(run, data, len(run.spec.seeds)) as world, progress_bar(console) as bar:
-        if other := run.other_code():
-            console.print(f"{path} was made by {other}")
-        kept, shown = rows_of(path / FILE), bar.add_task("evaluating")
-        watch = Watch(console.print, lambda what, done, total: bar.update(shown, completed=done, total=total))
-        trained = Trained(run, world, watch)
-        number = trained.last_evaluation(path) if number is None else number
-        agents = [trained.agent_with(config) for config in configs]
-        rows, chosen = [], None
-        if len(agents) > 1:
-            played = trained.play(agents, number + CHOOSING)
-            chosen = best(played)
-            rows = marked("selection", played, chosen)
-            write_text(path / FILE, csv_text([*kept, *rows]))
-        rows += marked("report", trained.play(agents, number), chosen)
-        write_text(path / FILE, csv_text([*kept, *rows]))
-    console.print(grid(rows, run.agent_class.acting_options))
-    return rows
+        raise UserError(f"{run.path} has no policy and no checkpoint; {KEPT}")
+    data = data_of(run)
+    with run.directory, opened(run, data, len(run.spec.seeds)) as world:
+        yield Trained(run, world)
+
+
+def evaluate_policies(paths: Sequence[Path], asked: Asked, agent: str | None = None) -> list[Row]:
+    """Play all policies that these folders hold; append the rows to `FILE` and `EPISODES` beside each policy, and
+    return those of the former. Seeds that trained together act together. `agent` is the file of one from outside the
+    repository. Raises a UserError, before anything is played or written, for what cannot be.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        folders = find_policies(path)
+        if not folders:
+            raise UserError(f"{path} holds no policy: there is no {CARD} in it")
+        found |= dict.fromkeys(folder.absolute() for folder in folders)
+    policies = [Policy(folder, agent) for folder in found]
+    groups = [Group(each) for each in grouped(policies)]
+    for group in groups:
+        group.check(asked)
+    with contextlib.ExitStack() as held:
+        for policy in policies:
+            held.enter_context(RunDirectory(policy.folder))
+        return play(groups, asked)
+
+
+def grouped(policies: Sequence[Policy]) -> list[list[Policy]]:
+    """The policies that trained together, of the same run and step."""
+    groups: dict[Any, list[Policy]] = {}
+    for policy in policies:
+        card = policy.card
+        key = (policy.folder.parent, card.agent, card.task, tuple(card.seeds), card.step, str(card.hyperparameters))
+        groups.setdefault(key, []).append(policy)
+    return list(groups.values())
 
 
 # ------------------------------------------------------------------------------------------------ what is asked
@@ -148,56 +201,211 @@ def combinations(cls: type[Agent], fixed: Sequence[str], sweeps: Sequence[str]) 
 # -------------------------------------------------------------------------------------------------- playing
 
 
-class Trained:
-    """What a run has learned, of all seeds, in its world."""
+class Players:
+    """Policies that act in one program, and where what they play is written."""
 
-    def __init__(self, run: Run, world: World, watch: Watch):
+    agent: Agent
+    layout: Layout
+    arrays: dict[str, Any]
+    """What acting reads, (S, ...)."""
+    seeds: tuple[int, ...]
+    active: list[bool]
+    """Of each seed, whether there is a policy of it."""
+    step: int
+    task: Task
+    places: dict[int, Path]
+    """The folder of records of each active seed."""
+
+    def check(self, asked: Asked) -> None:
+        """Raise a UserError for what cannot be played."""
+        combinations(type(self.agent), asked.fixed, asked.sweeps)
+        self.episodes(asked)
+        self.task_of(asked)
+
+    def agent_with(self, setting: dict[str, Any]) -> Agent:
+        """The agent with other values of what only acting reads."""
+        given = {name: getattr(self.agent.config, name) for name in self.agent.acting_options} | setting
+        config = dataclasses.replace(self.agent.config, **given)
+        return type(self.agent)(config, self.agent.observation_dim, self.agent.action_dim)
+
+    def last(self) -> tuple[int, int]:
+        """Step and episodes of training's last evaluation."""
+        raise NotImplementedError
+
+    def episodes(self, asked: Asked) -> int:
+        """How many to play. Raises a UserError where nothing says it."""
+        count = asked.episodes or self.last()[1]
+        if not count:
+            place = next(iter(self.places.values()))
+            raise UserError(f"{place} says of no episodes, so --episodes is needed")
+        return count
+
+    def task_of(self, asked: Asked) -> Task:
+        """The task to play. Raises a UserError where its sizes are others."""
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def stage(self, asked: Asked) -> Iterator[Stage]:
+        """Where they play."""
+        environments = environments_for(len(self.seeds), self.episodes(asked))
+        with signals_for_this_process_alone():
+            stage = family_of(self.task_of(asked)).open_stage(self.task_of(asked), environments)
+        with contextlib.closing(stage):
+            yield stage
+
+
+class Group(Players):
+    """Policies on disk, of seeds that trained together."""
+
+    def __init__(self, policies: Sequence[Policy], place: Path | None = None):
+        """`place`: the folder of all records (default: those of the policies)."""
+        self.policies, self.first = policies, policies[0]
+        self.places = {policy.card.seed: place or policy.folder for policy in policies}
+        self.agent, self.layout = self.first.agent, self.first.layout
+        self.step, self.task = self.first.card.step, self.first.task
+        self.seeds = tuple(self.first.card.seeds)
+        self.active = [seed in self.places for seed in self.seeds]
+
+    @cached_property
+    def arrays(self) -> dict[str, Any]:  # type: ignore[override]
+        """What acting reads; read from the files when it is first played."""
+        return Together(self.policies, self.seeds).arrays
+
+    def last(self) -> tuple[int, int]:
+        last = self.first.card.evaluation or {"step": self.step, "episodes": 0}
+        return last["step"], last["episodes"]
+
+    def task_of(self, asked: Asked) -> Task:
+        task = self.task if asked.task is None else get_task(asked.task)
+        check_sizes(self.first.folder, self.first.card, task)
+        return task
+
+
+class Trained(Players):
+    """What a run has learned up to its newest checkpoint, of all seeds."""
+
+    def __init__(self, run: Run, world: World):
         """Read the newest checkpoint that is whole. Raises a UserError where there is none, or no seed to play."""
-        self.run, self.world, self.watch = run, world, watch
-        data, seeds = world.data_for(0), jnp.asarray(run.spec.seeds, jnp.uint32)
-        self.sizes = data.observation_dim, data.action_dim
-        agent = self.agent_with(run.hyperparameters)
+        self.run, self.world = run, world
+        self.task, self.seeds = run.task, run.spec.seeds
+        data = world.data_for(0)
+        self.agent = run.agent_class(run.hyperparameters, data.observation_dim, data.action_dim)
+        states = init_states(self.agent, jnp.asarray(self.seeds, jnp.uint32), data)
         checkpoints = Checkpoints(run.directory.checkpoints, read_only=True)
         try:
-            found = checkpoints.restore(init_states(agent, seeds, data), watch.say)
+            found = checkpoints.restore(states, console.print)
         finally:
             checkpoints.close()
         if found is None:
             raise UserError(f"{run.path} has no checkpoint that is whole")
-        progress, self.states, record = found
-        self.step = progress - agent.pretraining_steps
-        self.active = [str(seed) not in record["diverged"] for seed in run.spec.seeds]
-        if not any(self.active):
+        progress, states, record = found
+        self.step = progress - self.agent.pretraining_steps
+        self.layout = Layout.of(jax.tree.map(lambda leaf: leaf[0], states))
+        self.arrays = dict(zip(self.layout.shapes, jax.tree.leaves(states), strict=True))
+        self.active = [str(seed) not in record["diverged"] for seed in self.seeds]
+        self.places = {seed: run.path for seed, on in zip(self.seeds, self.active, strict=True) if on}
+        if not self.places:
             raise UserError(f"all seeds of {run.path} have diverged")
 
-    def agent_with(self, config: Any) -> Agent:
-        """The agent with another configuration."""
-        return self.run.agent_class(config, *self.sizes)
+    def last(self) -> tuple[int, int]:
+        steps = [row["step"] for row in Table(self.run.path / "eval.csv").rows if 0 <= row["step"] <= self.step]
+        return max(steps, default=max(self.step, 0)), self.run.spec.protocol.eval_episodes
 
-    def last_evaluation(self, path: Path) -> int:
-        """The step of the last evaluation up to the checkpoint, the checkpoint's own where there was none."""
-        steps = [row["step"] for row in Table(path / "eval.csv").rows if 0 <= row["step"] <= self.step]
-        return max(steps, default=max(self.step, 0))
+    def task_of(self, asked: Asked) -> Task:
+        if asked.task not in (None, self.task.name):
+            raise UserError(
+                f"--task: {self.run.path} is not finished, so only its own task, {self.task.name}, is played"
+            )
+        return self.task
 
-    def play(self, agents: Sequence[Agent], number: int) -> list[list[Row]]:
-        """Of each agent the rows of its seeds, on the episodes of that number."""
-        return [self._play(agent, number) for agent in agents]
+    @contextlib.contextmanager
+    def stage(self, asked: Asked) -> Iterator[Stage]:
+        yield self.world
 
-    def _play(self, agent: Agent, number: int) -> list[Row]:
-        spec = self.run.spec
-        experiment = Experiment(agent, spec.seeds, spec.protocol, self.world)
-        options = {name: getattr(agent.config, name) for name in agent.acting_options}
+
+def play(groups: Sequence[Players], asked: Asked, other_code: str = "") -> list[Row]:
+    """Play all settings with all policies; write what came of it, show it, and return the rows of means."""
+    keep_programs()
+    places = {place for group in groups for place in group.places.values()}
+    if other_code:
+        console.print(f"{', '.join(map(str, places))} was made by {other_code}")
+    kept = {place / name: rows_of(place / name) for place in places for name in (FILE, EPISODES)}
+    return [row for group in groups for row in Session(group, asked, kept).play()]
+
+
+class Session:
+    """A group of policies at all settings, on episodes that choose, where there are several, and on those reported."""
+
+    def __init__(self, players: Players, asked: Asked, kept: dict[Path, list[Row]]):
+        """`kept`: the rows of each file of records so far."""
+        self.players, self.asked, self.kept = players, asked, kept
+        settings = combinations(type(players.agent), asked.fixed, asked.sweeps)
+        self.agents = [players.agent_with(setting) for setting in settings]
+        self.task, self.episodes = players.task_of(asked), players.episodes(asked)
+        self.number = players.last()[0] if asked.number is None else asked.number
+
+    def play(self) -> list[Row]:
+        """Play, and write each pass when it is over; returns the rows of means."""
+        shown: list[Row] = []
+        with self.players.stage(self.asked) as self.stage, progress_bar(console) as self.bar:
+            self.shown = self.bar.add_task("evaluating")
+            chosen = None
+            if len(self.agents) > 1:
+                played = self.all_settings("selection", self.number + CHOOSING)
+                chosen = best([rows for rows, _ in played])
+                shown += self.write(played, chosen)
+            shown += self.write(self.all_settings("report", self.number), chosen)
+        console.print(grid(shown, self.players.agent.acting_options))
+        return shown
+
+    def all_settings(self, name: str, number: int) -> list[tuple[list[Row], list[Row]]]:
+        """Of each setting the rows of means and those of episodes, of all seeds of evaluation."""
+        played = []
+        for agent in self.agents:
+            rows: tuple[list[Row], list[Row]] = ([], [])
+            for seed in self.asked.seeds or (None,):
+                self.one(name, agent, seed, number, *rows)
+            played.append(rows)
+        return played
+
+    def one(
+        self, name: str, agent: Agent, seed: int | None, number: int, means: list[Row], episodes: list[Row]
+    ) -> None:
+        """Play a setting on the episodes of a seed (None: each policy's own) and a number; append the rows."""
+        players = self.players
+        options = {option: getattr(agent.config, option) for option in agent.acting_options}
+        seeds = players.seeds if seed is None else [seed] * len(players.seeds)
         try:
-            evaluation = Evaluator(experiment, self.watch, beside=False).begin(self.states, number, self.active)
+            results = self.stage.evaluate(
+                lambda observations, ids: act_with(agent, players.arrays, observations, ids, players.layout),
+                *(seeds, self.episodes, number),
+                active=players.active,
+                on_progress=lambda done, total: self.bar.update(self.shown, completed=done, total=total),
+            )
         except EvaluationError as error:  # e.g. so much guidance that actions are not finite
-            at = ", ".join(f"{name}={value}" for name, value in options.items())
+            at = ", ".join(f"{option}={value}" for option, value in options.items())
             raise UserError(f"{at or agent.name}: {summary(error)}") from error
-        results, _ = evaluation.results()
-        return [
-            {"step": self.step, "seed": seed, "episodes_of": number, **options, **summarise(result)}
-            for seed, result in zip(spec.seeds, results, strict=True)
-            if result is not None
-        ]
+        for trained, played, result in zip(players.seeds, seeds, results, strict=True):
+            if result is not None:
+                row = {"pass": name, "task": self.task.name, "step": players.step, "seed": trained}
+                row |= {"episode_seed": played, "episodes_of": number, **options}
+                means.append(row | summarise(result))
+                episodes += [row | each for each in episode_rows(result)]
+
+    def write(self, played: Sequence[tuple[list[Row], list[Row]]], chosen: int | None) -> list[Row]:
+        """Append a pass to the files of records, each row with whether its setting is the chosen one (None: there was
+        one only); returns the rows of means.
+        """
+        marks = [None if chosen is None else int(i == chosen) for i in range(len(played))]
+        means, episodes = (
+            [row | {"chosen": mark} for mark, rows in zip(marks, played, strict=True) for row in rows[part]]
+            for part in (0, 1)
+        )
+        for place in dict.fromkeys(self.players.places.values()):
+            for name, rows in ((FILE, means), (EPISODES, episodes)):
+                self.kept[place / name] += [row for row in rows if self.players.places[row["seed"]] == place]
+                write_text(place / name, csv_text(self.kept[place / name]))
+        return means
 
 
 def best(played: Sequence[Sequence[Row]]) -> int:
@@ -208,12 +416,12 @@ def best(played: Sequence[Sequence[Row]]) -> int:
 # ------------------------------------------------------------------------------------------------ the records
 
 
-def marked(name: str, played: Sequence[Sequence[Row]], chosen: int | None) -> list[Row]:
-    """All rows of a pass: its name first, and last whether theirs is the chosen setting (None: there was one only)."""
+def episode_rows(result: EpisodeResults) -> list[Row]:
+    """What each episode gave."""
+    columns = {"success": result.success, "return": result.returns, "length": result.lengths}
     return [
-        {"pass": name, **row, "chosen": None if chosen is None else int(i == chosen)}
-        for i, rows in enumerate(played)
-        for row in rows
+        {"episode": i, **{name: values[i].item() for name, values in columns.items()}}
+        for i in range(len(result.success))
     ]
 
 
@@ -230,9 +438,9 @@ def rows_of(path: Path) -> list[Row]:
 
 def grid(rows: Sequence[Row], options: Sequence[str]) -> Grid:
     """Means over seeds, a row a setting; the chosen one is marked."""
-    measures = ("success", "return", "length")
-    table = Grid("pass", "episodes of", *options, *measures, "chosen")
-    for key, group in itertools.groupby(rows, lambda row: [row[name] for name in ("pass", "episodes_of", *options)]):
+    measures, of = ("success", "return", "length"), ("pass", "task", "step", "episodes_of", *options)
+    table = Grid("pass", "task", "step", "episodes of", *options, *measures, "chosen")
+    for key, group in itertools.groupby(rows, lambda row: [row[name] for name in of]):
         each = list(group)
         means = [f"{np.mean([row[name] for row in each]):.4g}" for name in measures]
         table.add_row(*map(str, key), *means, "*" if each[0]["chosen"] else "")

@@ -25,6 +25,10 @@ class Experiment:
     """The phase after the offline one, if there is one."""
     start: Start | None = None
     """The run whose networks it begins with, if there is one."""
+    keep_checkpoints: bool = True
+    """Whether the last checkpoints are kept when the run is over."""
+    keep_policies: bool = False
+    """Whether every evaluation's policies are kept, and not only those of the end."""
 
 
 @dataclass(frozen=True)

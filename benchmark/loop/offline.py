@@ -34,7 +34,8 @@ class Training:
         self.agent, self.world, self.protocol = experiment.agent, experiment.world, experiment.protocol
         self.evaluator, self.recorder, self.watch = evaluator, recorder, watch
         self.checkpoints = Checkpoints(recorder.directory.checkpoints)
-        self.start = experiment.start
+        self.start, self.keep_checkpoints = experiment.start, experiment.keep_checkpoints
+        self.keep_policies = experiment.keep_policies
         seeds = jnp.asarray(experiment.seeds, jnp.uint32)
         needs_data = type(self.agent).facts is not Agent.facts  # of several files, the first would be read for it
         self.states = init_states(self.agent, seeds, self.world.data_for(0) if needs_data else None)
@@ -66,11 +67,14 @@ class Training:
             self.learn()
             self.finish_evaluation()
             self.checkpoints.wait()
+            self.recorder.keep_policies(self.agent, self.states, self.step, at_end=True)
             self.set_status("done")
         except BaseException as error:
             self.close(error)
             raise
         self.close()
+        if not self.keep_checkpoints:
+            self.checkpoints.remove()
 
     def close(self, error: BaseException | None = None) -> None:
         """Let go of what is under way, after a checkpoint is written. Where that fails too, after an `error`, both are
@@ -201,6 +205,8 @@ class Training:
         (pending, self.pending), (due, self.due) = (self.pending, None), (self.due, None)
         results, seconds = pending.results()
         self.recorder.add_evaluation(pending.step, results, seconds)
+        if self.keep_policies:
+            self.recorder.keep_policies(self.agent, pending.states, pending.step, at_end=False)
         if due:
             progress, clocks = due
             clocks["eval_seconds"] += seconds

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from agents.base import Agent, State
 from benchmark.loop.evaluator import Results
 from benchmark.loop.experiment import Watch
+from benchmark.loop.keeping import keep_policies
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.table import Table
 from envs.play.pool import EpisodeResults
@@ -126,6 +128,11 @@ class Recorder:
                 self.say(f"step {step} {self.called(seed)}: success {result.success.mean():.2f}")
         self.eval_table.save()
         self.clocks["eval_seconds"] += seconds
+
+    def keep_policies(self, agent: Agent, states: State, step: int, at_end: bool) -> None:
+        """Write what the active seeds act with after an evaluation, or at the end of the run."""
+        seeds = {seed: place for place, seed in enumerate(self.seeds) if self.active[place]}
+        keep_policies(self.directory.path, agent, states, seeds, step, self.eval_table.rows, at_end)
 
     def set_status(self, state: str, step: int, steps: int, rate: float | None = None) -> None:
         """Record where the run is, of how many steps, and its updates per second."""

@@ -14,7 +14,7 @@ from benchmark.loop.segments import init_states
 from benchmark.planning.configure import configure
 from benchmark.planning.registry import agent_class
 from benchmark.runs.reading import read_records
-from benchmark.runs.record import RunDirectory
+from benchmark.runs.record import KEPT, RunDirectory
 from envs.data.samplers import sample_trajectories
 from envs.data.shards import shard_files
 from envs.family import family_of
@@ -79,7 +79,7 @@ def load_run(path: Path, coordinates: tuple[int, int] = (0, 1), agents: tuple[st
     if not file.is_file():
         raise UserError(f"no dataset at {file}, which the run was trained on")
     if not any(RunDirectory(path).checkpoints.glob("[0-9]*")):
-        raise UserError(f"{path} has no checkpoint")
+        raise UserError(f"{path} has no checkpoint, which this reads: {KEPT}")
 
     cls, family = agent_class(name), family_of(task)
     env = family.make_env(task)

@@ -62,7 +62,8 @@ def train_together(
             agents = [cls(config, data.observation_dim, data.action_dim) for config in configs]
             del data  # one shard of several: only the world may hold it
             experiment = Experiment(
-                stacked(agents, len(spec.seeds)), seeds, spec.protocol, world, spec.online, spec.start
+                *(stacked(agents, len(spec.seeds)), seeds, spec.protocol, world, spec.online, spec.start),
+                *(spec.keep_checkpoints, spec.keep_policies),
             )
             with tracked(run, recorder, watch) as watch:
                 loop(experiment, recorder, watch, run.task)

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from agents.base import Agent, State
 from benchmark.common.errors import UserError
@@ -26,8 +27,9 @@ from benchmark.common.options import input_folder
 from benchmark.loop.checkpoints import read_networks
 from benchmark.loop.segments import agent_axis
 from benchmark.planning.run import Run
+from benchmark.runs.policies import CARD, PARAMETERS, policy_folder, read_card, read_parameters, read_shapes
 from benchmark.runs.reading import read_records
-from benchmark.runs.record import RunDirectory
+from benchmark.runs.record import KEPT, RunDirectory
 from benchmark.runs.run import RunSpec, Start
 from envs.tasks import dimensions, get_task
 
@@ -62,7 +64,9 @@ def starting_from(text: str, specs: Sequence[RunSpec]) -> list[RunSpec]:
 
 
 def read_source(folder: Path) -> Source:
-    """Read the newest checkpoint of a finished run. Raises a UserError where there is none that is whole."""
+    """Read the newest checkpoint of a finished run, or, where it kept none, its first seed's policy if that has all
+    that was trained, as of a clone. Raises a UserError where there is none that is whole.
+    """
     records = read_records(folder)
     config, status = records.config, records.status
     if config is None:
@@ -74,11 +78,30 @@ def read_source(folder: Path) -> Source:
     if str(seed) in status.get("diverged", {}):
         raise UserError(f"--start-from: the first seed of {folder}, {seed}, diverged")
     kept = sorted(RunDirectory(folder).checkpoints.glob("[0-9]*"), key=lambda path: int(path.name))
-    if not kept:
-        raise UserError(f"--start-from: {folder} has no checkpoint")
-    trees = jax.tree.map(lambda leaf: leaf[0], read_networks(kept[-1]))
-    start = Start(str(folder), config["agent"], config["task"], seed, int(kept[-1].name), digest(trees), {})
+    if kept:
+        trees, updates = jax.tree.map(lambda leaf: leaf[0], read_networks(kept[-1])), int(kept[-1].name)
+    else:
+        trees, updates = networks_of_policy(folder, seed)
+    start = Start(str(folder), config["agent"], config["task"], seed, updates, digest(trees), {})
     return Source(start, *trees)
+
+
+def networks_of_policy(run: Path, seed: int) -> tuple[tuple[dict[str, Any], dict[str, Any]], int]:
+    """((parameters, targets), updates) of the policy that a finished run left of a seed.
+
+    Raises a UserError where there is none, or it lacks networks, which acting does not need.
+    """
+    folder = policy_folder(run, seed)
+    if not (folder / CARD).is_file():
+        raise UserError(f"--start-from: {run} has no checkpoint; {KEPT}")
+    card = read_card(folder)
+    if card.left_out:
+        raise UserError(
+            f"--start-from: {run} has no checkpoint, and its policy lacks {', '.join(card.left_out)}; {KEPT}"
+        )
+    arrays = read_parameters(folder, card, read_shapes(folder / PARAMETERS))
+    trees = traverse_util.unflatten_dict({tuple(name.split("/")): array for name, array in arrays.items()})
+    return (trees.get("params", {}), trees.get("targets", {})), card.updates
 
 
 def digest(trees: Any) -> str:

@@ -98,6 +98,8 @@ def spec_from(options: argparse.Namespace) -> RunSpec:
         origins=origins,
         shown_as=check_label(options.label, [cls.name]) if options.label is not None else None,
         name=cls.name,
+        keep_checkpoints=options.keep_checkpoints,
+        keep_policies=options.keep_policies,
     )
     check_size(spec)
     return spec

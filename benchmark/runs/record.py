@@ -6,9 +6,10 @@
         provenance.json  what made it, an entry for every start: commit, digest of the code, versions, device, dataset
         train.csv        step, seed, metrics: one row per (logging step, seed)
         eval.csv         step, seed, episodes, success, return, length
-        evaluations.csv  what `benchmark.evaluate` played afterwards, at other values of what only acting reads
+        evaluations.csv  what `benchmark.evaluate` played afterwards, and episodes.csv each episode of it
         status.json      state, step, rate, diverged seeds, error, digests of the code that made the numbers
-        checkpoints/     the last two
+        checkpoints/     the last two; removed when the run is done, unless --keep-checkpoints was given
+        policies/        what acting needs, of every seed, when the run is done; see `benchmark.runs.policies`
 
 A table is rewritten whole (through a temporary file and a rename), so that it is never cut in half; it is written
 before the checkpoint of the same step, which says how many rows there are up to it and vouches for them with a digest.
@@ -35,6 +36,8 @@ from benchmark.runs.reading import read_starts, read_status
 SCHEMA = 1
 ANEW = "--anew, which moves the run's folder aside"
 """What to do about a run that is not to go on."""
+KEPT = "of a finished run it is kept where that was trained with --keep-checkpoints"
+"""Why the state of training may be gone, and what to do about it."""
 LOCK_SECONDS = 1.0
 """How long to wait for a run's lock: whoever only looks whether it is held lets go of it at once."""
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from benchmark.common.reading import LIST, OBJECT, TEXT, Damaged, check_fields, optional, parse_object
+from benchmark.common.reading import FLAG, LIST, OBJECT, TEXT, Damaged, check_fields, optional, parse_object
 from benchmark.runs.protocol import Generated, Online, Protocol
 from benchmark.runs.seeds import format_seeds
 
@@ -78,6 +78,10 @@ class RunSpec:
     """The agent's own, as the plan found it, so that no one who reads results imports its file."""
     start: Start | None = None
     """Where it starts from another run, see `benchmark.loop.starting`."""
+    keep_checkpoints: bool = False
+    """Whether the state of training is kept when the run is over, and not its policies alone."""
+    keep_policies: bool = False
+    """Whether the policies of every evaluation are kept."""
 
     @property
     def label(self) -> str:
@@ -107,7 +111,7 @@ class RunSpec:
 
 _PLAIN = {"agent": TEXT, "task": TEXT, "seeds": LIST, "settings": OBJECT, "out": TEXT, "suite": optional(TEXT)}
 _PLAIN |= {"data_dir": optional(TEXT), "wandb": optional(OBJECT), "name": TEXT}
-_PLAIN |= {"origins": OBJECT, "shown_as": optional(TEXT)}
+_PLAIN |= {"origins": OBJECT, "shown_as": optional(TEXT), "keep_checkpoints": FLAG, "keep_policies": FLAG}
 _PARTS = {"protocol": Protocol, "data": Generated, "online": Online, "start": Start}
 _START = dict.fromkeys(("folder", "agent", "task", "digest"), TEXT) | {"networks": OBJECT}
 

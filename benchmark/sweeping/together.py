@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agents.base import Agent, State
 from benchmark.common.terminal import console
 from benchmark.loop.experiment import Watch
+from benchmark.loop.keeping import keep_policies
 from benchmark.loop.recorder import Recorder
 from benchmark.loop.running import train_together
 from benchmark.loop.worker import early_end_recorded
@@ -44,6 +46,15 @@ class SweepRecorder(Recorder):
         """A member's name in the log."""
         run, seed = self.members[member]
         return f"{Path(self.runs[run].spec.out).name} seed {seed}"
+
+    def keep_policies(self, agent: Agent, states: State, step: int, at_end: bool) -> None:
+        """Write every run's own policies."""
+        for i, own in enumerate(self.own):
+            mine = {seed: place for place, (run, seed) in enumerate(self.members) if run == i}
+            rows = [row for row in self.eval_table.rows if row["seed"] in mine.values()]
+            rows = [row | {"seed": self.members[row["seed"]][1]} for row in rows]
+            active = {seed: place for seed, place in mine.items() if self.active[place]}
+            keep_policies(own.path, agent, states, active, step, rows, at_end)
 
     def set_status(self, state: str, step: int, steps: int, rate: float | None = None) -> None:
         """Record where the sweep is, and write every run's own records."""

@@ -14,12 +14,9 @@ import numpy as np
 
 from benchmark.common.errors import UserError, summary
 from benchmark.common.terminal import console, progress_bar
+from benchmark.loop.acting import act_with
 from benchmark.loop.compiled import keep_programs
-from benchmark.loop.evaluating import Trained, combinations, data_of, run_at
-from benchmark.loop.experiment import Watch
-from benchmark.loop.running import opened
-from benchmark.loop.segments import act
-from benchmark.planning.configure import configure
+from benchmark.loop.evaluating import Asked, combinations, players_of, run_at
 from benchmark.runs.clips import Shown
 from benchmark.runs.reading import read_records
 from envs.play.camera import Episode
@@ -81,7 +78,7 @@ def play(
     fixed: Sequence[str] = (),
     only: Collection[int] | None = None,
 ) -> Played:
-    """Play episodes of a run's newest checkpoint.
+    """Play episodes of a run's policies; of its newest checkpoint where it is not finished.
 
     Args:
         path: the run's folder.
@@ -92,9 +89,8 @@ def play(
 
     Raises a UserError, before anything is played, for what cannot be.
     """
-    run = run_at(path, None)
+    run, asked = run_at(path, None), Asked(fixed, number=number)
     (setting,) = combinations(run.agent_class, fixed, ())
-    config = configure(run.agent_class, run.spec.settings, setting)
     seeds, episodes = run.spec.seeds, run.spec.protocol.eval_episodes
     if seed is not None and seed not in seeds:
         raise UserError(f"{path} has no seed {seed}, but {', '.join(map(str, seeds))}")
@@ -102,21 +98,21 @@ def play(
         raise UserError(f"{path} is evaluated on {episodes} episodes, 0 to {episodes - 1}; there is no {max(only)}")
     label = (read_records(path).config or {}).get("label") or run.spec.label
     keep_programs()
-    with run.directory, opened(run, data_of(run), len(seeds)) as world, progress_bar(console) as bar:
-        trained = Trained(run, world, Watch(console.print))
-        seed = next(s for s, on in zip(seeds, trained.active, strict=True) if on) if seed is None else seed
+    with players_of(run, asked) as players, players.stage(asked) as stage, progress_bar(console) as bar:
+        seed = next(s for s, on in zip(seeds, players.active, strict=True) if on) if seed is None else seed
         row = seeds.index(seed)
-        if not trained.active[row]:
+        if not players.active[row]:
             raise UserError(f"seed {seed} of {path} has diverged")
-        number = trained.last_evaluation(path) if number is None else number
-        agent, shown = trained.agent_with(config), bar.add_task(f"{label} plays")
+        number = players.last()[0] if number is None else number
+        agent, shown = players.agent_with(setting), bar.add_task(f"{label} plays")
         taken = Taken(
-            lambda observations, ids: act(agent, trained.states, observations, ids),
+            lambda observations, ids: act_with(agent, players.arrays, observations, ids, players.layout),
             *(row, seed, number, range(episodes) if only is None else only),
         )
         try:
-            results = world.evaluate(
-                *(taken, seeds, episodes, number, [i == row for i in range(len(seeds))]),
+            results = stage.evaluate(
+                *(taken, seeds, episodes, number),
+                active=[i == row for i in range(len(seeds))],
                 on_progress=lambda done, total: bar.update(shown, completed=done, total=total),
                 only=only,
             )[row]

@@ -11,7 +11,7 @@ import pytest
 from benchmark.common.errors import UserError
 from benchmark.evaluate import main
 from benchmark.loop import evaluating
-from benchmark.loop.evaluating import CHOOSING, FILE, evaluate
+from benchmark.loop.evaluating import CHOOSING, EPISODES, FILE, Asked, evaluate_run
 from benchmark.loop.worker import execute
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.record import Busy, RunDirectory
@@ -42,9 +42,13 @@ class Shrinking(BC):
 """
 
 
+def evaluate(path, fixed=(), sweeps=(), episodes=None, number=None, **more):
+    return evaluate_run(path, Asked(fixed, sweeps, episodes, number, **more))
+
+
 def trained(agent, out, **settings):
-    """The folder of a finished run of two seeds."""
-    spec = RunSpec(str(agent), "toy-modes", (0, 3), SMALL | settings, PROTOCOL, str(out))
+    """The folder of a finished run of two seeds, which kept its checkpoints."""
+    spec = RunSpec(str(agent), "toy-modes", (0, 3), SMALL | settings, PROTOCOL, str(out), keep_checkpoints=True)
     execute(spec, quiet=True)
     return spec.path
 
@@ -66,6 +70,15 @@ def run(tmp_path_factory):
 @pytest.fixture
 def copy(run, tmp_path):
     return shutil.copytree(run, tmp_path / "moved")
+
+
+@pytest.fixture
+def unfinished(copy):
+    """A run that was interrupted after its last checkpoint, and has no policy yet."""
+    shutil.rmtree(copy / "policies")
+    status = json.loads((copy / "status.json").read_text())
+    (copy / "status.json").write_text(json.dumps(status | {"state": "interrupted"}))
+    return copy
 
 
 @pytest.mark.parametrize("agent", ["bc", "fql", "rql", "qgf"])
@@ -105,8 +118,9 @@ def test_rows_are_appended_and_every_product_of_values_has_its_own(copy):
     rows = evaluate(copy, ["candidates=1"], ["guidance_weight=0,0.5", "guess=one_step,noisy"])
     assert (copy / FILE).read_text().startswith(first) and len(table(copy / FILE)) == 2 + len(rows)
     assert len({(row["guidance_weight"], row["guess"]) for row in rows}) == 4 and len(rows) == 2 * 2 * 4
-    names = ["pass", "step", "seed", "episodes_of", "guidance_weight", "guess", "candidates", *MEASURES, "chosen"]
-    assert list(table(copy / FILE)[0]) == names
+    names = ["pass", "task", "step", "seed", "episode_seed", "episodes_of", "guidance_weight", "guess", "candidates"]
+    assert list(table(copy / FILE)[0]) == [*names, *MEASURES, "chosen"]
+    assert len(table(copy / EPISODES)) == 30 * len(table(copy / FILE))
     assert [row["guess"] for row in table(copy / FILE)[2:8]] == [*["one_step"] * 2, *["noisy"] * 2, *["one_step"] * 2]
 
 
@@ -116,7 +130,15 @@ def test_the_values_of_one_pass_meet_the_same_episodes(copy):
     assert measured(evaluate(copy, ["guidance_weight=0"], number=8)) != measured(one)
 
 
-def test_seeds_that_diverged_do_not_play(copy, monkeypatch):
+def test_a_run_that_is_not_finished_plays_its_newest_checkpoint(unfinished):
+    last = [row for row in table(unfinished / "eval.csv") if row["step"] == "20"]
+    evaluate(unfinished)
+    assert measured(table(unfinished / FILE)) == measured(last)
+    with pytest.raises(UserError, match="is not finished, so only its own task, toy-modes, is played"):
+        evaluate(unfinished, task="toy-detour")
+
+
+def test_seeds_that_diverged_do_not_play(unfinished, monkeypatch):
     restore = evaluating.Checkpoints.restore
 
     def diverged(*arguments):
@@ -124,7 +146,7 @@ def test_seeds_that_diverged_do_not_play(copy, monkeypatch):
         return update, states, record | {"diverged": {"0": 10}}
 
     monkeypatch.setattr(evaluating.Checkpoints, "restore", diverged)
-    assert [row["seed"] for row in evaluate(copy)] == [3]
+    assert [row["seed"] for row in evaluate(unfinished)] == [3]
 
 
 @pytest.mark.parametrize(
@@ -159,13 +181,16 @@ def test_a_run_that_cannot_be_played_is_told_in_a_line(copy, tmp_path):
     assert (copy / FILE).read_bytes() == b"\xff\xfe"
     with RunDirectory(copy), pytest.raises(Busy):
         evaluate(copy)
-    shutil.rmtree(copy / "checkpoints")
-    with pytest.raises(UserError, match="has no checkpoint"):
-        evaluate(copy)
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"task": "cube-single-play-singletask-task1-v0"}))
+
+
+def test_what_an_unfinished_run_needs_is_told_in_a_line(unfinished):
+    config = json.loads((unfinished / "config.json").read_text())
+    (unfinished / "config.json").write_text(json.dumps(config | {"task": "cube-single-play-singletask-task1-v0"}))
     with pytest.raises(UserError, match=r"no dataset at .* was trained on"):
-        evaluate(copy)
+        evaluate(unfinished)
+    shutil.rmtree(unfinished / "checkpoints")
+    with pytest.raises(UserError, match=r"has no policy and no checkpoint; .* --keep-checkpoints"):
+        evaluate(unfinished)
 
 
 def test_files_of_an_agent_that_were_changed_are_not_run(tmp_path):

@@ -37,7 +37,8 @@ WORDS = ["--protocol=toy", "--steps=4", "--eval-episodes=1", "--set=hidden=8", "
 
 
 def spec_of(out, agent="bc", seeds=(0, 3), task=TASK.name, **settings):
-    return RunSpec(agent, task, seeds, {**SMALL, **settings}, PROTOCOL, str(out), name=agent)
+    hyperparameters = {**SMALL, **settings}
+    return RunSpec(agent, task, seeds, hyperparameters, PROTOCOL, str(out), name=agent, keep_checkpoints=True)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,18 @@ def same(tree, other):
 
 def seed_of(tree, index):
     return jax.tree.map(lambda leaf: np.asarray(leaf)[index], tree)
+
+
+def test_a_clones_policy_is_all_that_was_trained_and_serves_where_no_checkpoint_was_kept(clone, tmp_path):
+    copy = shutil.copytree(clone, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints")
+    whole, left = read_source(clone), read_source(copy)
+    assert left.start.digest == whole.start.digest and left.start.updates == whole.start.updates == 4
+    assert same(left.params, whole.params) and left.targets == whole.targets == {}
+    card = copy / "policies/seed-3/card.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"left_out": ["params/critic", "targets/critic"]}))
+    with pytest.raises(UserError, match=r"its policy lacks params/critic, targets/critic; .* --keep-checkpoints"):
+        read_source(copy)
 
 
 def test_every_seed_begins_with_the_first_seeds_flow_and_with_all_else_of_its_own(clone, tmp_path):
@@ -217,6 +230,11 @@ def diverged(path):
     (path / "status.json").write_text(json.dumps(status | {"diverged": {"3": 2}}))
 
 
+def without_state(path):
+    for name in ("checkpoints", "policies"):
+        shutil.rmtree(path / name)
+
+
 def newest(path):
     return path / "checkpoints" / "4"
 
@@ -235,7 +253,7 @@ def cut(path):
         (lambda path: (path / "config.json").write_text("{"), "config.json: not JSON"),
         (unfinished, "is not finished, it is interrupted at step 2"),
         (diverged, "the first seed of .*, 3, diverged"),
-        (lambda path: shutil.rmtree(path / "checkpoints"), "has no checkpoint"),
+        (without_state, "has no checkpoint; .* --keep-checkpoints"),
         (cut, r"the checkpoint .*/4 is damaged: .* is not as it was written"),
         (
             lambda path: (newest(path) / "checksums.json").unlink(),
