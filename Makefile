@@ -71,7 +71,7 @@ reproduction: install
 	mkdir -p runs/small results/reproduction/small
 	cp -Rn results/reproduction/small/. runs/small/
 	for task in puzzle-3x3-play scene-play; do \
-	  $(BIN)/python run_all.py --suite=small --tasks=$$task-singletask-task1-v0 --jobs=2; \
+	  $(BIN)/python run_all.py --suite=small --tasks=$$task-singletask-task1-v0 --jobs=2 --keep-checkpoints; \
 	  $(BIN)/python -m analysis.submit --runs runs/small --out results/reproduction/small || exit 1; done
 	$(BIN)/python -m analysis.verify results/reproduction/small
 	for table in task order cost; do \
