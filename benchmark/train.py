@@ -11,6 +11,7 @@ import sys
 from benchmark.common.errors import UserError, run_main
 from benchmark.common.options import Parser, add_keeping
 from benchmark.loop.worker import execute, serve
+from benchmark.planning.missing import only_missing
 from benchmark.planning.protocols import PROTOCOLS
 from benchmark.planning.run import Run
 from benchmark.runs.run import RunSpec
@@ -24,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     spec, anew = parse_command(arguments)
     if anew:
         Run(spec).begin_anew()
-    execute(spec)
+    for each in only_missing([spec]):
+        execute(each)
     return 0
 
 

@@ -27,7 +27,14 @@ COMMANDS = (
     *("run_all", "benchmark.train", "benchmark.check", "benchmark.sweep", "benchmark.throughput"),
     *("benchmark.evaluation_speed", "benchmark.reversal", "envs.download", "envs.generate", "analysis.tables"),
     *("analysis.figures", "analysis.report", "analysis.import_archive", "analysis.submit"),
-    *("analysis.verify", "analysis.leaderboard", "analysis.compare", "analysis.seeds", "benchmark.same_experiment"),
+    *(
+        "analysis.verify",
+        "analysis.failures",
+        "analysis.leaderboard",
+        "analysis.compare",
+        "analysis.seeds",
+        "benchmark.same_experiment",
+    ),
     *("benchmark.claims", "benchmark.evaluate", "benchmark.checkpoint_speed"),
 )
 RATES = "results/throughput/cpu-amd-epyc-2-cores.json"

@@ -27,6 +27,7 @@ from benchmark.loop.starting import starting_from
 from benchmark.loop.tracking import wandb_options
 from benchmark.planning.configure import parse_settings
 from benchmark.planning.from_options import check_size, online_from, protocol_from
+from benchmark.planning.missing import only_missing
 from benchmark.planning.plan import plan
 from benchmark.planning.protocols import AGENT_STEPS
 from benchmark.planning.registry import agent_class
@@ -204,6 +205,8 @@ def runs_asked_for(options: argparse.Namespace, suite: Suite, out: Path) -> list
     runs = [dataclasses.replace(run, **kept) for run in runs]
     if options.start_from:
         runs = starting_from(options.start_from, runs)
+    if not options.anew:
+        runs = only_missing(runs)
     for run in {(run.agent, run.seeds): run for run in runs}.values():
         check_size(run, here=options.launcher != "slurm")
     return runs

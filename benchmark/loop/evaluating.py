@@ -387,7 +387,7 @@ class Session:
             raise UserError(f"{at or agent.name}: {summary(error)}") from error
         for trained, played, result in zip(players.seeds, seeds, results, strict=True):
             if result is not None:
-                row = {"pass": name, "task": self.task.name, "step": players.step, "seed": trained}
+                row = {"pass": name, "agent": agent.name, "task": self.task.name, "step": players.step, "seed": trained}
                 row |= {"episode_seed": played, "episodes_of": number, **options}
                 means.append(row | summarise(result))
                 episodes += [row | each for each in episode_rows(result)]
@@ -419,6 +419,7 @@ def best(played: Sequence[Sequence[Row]]) -> int:
 def episode_rows(result: EpisodeResults) -> list[Row]:
     """What each episode gave."""
     columns = {"success": result.success, "return": result.returns, "length": result.lengths}
+    columns |= {f"part: {name}": values for name, values in result.parts.items()}
     return [
         {"episode": i, **{name: values[i].item() for name, values in columns.items()}}
         for i in range(len(result.success))

@@ -14,7 +14,7 @@ from benchmark.common.files import make_folder
 from benchmark.common.reading import Damaged
 from benchmark.runs.code import code_digest, own_digests
 from benchmark.runs.reading import read_records
-from benchmark.runs.record import SCHEMA, RunDirectory
+from benchmark.runs.record import SCHEMA, RunDirectory, updates_before
 from benchmark.runs.run import RunSpec
 from envs.family import family_of
 from envs.files.local import data_folder
@@ -97,7 +97,8 @@ class Run:
                 found, asked = records.config.get(name), self.config[name]
                 raise Damaged(self.path / "config.json", f"{name} is {found}, not {asked}")
         self.directory.refuse_another(records.config, self.config)
-        return records.status.get("state") == "done"
+        longer = updates_before(records.config, self.config) is not None
+        return records.status.get("state") == "done" and not longer
 
     def says_done(self) -> bool:
         """Whether its records say that it is finished, whatever its configuration. Raises `Damaged`."""

@@ -49,6 +49,8 @@ FOLDER = "policies"
 LICENSE = "MIT, as the code that made them; what the data are published under holds besides"
 MOST_HEADER = 2**22
 """Bytes that name and place a file's arrays; a thousand arrays need a tenth of a million."""
+MOST_LAYERS = 1_000
+"""Numbers of a hyperparameter, such as the widths of a network's layers: to trace more would take hours."""
 MOST_NUMBERS = 2**33
 """Numbers of an array: more fit into no machine's memory beside others."""
 TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"}
@@ -169,6 +171,9 @@ def _wrong_in(card: Card) -> str:
         )
     if len(card.sizes) != 2 or not all(type(size) is int and 0 < size <= 10**6 for size in card.sizes):
         return f"sizes are {card.sizes!r:.40}, not two whole numbers from 1 to 1,000,000"
+    for name, value in card.hyperparameters.items():
+        if isinstance(value, list) and len(value) > MOST_LAYERS:
+            return f"hyperparameters: {name} has {len(value):,} numbers, at most {MOST_LAYERS:,} are allowed"
     if not all(isinstance(value, str) for value in [*card.code.values(), *card.left_out]):
         return "code or left_out holds something that is no text"
     for name, shape in card.extra.items():

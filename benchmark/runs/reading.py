@@ -32,6 +32,7 @@ RECORDED_STATES = ("running", "done", "failed", "interrupted")
 
 CONFIG = {"schema": WHOLE, "agent": TEXT, "task": TEXT, "domain": TEXT, "suite": optional(TEXT), "seeds": LIST}
 CONFIG |= {"hyperparameters": OBJECT, "protocol": OBJECT, "label": TEXT, "code": OBJECT, "start": OBJECT}
+CONFIG["extended"] = LIST
 PROTOCOL = {"steps", "eval_every", "eval_episodes", "log_every", "checkpoint_every", "online_steps", "online_start"}
 START = {name: TEXT for name in ("time", "command", "python", "device", "host")}
 START |= {"commit": optional(TEXT), "clean": optional(FLAG), "versions": OBJECT, "dataset": OBJECT}

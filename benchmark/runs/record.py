@@ -54,12 +54,19 @@ class RunDirectory:
         self.path = path
         self.code: str | None = None
         """Digest of the code that is at work."""
+        self.extended_from: int | None = None
+        """Updates that the run had before it was asked for more of them, where it was."""
         self.lock = FileLock(path / ".lock")
 
     @property
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a state of training to go on from."""
+        return any(path.name.isdigit() for path in self.checkpoints.glob("*"))
 
     def __enter__(self) -> RunDirectory:
         make_folder(self.path)
@@ -77,11 +84,17 @@ class RunDirectory:
     def check_config(self, config: dict[str, Any], files: Mapping[str, bytes] | None = None) -> None:
         """Record what is asked, and the files that define its agent, or refuse if the folder holds another run.
 
-        A run that has kept nothing yet may go on with other files than it began with.
+        A run that has kept nothing yet may go on with other files than it began with. One that is asked for more
+        updates is not finished from then on, and says what it had.
         """
         known = read_json(self.path / "config.json")
         changed = self.refuse_another(known, config)
-        if known is None or changed:
+        self.extended_from = updates_before(known or {}, config)
+        if known is not None and self.extended_from is not None:
+            had = {"from": self.extended_from, "time": now()}
+            config = config | {"extended": [*known.get("extended", []), had]}
+            self.set_status(state="interrupted", error=None)
+        if known is None or changed or self.extended_from is not None:
             for name, content in (files or {}).items():
                 make_folder((self.path / "code" / name).parent)
                 write_bytes(self.path / "code" / name, content)
@@ -94,17 +107,31 @@ class RunDirectory:
         """
         if known is None:
             return False
-        differing = differences(known | {"code": None}, config | {"code": None})
-        if differing:
+        aside: dict[str, Any] = {"code": None, "extended": None}
+        differing = differences(known | aside, config | aside)
+        if (before := updates_before(known, config)) is not None:
+            if not self.has_checkpoint:
+                raise UserError(
+                    f"{self.path} has no checkpoint to go on from, from {before:,} to {config['protocol']['steps']:,} "
+                    f"updates: {KEPT}; choose another --out, or begin again with {ANEW}"
+                )
+        elif names := schedules(known, config):
+            length = known["protocol"]["steps"]
+            raise UserError(
+                f"{self.path} holds a run of {length:,} updates with a schedule of that length ({', '.join(names)}), "
+                f"which a longer run has otherwise from its first update on; go on with the schedule as it was by "
+                f"{' '.join(f'--set {name}={length}' for name in names)}, or begin again with {ANEW}"
+            )
+        elif differing:
             raise UserError(
                 f"{self.path} holds a run of another configuration ({'; '.join(differing)}); "
                 f"choose another --out, or begin again with {ANEW}"
             )
-        before, now = known.get("code") or {}, config.get("code") or {}
-        changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-        kept = self.status.get("state") == "done" or any(path.name.isdigit() for path in self.checkpoints.glob("*"))
+        was, now = known.get("code") or {}, config.get("code") or {}
+        changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+        kept = self.status.get("state") == "done" or self.has_checkpoint
         if changed and kept:
-            told = [f"{name} was {_digest(before.get(name))}, is {_digest(now.get(name))} now" for name in changed]
+            told = [f"{name} was {_digest(was.get(name))}, is {_digest(now.get(name))} now" for name in changed]
             raise UserError(
                 f"{self.path} was made by other code ({'; '.join(told)}; the old files: {self.path / 'code'}); "
                 f"choose another --out, or begin again with {ANEW}"
@@ -121,6 +148,8 @@ class RunDirectory:
     def add_start(self, provenance: dict[str, Any]) -> None:
         """Append what made this (re)start."""
         self.code = provenance.get("code")
+        if self.extended_from is not None:
+            provenance = provenance | {"extended_from": self.extended_from}
         path = self.path / "provenance.json"
         write_json(path, {"starts": [*read_starts(path), provenance]})
 
@@ -156,6 +185,40 @@ class RunDirectory:
 
 def _digest(sha256: str | None) -> str:
     return f"sha256 {sha256[:12]}" if sha256 else "none"
+
+
+INTERVALS = ("eval_every", "log_every", "checkpoint_every")
+
+
+def updates_before(known: dict[str, Any], asked: dict[str, Any]) -> int | None:
+    """The updates of a run, where what is asked is the same with more of them, else None. Intervals that its length had
+    cut short (`Protocol.scaled_to`) may be those of the longer run.
+    """
+    return None if _beside_length(known, asked) != [] else known["protocol"]["steps"]
+
+
+def schedules(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Hyperparameters that are each run's number of updates, where a run and the longer one that is asked differ in
+    nothing else: schedules over its length.
+    """
+    differing = _beside_length(known, asked)
+    if not differing:
+        return []
+    lengths = known["protocol"]["steps"], asked["protocol"]["steps"]
+    asked_for = asked["hyperparameters"]
+    names = [name for name, value in known["hyperparameters"].items() if (value, asked_for.get(name)) == lengths]
+    return names if len(names) == len(differing) else []
+
+
+def _beside_length(known: dict[str, Any], asked: dict[str, Any]) -> list[str] | None:
+    """What differs besides the number of updates, None where no more of them are asked. An online phase ends a run."""
+    before, longer = known.get("protocol", {}), asked.get("protocol", {})
+    if not 0 < before.get("steps", 0) < longer.get("steps", 0) or "online_steps" in longer:
+        return None
+    steps = before["steps"]
+    cut = {name: longer[name] for name in INTERVALS if before.get(name) == min(longer[name], steps)}
+    same = known | {"protocol": before | cut | {"steps": longer["steps"]}, "code": None, "extended": None}
+    return differences(same, asked | {"code": None, "extended": None})
 
 
 def differences(known: Any, asked: Any, name: str = "") -> list[str]:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
@@ -51,11 +51,27 @@ class EpisodeResults:
     success: `info['success']` at the last step of each episode, 0 to 1.
     returns: undiscounted sum of the environment's rewards.
     lengths: number of steps.
+    parts: of a task that asks for several things, by their names, whether each was so at the end, 0 or 1.
     """
 
     success: np.ndarray
     returns: np.ndarray
     lengths: np.ndarray
+    parts: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+Outcome = tuple[float, float, int, dict[str, float]]
+"""Of an episode: success, return, length, parts."""
+UNPLAYED: Outcome = (np.nan, np.nan, 0, {})
+"""Of an episode that was not asked for."""
+
+
+def _results(outcomes: Sequence[Outcome]) -> EpisodeResults:
+    """The results of a run from the outcomes of its episodes, in order."""
+    success, returns, lengths, parts = zip(*outcomes, strict=True)
+    names = dict.fromkeys(name for each in parts for name in each)
+    of_parts = {name: np.array([each.get(name, np.nan) for each in parts]) for name in names}
+    return EpisodeResults(np.array(success, float), np.array(returns, float), np.array(lengths, int), of_parts)
 
 
 @dataclass
@@ -220,9 +236,7 @@ class EvaluationPool:
             slots = [slot for slot in slots if slot.queue]
             outcomes = self._play(policy, slots, (len(seeds), width), episodes, on_progress)
         return [
-            EpisodeResults(outcomes[run, :, 0], outcomes[run, :, 1], np.nan_to_num(outcomes[run, :, 2]).astype(int))
-            if active[run]
-            else None
+            _results([outcomes.get((run, episode), UNPLAYED) for episode in range(episodes)]) if active[run] else None
             for run in range(len(seeds))
         ]
 
@@ -233,12 +247,12 @@ class EvaluationPool:
         shape: tuple[int, int],
         episodes: int,
         on_progress: Callable[[int, int], None] | None,
-    ) -> np.ndarray:
+    ) -> dict[tuple[int, int], Outcome]:
         """Alternate rounds of one chunk in every environment and one policy call until all episodes are played.
 
-        Returns the outcomes (S, episodes, 3) of every episode: success, return, length.
+        Returns the outcome of every episode, by (run, index).
         """
-        outcomes = np.full((shape[0], episodes, 3), np.nan)
+        outcomes: dict[tuple[int, int], Outcome] = {}
         ids = np.zeros((*shape, 4), np.uint32)
         observations: np.ndarray | None = None  # its width is known with the first reply
         actions: np.ndarray | None = None  # none in the first round, which only resets
@@ -284,7 +298,7 @@ class EvaluationPool:
 
     def _exchange(
         self, slots: list[_Slot], actions: np.ndarray | None
-    ) -> list[tuple[_Slot, tuple[np.ndarray, tuple[float, float, int] | None]]]:
+    ) -> list[tuple[_Slot, tuple[np.ndarray, Outcome | None]]]:
         """Send each slot its request and return (slot, reply) of all; on any failure close the pool and raise."""
         try:
             for slot in slots:

@@ -17,9 +17,10 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -68,8 +69,8 @@ def play_slot(connection: Connection, env: gymnasium.Env, task_id: int | None) -
 
     A request is `(actions, episode)`: actions (H, d) to execute open loop, stopping where the episode ends,
     or None to abandon what is under way; and the episode to start after that, or None.
-    The reply is `(observation, outcome, error)`: outcome is (success, return, length) of an episode that
-    ended here, else None; error is a traceback's text, else None.
+    The reply is `(observation, outcome, error)`: outcome is (success, return, length, parts) of an episode
+    that ended here, else None; error is a traceback's text, else None.
     """
     observation, total, length = None, 0.0, 0
     while True:
@@ -85,7 +86,7 @@ def play_slot(connection: Connection, env: gymnasium.Env, task_id: int | None) -
                 total, length = total + float(reward), length + 1
                 done = terminated or truncated
                 if done:
-                    outcome = (float(info["success"]), total, length)
+                    outcome = (float(info["success"]), total, length, parts_at_end(env, info))
                     break
             if actions is not None:
                 observation = np.asarray(raw, np.float32)
@@ -97,6 +98,28 @@ def play_slot(connection: Connection, env: gymnasium.Env, task_id: int | None) -
             connection.send((observation, outcome, error))
         except OSError:
             return
+
+
+PARTS = {"block": r"privileged/block_(\d+)_pos", "button": r"privileged/button_(\d+)_state"}
+PARTS |= {"drawer": r"privileged/drawer_pos()", "window": r"privileged/window_pos()"}
+"""What a manipulation task of OGBench may ask for, in the environment's own order, by what `info` has of it."""
+
+
+def parts_at_end(env: gymnasium.Env, info: Mapping[str, Any]) -> dict[str, float]:
+    """Whether each thing that a task asks for is so, 0 or 1, by a name such as "block 0" or "drawer": OGBench's
+    manipulation tasks alone know it; {} for others. Where the episode was solved all are: success is read one action
+    earlier.
+    """
+    ask = getattr(env.unwrapped, "_compute_successes", None)
+    matches = [(kind, re.fullmatch(pattern, key)) for kind, pattern in PARTS.items() for key in info]
+    names = [f"{kind} {match[1]}".strip() for kind, match in matches if match]
+    if ask is None or not names:
+        return {}
+    so = [bool(value) for part in ask() for value in np.ravel(part)]
+    solved = float(info["success"]) == 1
+    return (
+        {name: float(solved or value) for name, value in zip(names, so, strict=True)} if len(so) == len(names) else {}
+    )
 
 
 def run_nursery(control: Connection) -> None:

@@ -118,7 +118,8 @@ def test_rows_are_appended_and_every_product_of_values_has_its_own(copy):
     rows = evaluate(copy, ["candidates=1"], ["guidance_weight=0,0.5", "guess=one_step,noisy"])
     assert (copy / FILE).read_text().startswith(first) and len(table(copy / FILE)) == 2 + len(rows)
     assert len({(row["guidance_weight"], row["guess"]) for row in rows}) == 4 and len(rows) == 2 * 2 * 4
-    names = ["pass", "task", "step", "seed", "episode_seed", "episodes_of", "guidance_weight", "guess", "candidates"]
+    names = ["pass", "agent", "task", "step", "seed", "episode_seed", "episodes_of"]
+    names += ["guidance_weight", "guess", "candidates"]
     assert list(table(copy / FILE)[0]) == [*names, *MEASURES, "chosen"]
     assert len(table(copy / EPISODES)) == 30 * len(table(copy / FILE))
     assert [row["guess"] for row in table(copy / FILE)[2:8]] == [*["one_step"] * 2, *["noisy"] * 2, *["one_step"] * 2]

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,11 +19,13 @@ from benchmark.common.errors import UserError
 from benchmark.evaluate import main
 from benchmark.loop.acting import layout_of, read_by_acting
 from benchmark.loop.evaluating import EPISODES, FILE, Asked, evaluate_policies
-from benchmark.loop.keeping import left_out
+from benchmark.loop.keeping import keep_policies, left_out
+from benchmark.loop.segments import init_states
 from benchmark.loop.worker import execute
 from benchmark.planning.configure import configure
 from benchmark.planning.plan import known_settings
 from benchmark.planning.registry import agent_class
+from benchmark.planning.run import Run
 from benchmark.runs.policies import find_policies, policy_folder, read_card
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.run import RunSpec
@@ -31,6 +34,7 @@ from tests.helpers.toy_runs import SUITE
 ROOT = Path(__file__).resolve().parents[2]
 PROTOCOL = Protocol(steps=2, eval_every=1, eval_episodes=8, eval_first=False, log_every=1, checkpoint_every=1)
 SMALL = dict(hidden=(8,), batch_size=8, ensemble=2, flow_steps=2, diffusion_steps=2, chunk_length=2, candidates=3)
+SMALL |= dict(pretraining_steps=1)
 BOUNDS = ("extra/low", "extra/high")
 OF_AN_EPISODE = ("success", "return", "length")
 OWN = """
@@ -290,3 +294,34 @@ def test_an_evaluations_words_give_its_noise(policy):
 def test_importing_benchmark_loads_no_jax():
     code = "import sys, benchmark; sys.exit('jax' in sys.modules or 'flax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def untrained(out):
+    """The folder of a policy for a task of OGBench, as it is before the first update."""
+    task, cls = "cube-single-play-singletask-task1-v0", agent_class("bc")
+    spec = dataclasses.replace(spec_of(out), task=task, settings=dict(hidden=(8,), flow_steps=2))
+    config = Run(spec).config
+    spec.path.mkdir(parents=True)
+    (spec.path / "config.json").write_text(json.dumps(config))
+    agent = cls(configure(cls, spec.settings), 28, 5)
+    states = init_states(agent, np.asarray(spec.seeds, np.uint32))
+    keep_policies(spec.path, agent, states, {0: 0, 3: 1}, 0, [], at_end=True)
+    return policy_folder(spec.path, 3)
+
+
+@pytest.mark.slow
+def test_the_page_plays_a_policy_in_an_environment_as_written(tmp_path, capsys):
+    page = (ROOT / "docs/policies.md").read_text()
+    code = re.search(r"```python\n(import ogbench.*?)```", page, re.S)[1]
+    code, places = re.subn(r'load_policy\(".*"\)', f'load_policy("{untrained(tmp_path)}")', code)
+    exec(code, {})
+    success, steps = capsys.readouterr().out.split()
+    assert places == 1 and success in ("True", "False") and 1 <= int(steps) <= 200
+
+
+def test_the_page_reads_runs_as_written(kept):
+    page = (ROOT / "docs/policies.md").read_text()
+    code = re.search(r"```python\n(from analysis.*?)```", page, re.S)[1].replace("runs/quickstart", str(kept))
+    found = {}
+    exec(code, found)
+    assert len(found["runs"].evaluations) == 4 and list(found["runs"].runs["agent"]) == ["bc"]
