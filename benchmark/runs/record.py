@@ -7,6 +7,7 @@
         train.csv        step, seed, metrics: one row per (logging step, seed)
         eval.csv         step, seed, episodes, success, return, length
         evaluations.csv  what `benchmark.evaluate` played afterwards, and episodes.csv each episode of it
+        clips/           films of single episodes, made afterwards, each with a record (`benchmark.runs.clips`)
         status.json      state, step, rate, diverged seeds, error, digests of the code that made the numbers
         checkpoints/     the last two; removed when the run is done, unless --keep-checkpoints was given
         policies/        what acting needs, of every seed, when the run is done; see `benchmark.runs.policies`

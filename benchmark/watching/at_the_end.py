@@ -5,10 +5,12 @@ A process of its own makes it, within a time: whatever goes wrong there is a lin
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmark.common.errors import printable
 from benchmark.common.reading import Damaged
@@ -16,8 +18,8 @@ from benchmark.runs.clips import FOLDER
 from benchmark.runs.reading import read_records
 from benchmark.runs.run import RunSpec
 
-SECONDS = 180.0
-"""After which there is no film; one takes half a minute on two cores."""
+SECONDS, SECONDS_TO_END = 120.0, 10.0
+"""After which there is no film, and which it is given to end; one takes half a minute on two cores."""
 EVERY = 4
 """Steps for a picture."""
 
@@ -41,15 +43,32 @@ def _film(runs: Sequence[Path], path: Path, seconds: float) -> str:
     command = [sys.executable, "-m", "benchmark.evaluate", f"--run={first}", f"--video={path}", f"--every={EVERY}"]
     if others:
         command += ["--compare", *others]
+    pipes: dict[str, Any] = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return f"no clip: it was not there after {seconds:g} s"
+        with subprocess.Popen(command, **pipes) as process:
+            try:
+                output, errors = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                end(process)
+                return f"no clip: it was not there after {seconds:g} s"
+            except BaseException:
+                end(process)
+                raise
     except OSError as error:
         return f"no clip: {error}"
-    said = [line for line in (done.stderr if done.returncode else done.stdout).splitlines() if line.strip()]
-    last = printable(said[-1].strip()) if said else f"exit status {done.returncode}"
-    return f"no clip: {last.removeprefix('error: ')}" if done.returncode else f"clip: {last}"
+    said = [line for line in (errors if process.returncode else output).splitlines() if line.strip()]
+    last = printable(said[-1].strip()) if said else f"exit status {process.returncode}"
+    return f"no clip: {last.removeprefix('error: ')}" if process.returncode else f"clip: {last}"
+
+
+def end(process: subprocess.Popen) -> None:
+    """End it as Ctrl-C does, so that it leaves nothing half done; kill it where it does not end."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def _is_done(run: Path) -> bool:
