@@ -73,7 +73,7 @@ reproduction: install
 	  $(BIN)/python run_all.py --suite=small --tasks=$$task-singletask-task1-v0 --jobs=2; \
 	  $(BIN)/python -m analysis.submit --runs runs/small --out results/reproduction/small || exit 1; done
 	$(BIN)/python -m analysis.verify results/reproduction/small
-	$(BIN)/python -m analysis.tables --runs results/reproduction/small --table=order
+	$(BIN)/python -m analysis.tables --runs results/reproduction/small --table=order --across-regimes
 	$(BIN)/python -m analysis.report --runs results/reproduction/small --out runs/small/reproduction.html
 
 lint: install
