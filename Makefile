@@ -74,8 +74,8 @@ reproduction: install
 	  $(BIN)/python run_all.py --suite=small --tasks=$$task-singletask-task1-v0 --jobs=2 --keep-checkpoints; \
 	  $(BIN)/python -m analysis.submit --runs runs/small --out results/reproduction/small || exit 1; done
 	$(BIN)/python -m analysis.verify results/reproduction/small
-	for table in task order cost; do \
-	  $(BIN)/python -m analysis.tables --runs results/reproduction/small --table=$$table || exit 1; done
+	for table in task order cost; do $(BIN)/python -m analysis.tables --runs results/reproduction/small \
+	  --table=$$table $$(test $$table = order && echo --across-regimes) || exit 1; done
 	$(BIN)/python -m analysis.compare --runs results/reproduction/small --baseline rql --by overall,task
 	$(BIN)/python -m analysis.figures --runs results/reproduction/small --out runs/small/figures
 	$(BIN)/python -m analysis.report --runs results/reproduction/small --out runs/small/reproduction.html

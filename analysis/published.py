@@ -24,6 +24,11 @@ def updates(agent: str) -> int:
     return AS_TRANSCRIBED.get(agent, AS_COMMANDED)
 
 
+def regime(agent: str) -> str:
+    """The regime of an agent's published figures in the RQL paper's table (`analysis.regimes`)."""
+    return "rql" if agent in AS_TRANSCRIBED else "qam"
+
+
 def by_domain() -> pd.DataFrame:
     """The RQL paper's table: agent, domain, success, regime, source. 19 agents x 10 domains, five-task means."""
     table = pd.read_csv(FOLDER / "rql_table1_by_domain.csv")

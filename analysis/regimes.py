@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -109,6 +110,11 @@ def facts_of(run: Any, last: int = 1) -> Facts:
     )
 
 
+def of_published(regime: str, task: str, last: int = 1) -> Facts:
+    """What a published figure of a named regime was made under, scored by the rule of one's own."""
+    return dataclasses.replace(named()[regime].facts(domain_of(task)), evaluation=evaluation_rule(last))
+
+
 def evaluation_rule(last: int) -> str:
     """Which evaluations a score is made of."""
     return "final" if last == 1 else f"mean of the last {last}"
@@ -121,6 +127,25 @@ def data_of(source: str | None, transitions: int | None) -> str:
     if not transitions:
         return ""
     return next((name for name, (low, high) in LARGER.items() if low <= transitions < high), "standard")
+
+
+def folder_name(regime: str) -> str:
+    """A regime as the name of a folder or file: "qam"; "12000-updates-generated-data-networks-256x256-50-episodes"."""
+    return re.sub(r"[^a-z0-9]+", "-", regime.lower().replace(",", "")).strip("-")[:120] or "not-recorded"
+
+
+def why_apart(regimes: Mapping[str, str], done: str) -> str:
+    """The sentence beside what shows several regimes: why they are apart, what was `done`, who is of which.
+
+    Args:
+        regimes: by name in print.
+        done: "each is averaged among its own only".
+    """
+    lines: dict[str, list[str]] = {}
+    for name, regime in regimes.items():
+        lines.setdefault(regime or "not said", []).append(name)
+    why = "Figures of different regimes (data, length, networks, evaluation) differ for other reasons than the agents"
+    return f"{why}, so {done}; " + "; ".join(f"{regime}: {', '.join(names)}" for regime, names in lines.items()) + "."
 
 
 def facts_by_agent(runs: pd.DataFrame, evaluations: pd.DataFrame, last: int = 1) -> dict[str, dict[str, Facts]]:

@@ -49,10 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError(f"--bold must be above 0 and at most 100, not {options.bold:g}")
     if not (options.runs or options.published or options.archive):
         raise UserError("nothing to show; give --published, --runs DIR or --archive FILE")
-    if not options.runs and (
-        options.table in ("reproduction", "cost", "order", "d4rl")
-        or (options.table == "summary" and not options.archive)
-    ):
+    if not options.runs and (options.table in OF_OWN_RUNS or (options.table == "summary" and not options.archive)):
         raise UserError(f"--table={options.table} needs one's own runs; give --runs DIR")
     check_inputs(options)
     agents = names("--agents", options.agents) if options.agents else None

@@ -20,6 +20,7 @@ from analysis.names import agents_in_order
 from analysis.published import QAM_ARCHIVE
 from analysis.reading.archive import read_curves
 from analysis.reading.loading import Runs
+from analysis.regimes import Facts, facts_by_agent, of_published
 from benchmark.common.errors import check_choice
 
 
@@ -41,6 +42,26 @@ class Results:
     def scores(self) -> pd.DataFrame:
         """A score per (agent, task, seed), by `statistics.final_scores`. Raises what that raises."""
         return statistics.final_scores(self.evaluations, self.last)
+
+    @cached_property
+    def facts(self) -> dict[str, dict[str, Facts]]:
+        """What each agent's figures were made under, by agent and task; nothing of agents without records."""
+        found: dict[str, dict[str, Facts]] = {}
+        if len(self.runs):
+            known = self.evaluations[self.evaluations["run"].isin(self.runs.runs["run"])]
+            found = facts_by_agent(self.runs.runs, known, self.last)
+        imported = self.evaluations[self.evaluations["agent"].str.endswith(f" ({QAM_ARCHIVE})")]
+        for agent, task in imported[["agent", "task"]].drop_duplicates().itertuples(index=False):
+            found.setdefault(agent, {})[task] = of_published("qam", task, self.last)
+        return found
+
+    @cached_property
+    def regimes(self) -> dict[str, str]:
+        """The regime of each agent; "" where it is not said."""
+        if "regime" not in self.evaluations:
+            return dict.fromkeys(agents_in_order(self.evaluations["agent"]), "")
+        known = self.evaluations[["agent", "regime"]].drop_duplicates("agent").set_index("agent")["regime"]
+        return {agent: known[agent] for agent in agents_in_order(known.index)}
 
     @cached_property
     def caption(self) -> str:

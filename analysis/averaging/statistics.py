@@ -372,6 +372,17 @@ def near_best(values: Sequence[float] | np.ndarray, percent: float = 95) -> np.n
     return array >= np.nanmax(array) * percent / 100 - 1e-9
 
 
+def near_best_within(values: Sequence[float], groups: Sequence[str], percent: float = 95) -> np.ndarray:
+    """`near_best` within each group (a regime); alone among several groups a value is the best of nothing."""
+    array, names = np.asarray(values, dtype=float), np.asarray(groups, dtype=object)
+    best = np.zeros(array.shape, dtype=bool)
+    several = len(set(groups)) > 1
+    for group in set(groups):
+        own = names == group
+        best[own] = near_best(array[own], percent) & (own.sum() > 1 or not several)
+    return best
+
+
 def caption(last: int, scores: pd.DataFrame, repetitions: int = REPETITIONS) -> str:
     """Say how the figures were made: the aggregation, the seeds and the interval."""
     what = "the final evaluation" if last == 1 else f"the mean of the last {last} evaluations"

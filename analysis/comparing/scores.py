@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 from analysis.averaging.selection import comparable
 from analysis.averaging.task_sets import tasks_of
 from analysis.comparing.differences import data_orders
-from analysis.names import TASKS, agents_in_order, domain_of, in_order
+from analysis.names import TASKS, agents_in_order, in_order
 from analysis.published import QAM_ARCHIVE
 from analysis.reading.loading import load_runs
-from analysis.regimes import Facts, evaluation_rule, facts_by_agent, named, reason
+from analysis.regimes import Facts, reason
 from benchmark.common.errors import UserError, check_choice
 
 if TYPE_CHECKING:
@@ -67,11 +66,6 @@ def read(
         raise UserError(f"no finished run under {', '.join(runs)}{said}")
     names = own.evaluations.drop_duplicates("run")
     orders = data_orders(own.runs.runs, dict(zip(names["run"], names["agent"], strict=True)))
-    facts = facts_by_agent(own.runs.runs, own.evaluations, last)
     results = own.beside_archive(archive) if archive else own
-    for agent, task, source in results.scores[["agent", "task", "source"]].drop_duplicates().itertuples(index=False):
-        if source == QAM_ARCHIVE:
-            of_domain = named()["qam"].facts(domain_of(task))
-            facts.setdefault(agent, {})[task] = dataclasses.replace(of_domain, evaluation=evaluation_rule(last))
     text = results.caption.partition(";")[0] + "."
-    return Scores(results.scores, orders, facts, text, results.notes)
+    return Scores(results.scores, orders, results.facts, text, results.notes)

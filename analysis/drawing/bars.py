@@ -30,7 +30,8 @@ from analysis.drawing.style import (
     new_figure,
     styled,
 )
-from analysis.names import TASKS, agents_in_order, domain_of, in_order
+from analysis.names import TASKS, agents_in_order, domain_of, in_order, label
+from analysis.regimes import ACROSS, why_apart
 
 
 def task_group(domain: str) -> str:
@@ -66,10 +67,11 @@ def _bars_of(scores: pd.DataFrame, tasks: frozenset[str], published: bool) -> pd
     )
 
 
-def draw_bars(results: Results, highlight: str, look: Looks, published: bool = False) -> Drawing:
+def draw_bars(results: Results, highlight: str, look: Looks, published: bool = False, across: bool = False) -> Drawing:
     """Success by agent, over all tasks and by group of tasks, with 95% intervals; agents ordered by their mean.
 
-    Published means are diamonds beside one's own bars, and hollow bars where there is nothing of one's own.
+    Published means are diamonds beside one's own bars, and hollow bars where there is nothing of one's own. Agents
+    stand by regime, ordered within it, with a line between regimes; `across` orders all, marked.
     """
     scores = results.scores
     panels = _bar_panels(scores)
@@ -81,6 +83,11 @@ def draw_bars(results: Results, highlight: str, look: Looks, published: bool = F
     agents = list(shown.sort_values(ascending=False, kind="stable").index)
     others = {*scores["agent"], *(agent for table in bars for agent in table.index)} - set(agents)
     agents += agents_in_order(others)
+    regimes = {agent: results.regimes.get(agent, published_figures.regime(agent)) for agent in agents}
+    order = list(dict.fromkeys(regimes.values()))
+    if not across:
+        agents.sort(key=lambda agent: order.index(regimes[agent]))
+    lines = [] if across else [i - 0.5 for i in range(1, len(agents)) if regimes[agents[i - 1]] != regimes[agents[i]]]
     columns = min(6, len(panels))
     rows = math.ceil(len(panels) / columns)
     width = WIDTH if columns <= 2 else TEXT_WIDTH
@@ -92,6 +99,8 @@ def draw_bars(results: Results, highlight: str, look: Looks, published: bool = F
             _bars(axis, table.reindex(agents), [look[a].colour for a in agents], agents.index(highlight), most)
             axis.set_title(title, fontsize=fitting_size(max(title.split("\n"), key=len), 28 if columns <= 2 else 20))
             axis.set_xlabel("success, %" if axis in axes[-1] else "")
+            for place in lines:
+                axis.axhline(place, color=INK, linewidth=0.5)
         for axis in axes[:, 0]:
             name_rows(axis, agents, highlight)
         if published:
@@ -102,7 +111,17 @@ def draw_bars(results: Results, highlight: str, look: Looks, published: bool = F
             _published_legend(figure, ours if len(scores) else "", beside, alone)
     text = f"In percent. {results.caption}" if len(scores) else "Success in percent."
     theirs = "Published: means that the methods' authors reported, see results/published/README.md."
-    return Drawing("bars", figure, text).saying(theirs if published else "")
+    drawing = Drawing("bars", figure, text).saying(theirs if published else "")
+    if len(order) == 1:
+        return drawing
+    done = (
+        f"their order, marked {ACROSS}, is no ranking"
+        if across
+        else "a line is between them, each with an order of its own"
+    )
+    if across:
+        axes[0, 0].set_ylabel(f"{ACROSS} of several regimes", fontsize=6)
+    return drawing.saying(why_apart({label(agent): regimes[agent] for agent in agents}, done))
 
 
 def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, highest: float) -> None:

@@ -6,6 +6,7 @@ of them is not in it, and the caption says so.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -24,9 +25,11 @@ from analysis.drawing.bars import draw_bars
 from analysis.drawing.claims import draw_claims, read_claims
 from analysis.drawing.costs import draw_cost
 from analysis.drawing.curves import draw_learning_curves, draw_learning_curves_by_agent, draw_learning_curves_by_domain
+from analysis.drawing.ranks import FEWEST_TASKS, draw_ranks
 from analysis.drawing.reversal import draw_reversal, read_reversal
-from analysis.drawing.style import CROWD, IMPORTED, Drawing, looks
-from analysis.names import agents_in_order
+from analysis.drawing.style import CROWD, IMPORTED, Drawing, Looks, looks
+from analysis.names import agents_in_order, label
+from analysis.regimes import ACROSS, folder_name, why_apart
 from benchmark.common.errors import check_choice
 from benchmark.common.files import make_folder, write_text
 
@@ -44,27 +47,59 @@ def everybody(results: Results, published: bool) -> list[str]:
     return agents_in_order([*results.evaluations["agent"], *theirs])
 
 
-def drawings(results: Results, published: bool = False, highlight: str | None = None) -> Iterator[Drawing]:
+def drawings(
+    results: Results, published: bool = False, highlight: str | None = None, across: bool = False
+) -> Iterator[Drawing]:
     """Yield every figure that the results support: even one evaluation of one seed gives bars and a curve.
 
     The cost is drawn where runs' times are known, published means where asked for; RQL stands out, or `highlight`.
+    Agents of several regimes (`analysis.regimes`) have figures of their own, and stand apart among the bars; `across`
+    puts all into the same ones, marked.
     """
     imported = results.evaluations["agent"].str.endswith(f"({IMPORTED})").any()
-    for draw in bar(_supported(results, published, highlight), "figures", fewest=2):
+    for draw in bar(_supported(results, published, highlight, across), "figures", fewest=2):
         yield draw().saying(f"†: {IMPORTED}, imported." if imported else "")
 
 
-def _supported(results: Results, published: bool, highlight: str | None) -> list[Callable[[], Drawing]]:
+def _supported(results: Results, published: bool, highlight: str | None, across: bool) -> list[Callable[[], Drawing]]:
     """The figures that the results support, to be drawn one after the other; arguments as `drawings`'."""
     results = results.only(results.evaluations["success"].notna())
-    evaluations = results.evaluations
-    own, known = agents_in_order(evaluations["agent"]), everybody(results, published)
+    own, known = agents_in_order(results.evaluations["agent"]), everybody(results, published)
     if not known:
         return []
     chosen, look = choose_highlight(known, highlight), looks(known)
-    supported: list[Callable[[], Drawing]] = [partial(draw_bars, results, chosen, look, published)]
+    supported: list[Callable[[], Drawing]] = [partial(draw_bars, results, chosen, look, published, across)]
     if not own:
         return supported
+    regimes = dict.fromkeys(results.regimes.values())
+    if len(regimes) == 1:
+        return supported + _of_one_regime(results, chosen, look)
+    told = {label(agent): regime for agent, regime in results.regimes.items()}
+    if across:
+        why = why_apart(told, f"what figures marked {ACROSS} show is no ranking")
+        marked = [partial(_renamed, draw, "", f"{ACROSS} {why}") for draw in _of_one_regime(results, chosen, look)]
+        return supported + marked
+    why = why_apart(told, "each regime has figures of its own")
+    for regime in regimes:
+        part = results.only(results.evaluations["agent"].map(results.regimes) == regime)
+        text = f"Regime: {regime or 'not said'}. {why}"
+        for draw in _of_one_regime(part, chosen, look):
+            supported.append(partial(_renamed, draw, f"_{folder_name(regime)[:60]}", text))
+    return supported
+
+
+def _renamed(draw: Callable[[], Drawing], ending: str, text: str) -> Drawing:
+    """A figure with more at the end of its name and in its caption."""
+    made = draw()
+    if text.startswith(ACROSS):
+        made.figure.suptitle(f"{ACROSS} of several regimes", fontsize=6.5, ha="right", x=0.99)
+    return dataclasses.replace(made, name=made.name + ending).saying(text)
+
+
+def _of_one_regime(results: Results, chosen: str, look: Looks) -> list[Callable[[], Drawing]]:
+    """The figures but the bars of results that may be ranked together; `chosen` stands out where it is there."""
+    evaluations, own = results.evaluations, agents_in_order(results.evaluations["agent"])
+    supported: list[Callable[[], Drawing]] = []
     chosen = chosen if chosen in own else choose_highlight(own, None)
     common = results.on_shared_tasks()
     there = agents_in_order(common.evaluations["agent"])
@@ -85,6 +120,8 @@ def _supported(results: Results, published: bool, highlight: str | None) -> list
         for draw in (draw_aggregates, draw_profiles, draw_improvement):
             averaged(draw, common, chosen, look)
         averaged(draw_improvement_matrix, common)
+    if len(there) > 2 and common.scores["task"].nunique() >= FEWEST_TASKS:
+        averaged(draw_ranks, common, chosen, look)
     hours = costs(common)
     if (hours["hours"] > 0).any():
         averaged(draw_cost, common, hours[hours["hours"] > 0], chosen, look)
@@ -113,10 +150,13 @@ def write_figures(
     highlight: str | None = None,
     reversal: str | Path | None = None,
     claims: str | Path | None = None,
+    across: bool = False,
+    more: Iterable[Drawing] = (),
 ) -> list[Path]:
-    """Write every figure that the results support, and those of a reversal file and of one of claims; see `drawings`
-    and `save`.
+    """Write every figure that the results support, those of a reversal file and of one of claims, and `more`; see
+    `drawings` and `save`.
     """
-    made = [draw_reversal(read_reversal(reversal))] if reversal else []
+    made = [*more]
+    made += [draw_reversal(read_reversal(reversal))] if reversal else []
     made += [draw_claims(read_claims(claims))] if claims else []
-    return save(itertools.chain(made, drawings(results, published, highlight)), out_dir)
+    return save(itertools.chain(made, drawings(results, published, highlight, across)), out_dir)

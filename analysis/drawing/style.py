@@ -40,6 +40,7 @@ CROWD = 6
 VERMILLION, BLUE, _GREEN, _ORANGE = "#D55E00", "#0072B2", "#009E73", "#E69F00"
 _PINK, _SKY, BLACK, _GREY = "#CC79A7", "#56B4E9", "#000000", "#7F7F7F"
 _HUES = (BLUE, _GREEN, _ORANGE, _PINK, _SKY, BLACK, VERMILLION, _GREY)
+_MARKERS = "os^Dv<>P"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _FAMILIES = {
     VERMILLION: ("rql",),
@@ -127,6 +128,16 @@ def looks(agents: Iterable[str]) -> dict[str, Look]:
         taken.add(choice)
         result[agent] = Look(choice[0], _DASHES[choice[1]])
     return result
+
+
+def looks_of_groups(groups: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each group of tasks, all of them different up to 64."""
+    pairs = (
+        (hue, marker)
+        for shift in range(8)
+        for hue, marker in zip(_HUES, _MARKERS[shift:] + _MARKERS[:shift], strict=True)
+    )
+    return dict(zip(groups, pairs, strict=False))
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from analysis.averaging.statistics import near_best
 from analysis.names import DOMAINS, TASKS, domain_of, in_order
 from analysis.page.entries import AVERAGE, Entry, Figure, published_entries, submitted_entries
 from analysis.page.filling import filled, to_script
-from analysis.regimes import named
-from analysis.submissions.standing import RESULTS, folder_name
+from analysis.regimes import folder_name, named
+from analysis.submissions.standing import RESULTS
 from benchmark.common.files import make_folder, write_text
 
 APART = (

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from analysis import published
 from analysis.averaging import statistics
 from analysis.averaging.results import Results
 from analysis.averaging.task_sets import TaskSet, over, spelled, table_columns
 from analysis.names import SHARED, TASKS, agents_in_order, in_order, label, own_first, setting_text
+from analysis.regimes import SEVERAL
 from analysis.tabulating.cells import sources_of
 
 
 def groups(results: Results, with_published: bool) -> dict[str, Any]:
     """The table of averages: columns {name, tasks}, and rows of cells {mean, low, high, best} or None.
 
-    One's own rows come first, and the columns in which they have figures.
+    One's own rows come first, and the columns in which they have figures. Best is said within a regime; an agent whose
+    tasks are of several has no averages.
     """
     scores = results.scores
-    sources, settings = sources_of(scores), _settings(results)
+    sources, settings, regimes = sources_of(scores), _settings(results), results.regimes
     own: dict[str, dict[str, Any]] = {agent: {} for agent in own_first(sources)}
     theirs: dict[str, dict[str, Any]] = {}
     found: list[tuple[bool, bool, TaskSet]] = []
     for column in table_columns(scores, with_published):
         means = statistics.overall_means(over(scores, column.tasks)) if len(scores) else scores
+        if len(column.tasks) > 1 and len(means):
+            means = means[~means["agent"].map(regimes).str.startswith(SEVERAL)]
         found.append((not len(means), bool(column.domain), column))
-        for row in means.assign(best=statistics.near_best(means["mean"])).itertuples() if len(means) else ():
+        best = (
+            statistics.near_best_within(list(means["mean"]), [regimes[a] for a in means["agent"]]) if len(means) else ()
+        )
+        for row in means.assign(best=best).itertuples() if len(means) else ():
             own[row.agent][column.name] = {"mean": row.mean, "low": row.low, "high": row.high, "best": bool(row.best)}
         for agent, mean in published.means(column.tasks).items() if with_published else ():
             theirs.setdefault(agent, {})[column.name] = {"mean": mean}
@@ -57,8 +62,9 @@ def _settings(results: Results) -> dict[str, str]:
     return result
 
 
-def tasks(scores: pd.DataFrame) -> list[dict[str, Any]]:
+def tasks(results: Results) -> list[dict[str, Any]]:
     """The table of agents and tasks, with the published mean beside each where there is one."""
+    scores = results.scores
     if not len(scores):
         return []
     table = statistics.task_means(scores)
@@ -67,7 +73,7 @@ def tasks(scores: pd.DataFrame) -> list[dict[str, Any]]:
     order = {name: i for i, name in enumerate(own_first(table["agent"]))}
     rows = []
     for task, group in sorted(table.groupby("task"), key=lambda item: place[item[0]]):
-        best = statistics.near_best(group["mean"])
+        best = statistics.near_best_within(list(group["mean"]), [results.regimes[agent] for agent in group["agent"]])
         for row, flag in sorted(zip(group.itertuples(), best, strict=True), key=lambda item: order[item[0].agent]):
             other = theirs.get((row.agent.partition(" (")[0], task))
             cells: dict[str, Any] = {"agent": label(row.agent), "task": task}

@@ -22,11 +22,12 @@ from analysis.averaging.results import Results
 from analysis.drawing import gallery
 from analysis.drawing.reversal import draw_reversal, read_reversal
 from analysis.drawing.style import WIDTH, Drawing
-from analysis.names import TASKS
+from analysis.names import TASKS, label
 from analysis.page.clips import clips_of, clips_section
 from analysis.page.filling import filled, to_script
 from analysis.page.runs import runs_data
 from analysis.page.tables import groups, tasks
+from analysis.regimes import why_apart
 from analysis.tabulating.choice import write_tables
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_text
@@ -65,7 +66,7 @@ def write_page(
     clips, notes = clips_of(results)
     results = dataclasses.replace(results, notes=[*results.notes, *notes]) if notes else results
     folders = ", ".join(dict.fromkeys(results.runs.runs["folder"])) or "no run"
-    averages = {"groups": groups(results, with_published), "tasks": tasks(results.scores)}
+    averages = {"groups": groups(results, with_published), "tasks": tasks(results)}
     page = filled(
         "page.html",
         ("table.js", "page.js"),
@@ -108,7 +109,10 @@ def _caption(results: Results, with_published: bool) -> str:
     text = "No finished run to average yet."
     if len(results.scores):
         text = f"{results.caption} In percent; a column is over the tasks that it names, and a row has a figure where "
-        text += "it has all of them. Bold: at least 95% of the best of the runs here."
+        text += "it has all of them. Bold: at least 95% of the best of the runs here of one regime."
+        if len(set(results.regimes.values())) > 1:
+            regimes = {label(agent): regime for agent, regime in results.regimes.items()}
+            text += f" {why_apart(regimes, 'none is averaged or bold with those of another')}"
     if with_published:
         text += f" Published: {published.RQL_PAPER}; single tasks of all but RQL: {published.QAM_ARCHIVE}."
     return text

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.names import agents_in_order
 from analysis.published import FOLDER
 from analysis.reading.loading import Runs
-from analysis.regimes import facts_by_agent, name_of
+from analysis.regimes import facts_by_agent, folder_name, name_of
 from benchmark.common.errors import UserError
 
 RESULTS = FOLDER.parent
@@ -29,11 +29,6 @@ def regimes_of(runs: Runs) -> dict[str, str]:
     """The regime of each agent's finished runs, derived from their records (`analysis.regimes`)."""
     facts = facts_by_agent(runs.runs, finished(runs))
     return {agent: name_of(facts[agent]) for agent in agents_in_order(facts)}
-
-
-def folder_name(regime: str) -> str:
-    """A regime as the name of a folder: "qam"; "12000-updates-generated-data-networks-256x256-50-episodes"."""
-    return re.sub(r"[^a-z0-9]+", "-", regime.lower().replace(",", "")).strip("-")[:120] or "not-recorded"
 
 
 def default_folder(runs: Runs, root: Path = SUBMISSIONS) -> Path:

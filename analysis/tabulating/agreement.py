@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 
+from analysis import published
 from analysis.averaging.agreement import FEWEST, agreements
 from analysis.averaging.results import Results
+from analysis.names import label
+from analysis.regimes import ACROSS, why_apart
 from analysis.tabulating.cells import PrintedTable, Row
 
 CAPTION = (
@@ -16,12 +20,33 @@ CAPTION = (
 )
 
 
-def order_table(results: Results, agents: Iterable[str] | None = None) -> PrintedTable:
-    """A row a task; of those agents alone where some are named."""
+def _kinds(results: Results) -> dict[str, str]:
+    """The regimes of each method that is published, its own and its published figures', in words."""
+    theirs = set(published.by_task()["agent"])
+    own = {agent: f"{regime} here, " if regime else "" for agent, regime in results.regimes.items() if agent in theirs}
+    return {agent: f"{here}{published.regime(agent)} as published" for agent, here in own.items()}
+
+
+def order_table(results: Results, agents: Iterable[str] | None = None, across: bool = False) -> PrintedTable:
+    """A row a task; of those agents alone where some are named.
+
+    Methods are ranked within one regime, that of most of them here and that of most published figures; `across` ranks
+    all, marked.
+    """
+    chosen = results.of_agents(list(agents) if agents else None)
+    kinds = _kinds(chosen)
+    several = len(set(kinds.values())) > 1
+    if several and not across:
+        first = Counter(kinds.values()).most_common(1)[0][0]
+        chosen = chosen.of_agents([agent for agent, kind in kinds.items() if kind == first])
+    mark = ACROSS if several and across else ""
     rows: list[Row] = []
-    for found in agreements(results.of_agents(list(agents) if agents else None).scores):
+    for found in agreements(chosen.scores):
         interval = "-" if math.isnan(found.rho) else f"{found.low:.2f} to {found.high:.2f}"
-        rows.append([found.task, str(found.methods), f"{found.rho:.2f}", interval, f"{found.chance:.3f}"])
+        rows.append([found.task, str(found.methods), f"{found.rho:.2f}{mark}", interval, f"{found.chance:.3f}"])
     notes = [] if rows else [f"no task has {FEWEST} methods with figures both here and published"]
+    if several:
+        done = f"what is marked {ACROSS} ranks several" if across else "those of most methods alone are ranked"
+        notes.append(why_apart({label(agent): kind for agent, kind in kinds.items()}, done))
     header = ["task", "methods", "rank correlation", "95% interval", "chance"]
     return PrintedTable("order", CAPTION, header, rows, notes=notes + results.notes)

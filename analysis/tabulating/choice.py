@@ -16,23 +16,18 @@ from analysis.tabulating.runs import d4rl_table, summary
 from analysis.tabulating.with_published import domain_table, task_table
 
 WITH_PUBLISHED = {"domain": domain_table, "task": task_table}
-OF_RUNS = {
-    "reproduction": reproduction_table,
-    "summary": summary,
-    "cost": cost_table,
-    "order": order_table,
-    "d4rl": d4rl_table,
-}
+RANKING = {"reproduction": reproduction_table, "order": order_table}
+OF_RUNS = {"summary": summary, "cost": cost_table, "d4rl": d4rl_table}
 
 
 def table_of(
     name: str, results: Results | None, published: bool, agents: Iterable[str] | None, bold: float, across: bool = False
 ) -> PrintedTable:
-    """The table of that name; arguments as `domain_table`'s. Those `OF_RUNS` need results."""
+    """The table of that name; arguments as `domain_table`'s. All but those `WITH_PUBLISHED` need results."""
     if name in WITH_PUBLISHED:
         return WITH_PUBLISHED[name](results, published, agents, bold, across)
     assert results is not None
-    return OF_RUNS[name](results, agents)
+    return RANKING[name](results, agents, across) if name in RANKING else OF_RUNS[name](results, agents)
 
 
 def write_tables(results: Results, folder: str | Path) -> list[Path]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,20 +12,24 @@ import pandas as pd
 from analysis import published
 from analysis.averaging.results import Results
 from analysis.averaging.statistics import domain_means, task_means
-from analysis.names import DOMAINS, TASKS, agents_in_order
+from analysis.names import DOMAINS, TASKS, agents_in_order, domain_of, label
+from analysis.regimes import ACROSS, Facts, of_published, reason
 from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents, marks_of, sources_of
 from analysis.tabulating.with_published import DISAGREEMENTS
 
 _PLACE = {name: i for i, name in enumerate((*DOMAINS, *TASKS))}
 
 
-def reproduction_table(results: Results, agents: Iterable[str] | None = None) -> PrintedTable:
+def reproduction_table(results: Results, agents: Iterable[str] | None = None, across: bool = False) -> PrintedTable:
     """Own against published, per task and, where all five tasks are there, per domain.
 
     The interval of a difference combines both intervals as independent (root of the sum of squares on each side);
     where none is published it is one's own alone. Verdict: "agrees" where it holds 0 (or the difference is within
     the published figure's rounding), else "above" or "below"; "one seed" where there is no interval. A row of another
     length than the published figure's says both: "below (1M of 2M updates)".
+
+    Where records say another regime than the published figure's there is neither difference nor verdict; `across` gives
+    both, marked. A domain whose tasks are of several regimes is not averaged unless `across`. Rows stand by regime.
     """
     sources = sources_of(results.scores)
     scores = results.scores[results.scores["agent"].map(sources) == "own"]
@@ -34,18 +39,53 @@ def reproduction_table(results: Results, agents: Iterable[str] | None = None) ->
     own = [item for item in _own(scores) if item[0] in chosen and (_method(item[0]), item[1]) in known]
     rows: list[Row] = []
     lengths = []
-    for agent, where, row in sorted(own, key=lambda item: (chosen.index(item[0]), _PLACE.get(item[1], len(_PLACE)))):
+    others: dict[str, str] = {}
+    order = list(dict.fromkeys(results.regimes.values()))
+
+    def place(item: tuple[str, str, Any]) -> tuple[int, int, int]:
+        return order.index(results.regimes[item[0]]), chosen.index(item[0]), _PLACE.get(item[1], len(_PLACE))
+
+    for agent, where, row in sorted(own, key=place):
+        several, why = _other_regime(results.facts.get(agent, {}), _method(agent), where)
+        if several and not across:
+            others[f"{label(agent)} on {where}"] = f"its tasks are of several regimes: {several}"
+            continue
         mine, theirs = Cell(row.mean, row.low, row.high, digits=1), known[_method(agent), where]
         updates, length = steps[agent, where], published.updates(_method(agent))
-        gap = difference(mine, theirs)
+        gap = dataclasses.replace(difference(mine, theirs), mark=ACROSS if why or several else "")
         verdict = _verdict(gap, theirs)
+        if why:
+            others.setdefault(label(agent), why)
+            gap, verdict = (gap, f"{verdict}, of another regime") if across else (Cell(), "another regime")
         verdict += "" if updates == length else f" ({_millions(updates)} of {_millions(length)} updates)"
         rows.append([agent, where, str(row.seeds), f"{updates:,}", mine, theirs, gap, verdict])
         lengths.append((updates, length))
     header = ["agent", "task or domain", "seeds", "updates", "own", "published", "difference", "verdict"]
     text = f"Own against published success in percent. {results.caption}"
-    said = [*results.notes, *(DISAGREEMENTS if rows else ()), *_too_short(lengths)]
+    said = [*results.notes, *(DISAGREEMENTS if rows else ()), *_too_short(lengths), *_said_of(others, across)]
     return PrintedTable("reproduction", text, header, rows, notes=said, marks=marks_of(scores))
+
+
+def _other_regime(facts: Mapping[str, Facts], method: str, where: str) -> tuple[str, str]:
+    """Of an agent's figure: why its tasks are not of one regime, and why it is of another than the published one.
+
+    Both are "" where they are, and where records do not say.
+    """
+    tasks = [task for task in facts if where in (task, domain_of(task)) and task in TASKS]
+    theirs = {task: of_published(published.regime(method), task) for task in tasks}
+    # By which rule figures are scored is one's own choice (--last), and said in the caption.
+    ours = {task: dataclasses.replace(facts[task], evaluation="") for task in tasks}
+    first = dict.fromkeys(tasks, ours[tasks[0]]) if tasks else {}
+    return reason(ours, first, tasks), reason(ours, theirs, tasks)
+
+
+def _said_of(others: Mapping[str, str], across: bool) -> list[str]:
+    """One sentence on what is of another regime than what it stands beside."""
+    if not others:
+        return []
+    told = "; ".join(f"{name}: {why}" for name, why in others.items())
+    done = f"differences marked {ACROSS} may be the regimes'" if across else "these have no verdict"
+    return [f"Figures of different regimes differ for other reasons than the agents, so {done} (own first): {told}."]
 
 
 def _method(agent: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +12,8 @@ from rich.text import Text
 
 from analysis.averaging.results import Results
 from analysis.averaging.statistics import task_means
-from analysis.names import agents_in_order
+from analysis.names import agents_in_order, label
+from analysis.regimes import why_apart
 from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents, marks_of
 from analysis.tabulating.formats import printed_rows
 from benchmark.common.errors import printable
@@ -22,13 +24,26 @@ D4RL_CAVEATS = (
 
 
 def summary(results: Results, agents: Iterable[str] | None = None) -> PrintedTable:
-    """Success by domain, task and agent, in the tables' order; of some agents alone where any are named."""
+    """Success by domain, task and agent, in the tables' order; of some agents alone where any are named.
+
+    Where there are several regimes (`analysis.regimes`) rows stand by regime, which has a column.
+    """
     chosen = agents_in_order(chosen_agents(agents, agents_in_order(results.evaluations["agent"])))
     means = task_means(results.scores[results.scores["agent"].isin(chosen)])
-    ordered = sorted(means.itertuples(), key=lambda row: (row.domain, row.task, chosen.index(row.agent)))
+    regimes = {agent: results.regimes[agent] for agent in chosen}
+    order = list(dict.fromkeys(regimes.values()))
+
+    def place(row: Any) -> tuple[int, str, str, int]:
+        return order.index(regimes[row.agent]), row.domain, row.task, chosen.index(row.agent)
+
+    ordered = sorted(means.itertuples(), key=place)
     rows: list[Row] = [[r.agent, r.task, Cell(r.mean, r.low, r.high, digits=1), str(r.seeds)] for r in ordered]
-    text, header = f"Success in percent. {results.caption}", ["agent", "task", "success", "seeds"]
-    return PrintedTable("summary", text, header, rows, notes=results.notes, marks=marks_of(results.scores))
+    text, header, notes = f"Success in percent. {results.caption}", ["agent", "task", "success", "seeds"], results.notes
+    if len(order) > 1:
+        header, rows = [*header, "regime"], [[*row, regimes[str(row[0])] or "not said"] for row in rows]
+        apart = why_apart({label(agent): regime for agent, regime in regimes.items()}, "rows stand by regime")
+        notes = [*notes, apart]
+    return PrintedTable("summary", text, header, rows, notes=notes, marks=marks_of(results.scores))
 
 
 def print_summary(results: Results) -> None:

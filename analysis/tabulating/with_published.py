@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
 from analysis import published as published_figures
 from analysis.averaging.results import Results
-from analysis.averaging.statistics import near_best, overall_means, task_means
+from analysis.averaging.statistics import near_best_within, overall_means, task_means
 from analysis.averaging.task_sets import over, table_columns
 from analysis.names import TASKS, agents_in_order, in_order, label
-from analysis.regimes import ACROSS, SEVERAL
+from analysis.regimes import ACROSS, SEVERAL, why_apart
 from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents, marks_of, sources_of
 
 Lines = dict[tuple[str, str], dict[str, Cell]]
@@ -136,15 +135,14 @@ def _lines_table(
     # Published before own: the sort is stable, and no agent has rows of more than these two.
     keys = [key for agent in agents_in_order(chosen) for key in sorted(lines, key=_is_own) if key[0] == agent]
     rows: dict[tuple[str, str], Row] = {key: list(key) for key in keys}
-    groups = [keys] if across else [[k for k in keys if regimes[k] == r] for r in dict.fromkeys(map(regimes.get, keys))]
+    groups = ["" if across else regimes[key] for key in keys]
     several = len({regimes[key] for key in keys}) > 1
     mixed = any(regimes[key].startswith(SEVERAL) for key in keys)
-    for column, group in itertools.product(columns, groups):
-        cells = [lines[key].get(column, Cell()) for key in group]
+    for column in columns:
+        cells = [lines[key].get(column, Cell()) for key in keys]
         # As printed, so that two figures that read the same are treated the same.
         shown = [round(100 * c.value, c.digits) for c in cells]
-        for key, cell, best in zip(group, cells, near_best(shown, bold), strict=True):
-            best &= len(group) > 1 or not several  # alone in its regime it is the best of nothing
+        for key, cell, best in zip(keys, cells, near_best_within(shown, groups, bold), strict=True):
             mark = cell.mark or (ACROSS if across and several and best else "")
             rows[key].append(dataclasses.replace(cell, bold=bool(best), mark=mark))
     text += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}"
@@ -161,13 +159,10 @@ def _lines_table(
 
 def _regime_notes(keys: Iterable[tuple[str, str]], regimes: Mapping[tuple[str, str], str], across: bool) -> list[str]:
     """Say in a sentence why regimes are kept apart, or that they are not, and who is of which."""
-    lines: dict[str, list[str]] = {}
-    for key in keys:
-        lines.setdefault(regimes[key] or "not said", []).append(f"{label(key[0])}{'*' * _is_own(key)}")
-    why = "Figures of different regimes (data, length, networks, evaluation) differ for other reasons than the agents"
-    apart = "each is averaged and bold among its own only"
-    done = f"bold figures marked {ACROSS} are not a ranking" if across else apart
-    return [f"{why}, so {done}; " + "; ".join(f"{name}: {', '.join(agents)}" for name, agents in lines.items()) + "."]
+    done = (
+        f"bold figures marked {ACROSS} are not a ranking" if across else "each is averaged and bold among its own only"
+    )
+    return [why_apart({f"{label(key[0])}{'*' * _is_own(key)}": regimes[key] for key in keys}, done)]
 
 
 def _is_own(key: tuple[str, str]) -> bool:

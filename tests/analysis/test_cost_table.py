@@ -3,7 +3,7 @@
 import json
 
 from analysis.tables import NAMES, main
-from analysis.tabulating.choice import OF_RUNS, WITH_PUBLISHED
+from analysis.tabulating.choice import OF_RUNS, RANKING, WITH_PUBLISHED
 from tests.helpers.simulated_runs import write_run
 
 TASKS = ["puzzle-3x3-play-singletask-task1-v0", "scene-play-singletask-task1-v0"]
@@ -27,4 +27,4 @@ def test_hours_of_all_runs_of_an_agent_add_up_and_are_shared_by_seeds(tmp_path, 
 
 
 def test_the_tables_that_the_command_names_are_all_there_are():
-    assert set(NAMES) == {*WITH_PUBLISHED, *OF_RUNS}
+    assert set(NAMES) == {*WITH_PUBLISHED, *RANKING, *OF_RUNS}

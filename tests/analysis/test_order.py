@@ -49,7 +49,7 @@ def test_equal_figures_have_no_order():
 
 @pytest.mark.filterwarnings("error")
 def test_a_task_on_which_all_methods_fail_has_no_order_and_no_interval(tmp_path):
-    for agent in ("rql", "fql", "ifql", "qam"):
+    for agent in ("bam", "fql", "ifql", "qam"):
         write_run(tmp_path, agent, TASK, success=0.0)
     (row,) = order_table(comparable(load_runs(tmp_path))).rows
     assert row == [TASK, "4", "nan", "-", "1.000"]
@@ -63,7 +63,7 @@ def test_too_few_methods_make_no_row_and_the_table_says_so(tmp_path):
 
 
 def test_the_table_has_a_row_a_task(tmp_path):
-    for k, agent in enumerate(("rql", "fql", "ifql", "qam")):
+    for k, agent in enumerate(("bam", "fql", "ifql", "qam")):
         write_run(tmp_path, agent, TASK, success=0.1 + 0.2 * k)
         write_run(tmp_path, agent, TASKS[0], success=0.1 + 0.2 * k)
     rows = order_table(comparable(load_runs(tmp_path))).rows

@@ -118,6 +118,7 @@ def test_every_published_figure_has_a_regime_that_is_named():
         assert set(table["regime"]) <= set(known)
     for row in published.by_domain().itertuples():
         assert known[row.regime].facts(row.domain).updates == published.updates(row.agent)
+        assert row.regime == published.regime(row.agent)
 
 
 def test_every_newer_figure_has_its_source():

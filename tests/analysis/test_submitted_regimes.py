@@ -15,10 +15,11 @@ from analysis import submit as submit_command
 from analysis import verify as verify_command
 from analysis.names import TASKS
 from analysis.reading.loading import load_runs
+from analysis.regimes import folder_name
 from analysis.submissions.checking import verify
 from analysis.submissions.layout import CARD, INDEX
 from analysis.submissions.making import submit
-from analysis.submissions.standing import RESULTS, default_folder, folder_name, submissions_under
+from analysis.submissions.standing import RESULTS, default_folder, submissions_under
 from benchmark.common.errors import UserError
 from tests.analysis.test_submissions import edit
 from tests.helpers.simulated_runs import write_run

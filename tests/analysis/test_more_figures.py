@@ -1,0 +1,186 @@
+"""Ranks, scatter and sensitivity are what their numbers say, and no figure mixes regimes unless asked to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.averaging.ranks import critical_difference, mean_ranks, not_told_apart
+from analysis.averaging.selection import comparable
+from analysis.drawing.gallery import drawings
+from analysis.drawing.scatter import draw_scatter
+from analysis.drawing.sensitivity import along, draw_sensitivities, read_sweep, swept
+from analysis.figures import main
+from analysis.names import TASKS
+from analysis.reading.loading import load_runs
+from benchmark.common.errors import UserError
+from tests.analysis.test_figures import simulated
+from tests.analysis.test_regimes import CUBE, run
+from tests.helpers.simulated_runs import write_run
+
+SCENE = "scene-play-singletask-task2-v0"
+
+
+def scores_of(table: dict[str, list[float]]) -> pd.DataFrame:
+    """Scores of one seed from {agent: [score a task]}."""
+    rows = [(agent, f"t{task}", 0, score) for agent, scores in table.items() for task, score in enumerate(scores)]
+    return pd.DataFrame(rows, columns=["agent", "task", "seed", "score"])
+
+
+# ---- ranks
+
+
+def test_ranks_are_by_task_and_ties_share_theirs() -> None:
+    table = mean_ranks(scores_of({"a": [0.9, 0.5, 0.1], "b": [0.5, 0.5, 0.3], "c": [0.1, 0.1, 0.2]}))
+    assert dict(zip(table["agent"], table["rank"], strict=True)) == pytest.approx({"b": 1.5, "a": 5.5 / 3, "c": 8 / 3})
+    assert list(table["agent"]) == ["b", "a", "c"] and (table["tasks"] == 3).all()
+    assert (table["low"] >= 1).all() and (table["high"] <= 3).all() and (table["low"] <= table["rank"]).all()
+
+
+def test_an_agent_that_lacks_a_task_has_no_rank() -> None:
+    scores = scores_of({"a": [0.9, 0.5], "b": [0.5, 0.4]})
+    with pytest.raises(ValueError, match="lacks a task"):
+        mean_ranks(scores.iloc[:-1])
+
+
+@pytest.mark.parametrize(("agents", "quantile"), [(2, 1.960), (3, 2.343), (5, 2.728), (10, 3.164)])
+def test_critical_differences_are_those_of_the_published_table(agents: int, quantile: float) -> None:
+    # Demšar, JMLR 7 (2006), table 5(a), times the root of k (k + 1) / 6 N.
+    assert critical_difference(agents, 14) == pytest.approx(quantile * np.sqrt(agents * (agents + 1) / 84), abs=1e-3)
+
+
+def test_only_the_largest_groups_of_agents_that_are_not_told_apart_are_joined() -> None:
+    assert not_told_apart(np.array([1.0, 1.5, 2.2, 4.0]), 0.8) == [(0, 1), (1, 2)]
+    assert not_told_apart(np.array([1.0, 1.2, 1.4, 4.0]), 0.8) == [(0, 2)]
+    assert not_told_apart(np.array([1.0, 3.0]), 0.8) == []
+
+
+def test_ranks_are_drawn_from_three_agents_and_ten_tasks_on() -> None:
+    made = {d.name: d for d in drawings(simulated(["rql", "fql", "ifql"], list(TASKS[:10])))}
+    axis = made["ranks"].figure.axes[0]
+    assert {text.get_text() for text in axis.get_yticklabels()} == {"RQL", "FQL", "IFQL"}
+    assert "critical difference" in made["ranks"].caption and made["ranks"].png(dpi=40)
+    assert "ranks" not in {d.name for d in drawings(simulated(["rql", "fql"], list(TASKS[:10])))}
+
+
+# ---- scatter
+
+
+def test_scatter_has_a_point_a_task_with_intervals_both_ways() -> None:
+    results = simulated(["rql", "fql"], list(TASKS[:7]), seeds=4)
+    drawing = draw_scatter(results, "fql", "rql")
+    means = results.scores.groupby(["agent", "task"])["score"].mean()
+    lines = [line for line in drawing.figure.axes[0].lines if line.get_marker() in "os"]
+    points = {(round(x, 6), round(y, 6)) for line in lines for x, y in line.get_xydata()}
+    assert points == {(round(means["fql", task], 6), round(means["rql", task], 6)) for task in TASKS[:7]}
+    assert len(drawing.figure.axes[0].collections) == 2  # intervals each way: all these tasks are mazes
+    assert "on 7 tasks" in drawing.caption and drawing.png(dpi=40)
+
+
+def test_scatter_of_two_regimes_is_refused_with_the_reason_unless_asked_for(tmp_path: Path) -> None:
+    run(tmp_path, "rql")
+    run(tmp_path, "fql", steps=2_000_000)
+    results = comparable(load_runs(tmp_path))
+    with pytest.raises(UserError, match="different regimes: updates 2,000,000 against 1,000,000"):
+        draw_scatter(results, "fql", "rql")
+    drawing = draw_scatter(results, "fql", "rql", across=True)
+    assert "¶" in drawing.figure.axes[0].get_xlabel() and "¶ Of different regimes" in drawing.caption
+
+
+def test_scatter_names_what_is_wrong_in_a_line(tmp_path: Path) -> None:
+    results = simulated(["rql", "fql"], list(TASKS[:2]))
+    with pytest.raises(UserError, match="did you mean 'rql'"):
+        draw_scatter(results, "rqll", "fql")
+    with pytest.raises(UserError, match="two agents with a comma"):
+        main(["--published", "--scatter", "rql", "--out", str(tmp_path)])
+
+
+# ---- sensitivity
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Four settings of FQL on two domains; alpha=1 is best in scene, alpha=3 in cube, expectile=0.9 in both."""
+    for alpha in (1.0, 3.0):
+        for expectile in (0.7, 0.9):
+            for task, best in ((SCENE, 1.0), (CUBE, 3.0)):
+                success = 0.2 + 0.4 * (alpha == best) + 0.1 * (expectile == 0.9)
+                values = {(seed, at): success + 0.01 * (seed - 1000) for seed in (1000, 1001) for at in (500, 1000)}
+                place = tmp_path / "tuning" / f"alpha={alpha:g},expectile={expectile:g}"
+                settings = {"alpha": alpha, "expectile": expectile, "discount": 0.99, "hidden": [8], "chunk_length": 5}
+                write_run(place, "fql", task, (1000, 1001), values, hyperparameters=settings)
+    return tmp_path
+
+
+def test_a_sweeps_runs_are_read_by_seed_and_setting(sweep: Path) -> None:
+    table, regimes = read_sweep(sweep)
+    assert len(table) == 4 * 2 * 2 and swept(table) == ["alpha", "expectile"] and list(regimes) == ["fql"]
+    line = along(table[table["task"] == CUBE], "alpha", ["alpha", "expectile"])
+    assert line["value"].tolist() == [1.0, 3.0] and line["best"].tolist() == [False, True]
+    assert line["mean"].tolist() == pytest.approx([0.305, 0.705]) and line["scores"][1] == pytest.approx((0.7, 0.71))
+
+
+def test_sensitivity_has_a_panel_a_hyperparameter_and_a_line_a_domain(sweep: Path) -> None:
+    (drawing,) = draw_sensitivities(sweep)
+    panels = [axis for axis in drawing.figure.axes if axis.get_visible()]
+    assert [axis.get_xlabel() for axis in panels] == ["alpha", "expectile"]
+    lines = {line.get_label(): line.get_ydata() for line in panels[0].lines if not line.get_label().startswith("_")}
+    assert set(lines) == {"scene", "cube-double", "mean"}
+    assert lines["mean"] == pytest.approx([(0.705 + 0.305) / 2, (0.305 + 0.705) / 2])
+    assert drawing.name == "sensitivity_fql" and drawing.png(dpi=40) and "2 tuning seeds" in drawing.caption
+
+
+def test_there_is_no_mean_over_domains_of_several_regimes_unless_asked_for(sweep: Path) -> None:
+    for path in sweep.rglob(f"{SCENE}/*/provenance.json"):
+        path.write_text(path.read_text().replace('"transitions": 1000', '"transitions": 100000000'))
+    for across, there in ((False, False), (True, True)):
+        (drawing,) = draw_sensitivities(sweep, across)
+        labels = [line.get_label() for line in drawing.figure.axes[0].lines]
+        assert ("mean ¶" in labels) is there and "mean" not in labels and "several regimes" in drawing.caption
+
+
+def test_a_folder_without_a_sweep_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no folder '.*tuning'"):
+        main(["--sweep", str(tmp_path), "--out", str(tmp_path / "out")])
+    (tmp_path / "tuning").mkdir()
+    with pytest.raises(UserError, match="no finished run"):
+        main(["--sweep", str(tmp_path), "--out", str(tmp_path / "out")])
+
+
+# ---- regimes
+
+
+@pytest.fixture
+def two(tmp_path: Path):
+    """RQL and FQL at 1M updates, IFQL at 2M, on two tasks."""
+    for task in TASKS[35:37]:
+        run(tmp_path, "rql", task)
+        run(tmp_path, "fql", task)
+        run(tmp_path, "ifql", task, steps=2_000_000)
+    return comparable(load_runs(tmp_path))
+
+
+def test_each_regime_has_figures_of_its_own_and_the_reason(two) -> None:
+    made = {drawing.name: drawing for drawing in drawings(two)}
+    assert "learning_curves_qam" in made and "learning_curves_rql" in made and "learning_curves" not in made
+    assert "aggregates_qam" in made and "aggregates_rql" not in made  # one agent alone is compared with nothing
+    assert all("differ for other reasons than the agents" in drawing.caption for drawing in made.values())
+
+
+def test_bars_are_ordered_within_regimes_with_a_line_between(two) -> None:
+    bars = next(iter(drawings(two, published=True)))
+    names = [text.get_text() for text in bars.figure.axes[0].get_yticklabels()]
+    # Own RQL and FQL are of `qam`, as the published baselines; IFQL of 2M updates stands alone below the line.
+    assert names[-1] == "IFQL" and {"RQL", "FQL", "QAM"} < set(names[:-1])
+    lines = [line.get_ydata() for line in bars.figure.axes[0].lines if list(line.get_xdata()) == [0, 1]]
+    assert lines == [[len(names) - 1.5] * 2] and "a line is between them" in bars.caption
+
+
+def test_across_regimes_all_are_in_the_same_figures_marked(two) -> None:
+    made = {drawing.name: drawing for drawing in drawings(two, across=True)}
+    assert "aggregates" in made and not any(name.endswith(("_qam", "_rql")) for name in made)
+    assert all("¶" in drawing.caption for drawing in made.values())
+    assert made["aggregates"].figure.get_suptitle() == "¶ of several regimes"

@@ -1,0 +1,110 @@
+"""Tables and the page put no two regimes into one verdict, order or bold figure unless asked to, and say why."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.averaging.selection import comparable
+from analysis.averaging.statistics import near_best_within
+from analysis.names import TASKS
+from analysis.page.tables import groups, tasks
+from analysis.reading.loading import load_runs
+from analysis.tables import main
+from analysis.tabulating.agreement import order_table
+from analysis.tabulating.reproduction import reproduction_table
+from analysis.tabulating.runs import summary
+from tests.analysis.test_regimes import CUBE, run
+from tests.helpers.simulated_runs import write_run
+
+WHY = "differ for other reasons than the agents"
+
+
+@pytest.fixture
+def two(tmp_path):
+    """RQL at 1M updates and FQL at 2M, both on one task."""
+    run(tmp_path, "rql")
+    run(tmp_path, "fql", steps=2_000_000)
+    return comparable(load_runs(tmp_path))
+
+
+def rows_of(table):
+    return {(row[0], row[1]): row for row in table.rows}
+
+
+def test_best_is_said_within_groups_and_one_alone_is_the_best_of_nothing():
+    assert near_best_within([90, 50, 49], ["a", "b", "b"]).tolist() == [False, True, True]
+    assert near_best_within([90, 50], ["a", "a"]).tolist() == [True, False]
+    assert near_best_within([90], ["a"]).tolist() == [True]
+
+
+def test_a_reproduction_of_another_regime_has_no_verdict_and_the_reason_stands_beside(two):
+    table = reproduction_table(two)
+    for agent, said in (("rql", "updates 1,000,000 against 2,000,000"), ("fql", "updates 2,000,000 against 1,000,000")):
+        row = rows_of(table)[agent, CUBE]
+        assert row[-2].text == "–" and row[-1].startswith("another regime (")
+        assert any(WHY in note and said in note for note in table.notes)
+
+
+def test_across_regimes_the_verdict_is_given_and_the_difference_marked(two):
+    table = reproduction_table(two, across=True)
+    row = rows_of(table)["rql", CUBE]
+    assert row[-2].text.endswith("¶") and "of another regime" in row[-1]
+    assert any(WHY in note and "marked ¶" in note for note in table.notes)
+
+
+def test_a_reproduction_of_the_published_regime_is_marked_by_nothing(tmp_path):
+    run(tmp_path, "fql")
+    (row,) = reproduction_table(comparable(load_runs(tmp_path))).rows
+    assert row[-1] in ("agrees", "above", "below") and "¶" not in row[-2].text
+
+
+def test_a_domain_whose_tasks_are_of_several_regimes_is_not_averaged(tmp_path):
+    for number in range(5):
+        run(tmp_path, "fql", task=TASKS[35 + number], steps=1_000_000 if number else 3_000_000)
+    results = comparable(load_runs(tmp_path))
+    domain = "cube-double-play"
+    refused = reproduction_table(results)
+    assert ("fql", domain) not in rows_of(refused) and any("several regimes" in note for note in refused.notes)
+    assert "¶" in rows_of(reproduction_table(results, across=True))["fql", domain][-2].text
+    assert all(cell is None for cell in groups(results, False)["rows"][0]["cells"] if cell and "mean" not in cell)
+    columns = [column["name"] for column in groups(results, False)["columns"]]
+    own = next(row for row in groups(results, False)["rows"] if row["source"] == "own")
+    assert own["cells"][columns.index(domain)] is None
+
+
+def test_the_summary_stands_by_regime_and_says_so(two):
+    table = summary(two)
+    assert table.header[-1] == "regime" and [row[-1] for row in table.rows] == ["qam", "rql"]
+    assert any(WHY in note and "rows stand by regime" in note for note in table.notes)
+
+
+def test_a_summary_of_one_regime_has_no_column_for_it(tmp_path):
+    run(tmp_path, "rql")
+    run(tmp_path, "fql")
+    table = summary(comparable(load_runs(tmp_path)))
+    assert table.header[-1] == "seeds" and not any(WHY in note for note in table.notes)
+
+
+def test_methods_are_ranked_within_one_regime_unless_asked_otherwise(tmp_path):
+    for k, agent in enumerate(("rql", "fql", "ifql", "qam", "bam")):
+        write_run(tmp_path, agent, CUBE, success=0.1 + 0.2 * k)
+    results = comparable(load_runs(tmp_path))
+    apart, across = order_table(results), order_table(results, across=True)
+    assert apart.rows[0][1] == "4" and not apart.rows[0][2].endswith("¶")
+    assert across.rows[0][1] == "5" and across.rows[0][2].endswith("¶")
+    for table in (apart, across):
+        assert any(WHY in note and "rql as published: RQL" in note for note in table.notes)
+
+
+def test_the_page_is_bold_within_regimes_alone(two):
+    cells = [row["cells"][0] for row in groups(two, False)["rows"]]
+    assert [cell["best"] for cell in cells] == [False, False]
+    assert [row["best"] for row in tasks(two)] == [False, False]
+
+
+def test_the_command_takes_the_option_for_every_table_that_compares(tmp_path, capsys):
+    run(tmp_path, "rql")
+    main(["--runs", str(tmp_path), "--table=reproduction", "--across-regimes"])
+    assert "¶" in capsys.readouterr().out
+    main(["--runs", str(tmp_path), "--table=reproduction"])
+    assert "another regime" in capsys.readouterr().out
