@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install quickstart test test-slow test-slurm test-d4rl gpu reproduction claims lint lock clean
+.PHONY: help install quickstart test test-slow test-slurm test-d4rl gpu bundle reproduction claims lint lock clean
 
 # The first target: `make` alone says what there is.
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make lint         ruff, types, and the staircase of imports"
 	@echo "make install      the virtual environment alone, in $(VENV)"
 	@echo "make gpu          what is to be measured on a GPU"
+	@echo "make bundle       an archive for machines without internet: FOR=additions, cpu or cuda; TARGET_PYTHON=3.11"
 	@echo "make lock         new exact versions from the ranges of the requirements"
 	@echo "make clean        remove $(VENV) and runs/"
 
@@ -64,6 +65,12 @@ gpu: install
 	$(BIN)/python -m benchmark.evaluation_speed --domains=scene-play --seeds=1,12
 	for precision in float32 tensorfloat32 bfloat16; do $(BIN)/python run_all.py --suite=quickstart \
 	  --agents=rql,fql --set matmul_precision=$$precision --out=runs/$$precision || exit 1; done
+
+# One archive for machines that reach no package registry: docs/launching.md. DATASETS=scene-play-v0,... takes data along.
+FOR := cpu
+TARGET_PYTHON := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+bundle: install
+	$(BIN)/python -m benchmark.bundle --for=$(FOR) --python=$(TARGET_PYTHON) $(if $(DATASETS),--datasets=$(DATASETS))
 
 # Our own numbers, task by task: what is in results/reproduction/small is not trained again, what has finished is added
 # to it after each task. Hours; stopped, it goes on from there.

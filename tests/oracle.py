@@ -27,15 +27,9 @@ COMMANDS = (
     *("run_all", "benchmark.train", "benchmark.check", "benchmark.sweep", "benchmark.throughput"),
     *("benchmark.evaluation_speed", "benchmark.reversal", "envs.download", "envs.generate", "analysis.tables"),
     *("analysis.figures", "analysis.report", "analysis.import_archive", "analysis.submit"),
-    *(
-        "analysis.verify",
-        "analysis.failures",
-        "analysis.leaderboard",
-        "analysis.compare",
-        "analysis.seeds",
-        "benchmark.same_experiment",
-    ),
-    *("benchmark.claims", "benchmark.evaluate", "benchmark.checkpoint_speed"),
+    *("analysis.verify", "analysis.failures", "analysis.leaderboard", "analysis.compare", "analysis.seeds"),
+    *("benchmark.same_experiment", "benchmark.claims", "benchmark.evaluate", "benchmark.checkpoint_speed"),
+    *("benchmark.bundle",),
 )
 RATES = "results/throughput/cpu-amd-epyc-2-cores.json"
 KEPT = ("train.csv", "eval.csv", "config.json", "status.json", "tuned/*.yaml", "tuned/*.csv", "budget.json")

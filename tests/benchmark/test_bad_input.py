@@ -101,6 +101,8 @@ TAKES_HERE = {
     ("benchmark.throughput", "--json"): ("written file", "measurements"),
     ("benchmark.evaluation_speed", "--seeds"): ("counts",),
     ("benchmark.checkpoint_speed", "--seeds"): ("counts",),
+    ("benchmark.bundle", "--data-dir"): ("runs",),
+    ("benchmark.bundle", "--out"): ("written file",),
     ("benchmark.check", "agents"): ("name",),  # of a file that cannot be imported it says so as what it found
 }
 
@@ -115,6 +117,7 @@ COMMANDS = {
     "benchmark.evaluate": ["--run={run}"],
     "benchmark.evaluation_speed": ["--agent=rql", "--seeds=1"],
     "benchmark.checkpoint_speed": ["--agent=rql", "--seeds=1", "--out=new"],
+    "benchmark.bundle": ["--for=additions", "--out=new.tar"],
     "benchmark.reversal": ["--run={run}", "--out=new.npz"],
     "benchmark.same_experiment": ["--run={run}", "--authors={folder}", "--authors-python={text}", "--out=new"],
     "envs.download": ["--domain=cube-single-play", "--dry-run"],
@@ -137,7 +140,7 @@ WITH = {
 }
 ONLY = {"run_all --status": ["--out", "--suite"]}
 WORK = ["benchmark.loop.worker.execute", "benchmark.speed.updates.run", "benchmark.speed.episodes.measure"]
-WORK += ["benchmark.speed.checkpoints.measure"]
+WORK += ["benchmark.speed.checkpoints.measure", "benchmark.bundling.archive.make_bundle"]
 WORK += ["envs.generate.generate", "envs.generate.generate_shards", "analysis.drawing.gallery.write_figures"]
 """What is not to be reached."""
 
