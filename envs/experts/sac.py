@@ -39,7 +39,7 @@ class SACConfig(Config):
     layer_norm: bool = option(False, "whether the critics have LayerNorm")
     ensemble: int = option(2, "members of the critic ensemble, E", low=1)
     value: str = option("min", "the bootstrap value and the policy's: of both critics the", choices=("min", "mean"))
-    pessimism: ClassVar[Any] = None
+    pessimism: ClassVar[Any] = None  # type: ignore[misc]
 
 
 class Actor(nn.Module):
@@ -72,7 +72,7 @@ class SAC(Agent):
         }
 
     def draws(self, batch_size):
-        return {"policy": normal(batch_size, self.action_dim), "next_policy": normal(batch_size, self.action_dim)}
+        return {"next_policy": normal(batch_size, self.action_dim), "policy": normal(batch_size, self.action_dim)}
 
     def loss(self, train, fixed, target, batch, noise):
         terms = dict(
@@ -84,7 +84,8 @@ class SAC(Agent):
     def critic_loss(self, train, fixed, target, batch, noise):
         """mean (Q_e(s, a) - r - γ m (Q̄(s', a') - α log π(a' | s')))² with a' ~ π(s')."""
         s, s_next = batch.observations, batch.next_observations
-        a_next, log_density = squashed_sample(*fixed.actor(s_next), noise)
+        mean, log_std = fixed.actor(s_next)
+        a_next, log_density = squashed_sample(mean, log_std, noise)
         value = combined(target.critic(s_next, a_next).squeeze(-1), self.config.value)
         y = self.td_target(batch, value - fixed.temperature() * log_density)
         return td_loss(train.critic(s, batch.actions).squeeze(-1), y, batch.valid)
@@ -92,7 +93,8 @@ class SAC(Agent):
     def policy_losses(self, train, fixed, batch, noise):
         """mean (α log π(a | s) - Q(s, a)) with a ~ π(s), in two terms, and L_α; beside them what is logged."""
         s = batch.observations
-        a, log_density = squashed_sample(*train.actor(s), noise)
+        mean, log_std = train.actor(s)
+        a, log_density = squashed_sample(mean, log_std, noise)
         value = combined(fixed.critic(s, a).squeeze(-1), self.config.value)
         target_entropy = self.config.target_entropy * self.action_dim
         return dict(
@@ -105,4 +107,5 @@ class SAC(Agent):
 
     def sample_actions(self, online, target, observations, rng):
         noise = jax.random.normal(rng, (observations.shape[0], self.action_dim))
-        return jnp.clip(squashed_sample(*online.actor(observations), noise)[0], -1, 1)
+        mean, log_std = online.actor(observations)
+        return jnp.clip(squashed_sample(mean, log_std, noise)[0], -1, 1)

@@ -6,7 +6,7 @@ The folder of a training, which the same command goes on with:
     provenance.json         what made it, an entry for every start
     train.csv, eval.csv     losses, returns of its own episodes; returns of episodes without noise
     checkpoint.safetensors  networks, optimiser, replay and counts, replaced whole
-    expert.safetensors, card.json  the expert, when it is trained
+    expert.safetensors, card.json  the expert as it was last evaluated
 
 Everything due (a row, an evaluation, a checkpoint) is done at the first end of an episode after its step, and every
 episode is seeded by its number: so a training that was killed goes on with the same numbers, and no episode is cut.
@@ -15,6 +15,7 @@ episode is seeded by its number: so a training that was killed goes on with the 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib.metadata
 import io
 import json
@@ -23,7 +24,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -152,12 +152,12 @@ class Training:
             evaluating = self.due(self.body.eval_every, begun)
             if evaluating:
                 self.evaluate()
+                self.publish()
             if evaluating or stopped():
                 self.checkpoint()
             self.say(self.step, "")
             if stopped() and self.step < self.steps:
                 raise Stopped(f"stopped at step {self.step:,} of {self.steps:,}; the same command goes on")
-        self.finish()
 
     def due(self, every: int, begun: int) -> bool:
         """Whether a multiple of `every` was passed since step `begun`, or the end is reached."""
@@ -200,7 +200,7 @@ class Training:
         if not np.isfinite(list(row.values())).all():
             raise UserError(f"the training diverged by step {self.step:,}: {row}")
         self.tables["train"].append(row)
-        self.learner = self.learner.replace(sums=jax.tree.map(jnp.zeros_like, self.learner.sums))
+        self.learner = dataclasses.replace(self.learner, sums=jax.tree.map(jnp.zeros_like, self.learner.sums))
         self.counts |= {"recent": [], "updates": 0}
         self.write("train")
 
@@ -259,26 +259,20 @@ class Training:
         for table in self.tables:
             self.write(table)
 
-    def finish(self) -> None:
-        """Write the expert."""
-        commits = sorted({str(start["commit"]) for start in starts(self.folder)})
-        last = self.tables["eval"][-1]
-        write_expert(
-            self.folder,
-            self.parameters(),
-            {
-                **self.asked,
-                "commits": commits,
-                "versions": starts(self.folder)[-1]["versions"],
-                "device": starts(self.folder)[-1]["device"],
-                "hours": round(self.counts["seconds"] / 3600, 2),
-                "return": round(last["return"], 2),
-                "return_std": round(last["return_std"], 2),
-                "length": last["length"],
-                "episodes": last["episodes"],
-                "time": now(),
-            },
-        )
+    def publish(self) -> None:
+        """Write the expert as it is now, with a card that says how it was made and what the last evaluation gave."""
+        made = starts(self.folder)
+        evaluated = {name: round(float(value), 2) for name, value in self.tables["eval"][-1].items() if name != "step"}
+        card = {
+            **self.asked,
+            "trained": self.step,
+            "commits": sorted({str(start["commit"]) for start in made}),
+            **{name: made[-1][name] for name in ("versions", "device")},
+            "hours": round(self.counts["seconds"] / 3600, 2),
+            "time": now(),
+            "evaluated": evaluated,
+        }
+        write_expert(self.folder, self.parameters(), card)
 
 
 def named(tree: Any) -> dict[str, Any]:
@@ -324,14 +318,13 @@ def train(
     say: Say = lambda step, news: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train the expert of a body in a folder, or go on with it; nothing where it is trained.
+    """Train the expert of a body in a folder, or go on with it; nothing is done where it is trained.
 
     Raises a UserError where the folder has another training or one under way, `Stopped` where `stopped` says so.
     """
     recipe = find_body(body)
-    settings = {
-        name: value for name, value in asdict(SACConfig(**recipe.settings)).items() if name != "matmul_precision"
-    }
+    settings = dataclasses.asdict(SACConfig(**recipe.settings))
+    del settings["matmul_precision"]  # of no effect on a CPU
     asked = {"body": body, "env": recipe.env_id, "seed": seed, "steps": steps or recipe.steps, "settings": settings}
     asked |= {"redraw_every": recipe.redraw_every, "update_every": recipe.update_every}
     asked = json.loads(json.dumps(asked))
