@@ -37,8 +37,12 @@ def main(arguments: list[str] | None = None) -> None:
     steps = body.steps if args.steps is None else whole_number("--steps", args.steps, 1, MOST)
     out = folder("--out", args.out or Path("runs") / "experts" / args.body)
 
+    import jax
+
     from envs.experts.training import train
 
+    # Each step waits for its update, so a second thread gains nothing and is woken twice a step, late on a busy machine.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: signals.append(received))

@@ -10,8 +10,6 @@ from typing import Any
 
 from benchmark.common.errors import check_choice
 
-RANDOM_STEPS = 10_000
-"""Steps until the policy acts and learns: before, actions are uniform."""
 REPLAY = 1_000_000
 """Transitions that are kept; the oldest go first."""
 
@@ -21,13 +19,17 @@ class Body:
     """How one body's expert is trained."""
 
     env_id: str
-    """OGBench's environment, in which an episode has 1,000 steps; its observation and a direction are the expert's."""
+    """OGBench's environment; its observation and, behind it, a direction are what the expert sees."""
     steps: int
     """Environment steps of the training."""
     redraw_every: int
     """Steps after which an episode's direction is drawn anew."""
     update_every: int = 1
     """Environment steps for each update."""
+    random_steps: int = 10_000
+    """The step from which on the policy acts and learns: before, actions are uniform."""
+    episode_steps: int = 1_000
+    """Steps after which an episode is cut, where the body has not fallen."""
     settings: dict[str, Any] = field(default_factory=dict)
     """SAC's hyperparameters, where they differ from `envs.experts.sac.SACConfig`."""
     log_every: int = 5_000

@@ -73,7 +73,8 @@ def read_expert(folder: Path, body: str) -> tuple[Expert, dict[str, Any]]:
     try:
         content, text = (folder / PARAMETERS).read_bytes(), (folder / CARD).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"there is no expert for the {body} in {folder} ({error}); train one: {make}") from error
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"there is no expert for the {body} in {folder} ({why}); train one: {make}") from error
     try:
         card = json.loads(text)
         wanted, moves = card["sha256"], card["body"]

@@ -109,3 +109,9 @@ class SAC(Agent):
         noise = jax.random.normal(rng, (observations.shape[0], self.action_dim))
         mean, log_std = online.actor(observations)
         return jnp.clip(squashed_sample(mean, log_std, noise)[0], -1, 1)
+
+
+def named(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by their paths, in its order."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -7,6 +7,7 @@ The folder of a training, which the same command goes on with:
     train.csv, eval.csv     losses, returns of its own episodes; returns of episodes without noise
     checkpoint.safetensors  networks, optimiser, replay and counts, replaced whole
     expert.safetensors, card.json  the expert as it was last evaluated
+    curve.png               returns over steps
 
 Everything due (a row, an evaluation, a checkpoint) is done at the first end of an episode after its step, and every
 episode is seeded by its number: so a training that was killed goes on with the same numbers, and no episode is cut.
@@ -34,6 +35,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from flax import struct
 from jax import Array
+from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -43,9 +45,9 @@ from benchmark.common.files import make_folder, write_bytes, write_json, write_t
 from benchmark.common.machine import git_state, now, processor
 from envs.data import replay
 from envs.data.replay import Transition
-from envs.experts.bodies import RANDOM_STEPS, REPLAY, Body, find_body
+from envs.experts.bodies import REPLAY, Body, find_body
 from envs.experts.policy import Expert, write_expert
-from envs.experts.sac import SAC, SACConfig
+from envs.experts.sac import SAC, SACConfig, named
 from envs.experts.walking import EVALUATION, TRAINING, Walk, play
 
 EVAL_EPISODES, FINAL_EPISODES = 10, 50
@@ -153,10 +155,11 @@ class Training:
             if evaluating:
                 self.evaluate()
                 self.publish()
-            if evaluating or stopped():
+            stopping = stopped()
+            if evaluating or stopping:
                 self.checkpoint()
             self.say(self.step, "")
-            if stopped() and self.step < self.steps:
+            if stopping and self.step < self.steps:
                 raise Stopped(f"stopped at step {self.step:,} of {self.steps:,}; the same command goes on")
 
     def due(self, every: int, begun: int) -> bool:
@@ -172,12 +175,12 @@ class Training:
         total, length, over = 0.0, 0, False
         while not over and self.step < self.steps:
             number = self.step + 1
-            if number < RANDOM_STEPS:
+            if number < body.random_steps:
                 action = uniform.uniform(-1, 1, self.walk.sizes[1]).astype(np.float32)
             taken = np.asarray(action)
             following, reward, fell, over = self.walk.step(taken)
             row = np.concatenate([observation, taken, [reward, not fell], following], dtype=np.float32)
-            learn = number >= RANDOM_STEPS and number % body.update_every == 0
+            learn = number >= body.random_steps and number % body.update_every == 0
             self.learner, action = advance(self.agent, self.learner, row, learn)
             observation, total, length = following, total + reward, length + 1
             counts["step"] = number
@@ -275,10 +278,18 @@ class Training:
         write_expert(self.folder, self.parameters(), card)
 
 
-def named(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by their paths, in its order."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+def draw_curve(folder: Path) -> None:
+    """Draw the returns of both tables over steps, those without noise with the deviation of their episodes."""
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for table, label in (("train", "episodes of training"), ("eval", "without noise, mean and deviation of episodes")):
+        with (folder / f"{table}.csv").open(newline="") as file:
+            rows = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+        steps, returns = ([row[name] for row in rows] for name in ("step", "return"))
+        axes.errorbar(steps, returns, [row.get("return_std", 0) for row in rows], label=label, marker=".", capsize=2)
+    axes.set(xlabel="environment steps", ylabel="return")
+    axes.legend(frameon=False)
+    figure.savefig(folder / "curve.png", dpi=120)
 
 
 def starts(folder: Path) -> list[dict[str, Any]]:
@@ -333,5 +344,6 @@ def train(
         with FileLock(folder / ".lock", timeout=0):
             open_folder(folder, asked)
             Training(asked, recipe, folder, say).run(stopped)
+            draw_curve(folder)
     except Timeout as error:
         raise UserError(f"another process is training in {folder}") from error

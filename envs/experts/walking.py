@@ -22,7 +22,7 @@ class Walk:
 
     def __init__(self, body: Body):
         """Make the environment."""
-        env = gymnasium.make(body.env_id, disable_env_checker=True)
+        env = gymnasium.make(body.env_id, max_episode_steps=body.episode_steps, disable_env_checker=True)
         wrapper = DMCHumanoidXYWrapper if "humanoid" in body.env_id else GymXYWrapper
         self.env = wrapper(env, resample_interval=body.redraw_every)
         self.sizes = self.env.observation_space.shape[0], self.env.action_space.shape[0]
