@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from envs.experts.training import train
 
-    # Each step waits for its update, so a second thread gains nothing and is woken twice a step, late on a busy machine.
+    # A step waits for its update: a second thread gains nothing, and is woken twice a step, late on a busy machine.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
