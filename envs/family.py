@@ -16,7 +16,7 @@ from envs.d4rl import environments
 from envs.files.fetching import ensure_dataset
 from envs.files.local import d4rl_file, data_folder, missing
 from envs.generate import shards_made
-from envs.ogbench.episodes import find_recipe
+from envs.ogbench.episodes import open_expert
 from envs.tasks import Task
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class OGBench(Family):
         return ensure_dataset(task.dataset, data_dir)
 
     def check_generated(self, task: Task) -> None:
-        find_recipe(task.domain.name)
+        open_expert(task.domain.name)
 
     def make_env(self, task: Task) -> Any:
         from envs.data.environment import make_env

@@ -1,4 +1,4 @@
-"""Generate datasets with OGBench's scripted oracles, in parallel, reproducibly, in OGBench's file format.
+"""Generate datasets with OGBench's oracles, in parallel, reproducibly, in OGBench's file format.
 
     python -m envs.generate --dataset=cube-single-play --transitions=100000 --seed=0
 
@@ -8,7 +8,8 @@ files load through `ogbench.make_env_and_datasets(name, dataset_path=...)`.
 
 The recipes (`envs.ogbench.episodes`) are those with which OGBench's published files were made, so a generated file is
 drawn from the same distribution. Unlike there, every episode is a function of (seed, shard, split, episode index)
-alone: the number of processes does not matter. The numbers depend on MuJoCo's version, which the record names.
+alone: the number of processes does not matter. The numbers depend on MuJoCo's version, which the record names, and
+those of mazes in which a body walks on its expert (`envs.experts`), whose digest and card are in the record too.
 """
 
 from __future__ import annotations
@@ -37,10 +38,19 @@ import numpy as np
 
 from benchmark.common.errors import UserError, run_main
 from benchmark.common.machine import usable_cores
-from benchmark.common.options import MOST, MOST_JOBS, MOST_TRANSITIONS, Parser, folder, output_file, whole_number
+from benchmark.common.options import (
+    MOST,
+    MOST_JOBS,
+    MOST_TRANSITIONS,
+    Parser,
+    folder,
+    input_folder,
+    output_file,
+    whole_number,
+)
 from benchmark.common.terminal import console_for, progress_bar
 from envs.files.local import is_verified, make_folder, read_json, read_record, record_path
-from envs.ogbench.episodes import RECIPES, TRAIN, VALIDATION, Collector, Episode, find_recipe
+from envs.ogbench.episodes import RECIPES, TRAIN, VALIDATION, Collector, Episode, find_recipe, open_expert
 
 DEFAULT_DIR = Path("runs/data")
 SHARDS_100M = 100
@@ -66,13 +76,15 @@ def start_worker() -> None:
 
 
 @lru_cache(maxsize=1)
-def _collector(dataset: str, episode_length: int) -> Collector:
-    return Collector(dataset, episode_length)
+def _collector(dataset: str, episode_length: int, expert: Path | None) -> Collector:
+    return Collector(dataset, episode_length, expert)
 
 
-def run_episode(dataset: str, episode_length: int, seed: int, shard: int, split: int, index: int) -> Episode:
+def run_episode(
+    dataset: str, episode_length: int, expert: Path | None, seed: int, shard: int, split: int, index: int
+) -> Episode:
     """One episode, in a process of the pool."""
-    return _collector(dataset, episode_length).episode(seed, shard, split, index)
+    return _collector(dataset, episode_length, expert).episode(seed, shard, split, index)
 
 
 def collect(
@@ -83,6 +95,7 @@ def collect(
     counts: tuple[int, int],
     workers: int,
     advance: Callable[[], None],
+    expert: Path | None = None,
 ) -> tuple[Episode, Episode]:
     """Return the training and the validation arrays: `counts` episodes of each, end to end."""
     splits: tuple[Episode, Episode] = ({}, {})
@@ -90,7 +103,7 @@ def collect(
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker)
     try:
         futures = {
-            pool.submit(run_episode, dataset, episode_length, seed, shard, split, index): (split, index)
+            pool.submit(run_episode, dataset, episode_length, expert, seed, shard, split, index): (split, index)
             for split, count in enumerate(counts)
             for index in range(count)
         }
@@ -195,6 +208,7 @@ def generate(
     episode_length: int | None = None,
     shard: int = 0,
     overwrite: bool = False,
+    expert: Path | None = None,
 ) -> Path:
     """Generate a dataset into `path` and its '-val.npz', with a '.json' beside each; return `path`.
 
@@ -212,9 +226,10 @@ def generate(
         episode_length: rows per episode; None is the published recipe's.
         shard: number of the file in a sharded dataset; shard 0 equals the unsharded file.
         overwrite: replace a file that was made otherwise instead of refusing.
+        expert: folder of the expert that walks; None for the repository's own.
 
     Raises:
-        UserError: a bad argument, no write permission, or another file at `path`.
+        UserError: a bad argument, no write permission, no expert, or another file at `path`.
         RuntimeError: a worker process died.
     """
     recipe = find_recipe(dataset)
@@ -237,6 +252,8 @@ def generate(
         "episode_length": length,
         "versions": _versions(),
     }
+    if walker := open_expert(name, expert):
+        asked["expert"] = walker[1]["sha256"]
     if not overwrite and _already_made(path, asked):
         return path
     make_folder(path.parent)
@@ -245,12 +262,13 @@ def generate(
     counts = (train_episodes, max(1, train_episodes // 10))
     start = time.monotonic()
     with _progress_bar(f"{path.name}", sum(counts), progress) as advance:
-        splits = collect(name, length, seed, shard, counts, min(workers, sum(counts)), advance)
+        splits = collect(name, length, seed, shard, counts, min(workers, sum(counts)), advance, expert)
     seconds = time.monotonic() - start
     record = {
         **asked,
         "source": "generated",
         "recipe": vars(recipe),
+        **({"expert_card": walker[1]} if walker else {}),
         "episodes": {"train": counts[0], "validation": counts[1]},
         "transitions": counts[0] * (length - 1),
         "python": sys.version.split()[0],
@@ -288,6 +306,7 @@ def generate_shards(
     progress: bool = True,
     episode_length: int | None = None,
     overwrite: bool = False,
+    expert: Path | None = None,
 ) -> Path:
     """Generate a dataset of several files, the form of the 100M datasets; return its folder.
 
@@ -307,7 +326,7 @@ def generate_shards(
     _note_shards(target, shards)
     for shard in range(shards):
         path = target / f"{name}-v0-{shard:03d}.npz"
-        generate(dataset, transitions, seed, path, workers, progress, episode_length, shard, overwrite)
+        generate(dataset, transitions, seed, path, workers, progress, episode_length, shard, overwrite, expert)
     return target
 
 
@@ -326,7 +345,7 @@ def parser() -> Parser:
     """The command line's options."""
     parser = Parser(
         prog="python -m envs.generate",
-        description="Generate a dataset with OGBench's scripted oracles.",
+        description="Generate a dataset with OGBench's oracles.",
         epilog=f"datasets: {', '.join(RECIPES)}",
     )
     parser.add_argument("--dataset", required=True, help="e.g. cube-single-play")
@@ -339,6 +358,7 @@ def parser() -> Parser:
     parser.add_argument("--episode-length", help="rows per episode (default: as published)")
     parser.add_argument("--shards", help="number of files, for the form of the 100M datasets")
     parser.add_argument("--transitions-per-shard", help="with --shards (default: 1000 episodes, as published)")
+    parser.add_argument("--expert", help="folder of the expert that walks (default: results/experts/BODY)")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that was made otherwise")
     return parser
 
@@ -354,8 +374,11 @@ def main(arguments: list[str] | None = None) -> None:
     dataset, shards = args.dataset.removesuffix("-v0"), args.shards
     if dataset.endswith("-100m"):
         dataset, shards = dataset.removesuffix("-100m"), shards or SHARDS_100M
-    common = dict(workers=args.workers, episode_length=args.episode_length, overwrite=args.overwrite)
-    find_recipe(dataset)
+    expert = None if args.expert is None else input_folder("--expert", args.expert)
+    common: dict[str, Any] = dict(workers=args.workers, episode_length=args.episode_length)
+    common |= dict(overwrite=args.overwrite, expert=expert)
+    if open_expert(dataset, expert) is None and expert:
+        raise UserError(f"--expert is for mazes in which a body walks, not for '{dataset}'")
     is_file = args.out.suffix == ".npz"
     (output_file if is_file else folder)("--out", args.out)
     if shards is not None:
@@ -363,7 +386,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise UserError("--transitions is for a single file; with shards pass --transitions-per-shard")
         if is_file:
             raise UserError(f"with shards --out is a folder, got the file '{args.out}'")
-        written = generate_shards(dataset, shards, args.transitions_per_shard, args.seed, args.out, **common)
+        written = generate_shards(
+            dataset, shards, args.transitions_per_shard, args.seed, args.out, expert=expert, **common
+        )
     else:
         if args.transitions_per_shard is not None:
             raise UserError("--transitions-per-shard needs --shards")

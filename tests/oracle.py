@@ -25,8 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
     *("run_all", "benchmark.train", "benchmark.check", "benchmark.sweep", "benchmark.throughput"),
-    *("benchmark.evaluation_speed", "benchmark.reversal", "envs.download", "envs.generate", "analysis.tables"),
-    *("analysis.figures", "analysis.report", "analysis.import_archive", "analysis.submit"),
+    *("benchmark.evaluation_speed", "benchmark.reversal", "envs.download", "envs.generate", "envs.train_expert"),
+    *("analysis.tables", "analysis.figures", "analysis.report", "analysis.import_archive", "analysis.submit"),
     *("analysis.verify", "analysis.failures", "analysis.leaderboard", "analysis.compare", "analysis.seeds"),
     *("benchmark.same_experiment", "benchmark.claims", "benchmark.evaluate", "benchmark.checkpoint_speed"),
     *("benchmark.bundle",),

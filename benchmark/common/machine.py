@@ -1,4 +1,4 @@
-"""The time and the machine, as records name them."""
+"""The time, the machine and the commit, as records name them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime
 import functools
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 
@@ -34,3 +35,20 @@ def usable_cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+@functools.cache
+def git_state() -> tuple[str | None, bool | None]:
+    """(commit, whether the tree has no uncommitted change), (None, None) outside a repository.
+
+    Changes under `results/` do not count: rates measured there, which a plan reads, do not enter a run's numbers.
+    """
+    try:
+        commit = _git("rev-parse", "HEAD").strip()
+        return commit, not _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results").strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout

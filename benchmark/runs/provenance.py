@@ -8,17 +8,15 @@ in the record of each start: commits that do not touch these files leave it as i
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import os
 import platform
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.common.machine import ROOT, now
+from benchmark.common.machine import git_state, now
 from benchmark.runs.code import code_digest
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "ogbench", "mujoco", "gymnasium", "dm-control", "d4rl")
@@ -67,20 +65,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-@functools.cache
-def git_state() -> tuple[str | None, bool | None]:
-    """(commit, whether the tree has no uncommitted change), (None, None) outside a repository.
-
-    Changes under `results/` do not count: rates measured there, which a plan reads, do not enter a run's numbers.
-    """
-    try:
-        commit = _git("rev-parse", "HEAD").strip()
-        return commit, not _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results").strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -1,8 +1,9 @@
-"""Episodes of OGBench's scripted oracles: the recipes of the published datasets, and what plays them.
+"""Episodes of OGBench's oracles, scripted or trained: the recipes of the published datasets, and what plays them.
 
 The recipes (environments, oracles, noise, episode lengths, scene's health check) are those with which OGBench's
-published files were made. Unlike there, every episode is a function of (seed, shard, split, episode index) alone: the
-episodes that a process made before do not matter. `envs.generate` makes files of them.
+published files were made; the experts that walk in mazes are our own (`envs.experts`). Unlike there, every episode is a
+function of (seed, shard, split, episode index) alone: the episodes that a process made before do not matter.
+`envs.generate` makes files of them.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmark.common.errors import UserError, check_choice
+from envs.experts.policy import EXPERTS, Expert, read_expert
 
-EXPERT_BODIES = ("antmaze", "humanoidmaze", "antsoccer")
 DTYPES = {"terminals": np.bool_, "button_states": np.int64}  # everything else is float32
 TRAIN, VALIDATION = 0, 1
 PLAN_NOISE, PLAN_SMOOTHING = 0.1, 0.5  # play: correlated noise on the planned path
 MARKOV_NOISE, MARKOV_MIN_NORM = 0.1, 0.4  # noisy: an episode's largest action noise, and the oracle's least step
 NOISE_SCALE = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # of the noisy actions: x, y, z, yaw, gripper
-POINT_NOISE = 0.5
+POINT_NOISE, WALKER_NOISE, EXPLORE_NOISE = 0.5, 0.2, 1.0  # of the actions in mazes
 STITCH_CELLS = 4  # how far the goal of a stitch episode lies from its start
+EXPLORE_STEPS = 10  # after which the direction of an explore episode is drawn anew
 
 Episode = dict[str, np.ndarray]
 
@@ -36,7 +39,7 @@ class Recipe:
     env_id: str
     """Gymnasium name of the goal-conditioned environment."""
     style: str
-    """'play' or 'noisy' (manipulation), 'navigate' or 'stitch' (pointmaze)."""
+    """'play' or 'noisy' (manipulation), 'navigate', 'stitch' or 'explore' (mazes)."""
     episodes: int
     """Training episodes in the published file; it has a tenth as many for validation."""
     episode_length: int = 1001
@@ -45,6 +48,10 @@ class Recipe:
     """Probability that a step's action is uniformly random instead of the oracle's."""
     stacking: tuple[float, float] = (0.5, 0.5)
     """Range from which an episode draws its probability of a target on top of another cube."""
+    noise: float = 0.0
+    """Standard deviation of the noise on a maze's actions."""
+    body: str = ""
+    """Whose expert walks, a key of `envs.experts.bodies.BODIES`; "" where none is needed."""
 
 
 def _recipes() -> dict[str, Recipe]:
@@ -68,8 +75,18 @@ def _recipes() -> dict[str, Recipe]:
             )
     for size in ("medium", "large", "giant", "teleport"):
         episodes, length = (500, 2001) if size == "giant" else (1000, 1001)
-        recipes[f"pointmaze-{size}-navigate"] = Recipe(f"pointmaze-{size}-v0", "navigate", episodes, length)
-        recipes[f"pointmaze-{size}-stitch"] = Recipe(f"pointmaze-{size}-v0", "stitch", 5000, 201)
+        for maze, noise, body in (("pointmaze", POINT_NOISE, ""), ("antmaze", WALKER_NOISE, "ant")):
+            how: dict[str, Any] = dict(noise=noise, body=body)
+            recipes[f"{maze}-{size}-navigate"] = Recipe(f"{maze}-{size}-v0", "navigate", episodes, length, **how)
+            recipes[f"{maze}-{size}-stitch"] = Recipe(f"{maze}-{size}-v0", "stitch", 5000, 201, **how)
+    for size in ("medium", "large", "teleport"):
+        how = dict(noise=EXPLORE_NOISE, body="ant")
+        recipes[f"antmaze-{size}-explore"] = Recipe(f"antmaze-{size}-v0", "explore", 10000, 501, **how)
+    for size in ("medium", "large", "giant"):
+        env_id, how = f"humanoidmaze-{size}-v0", dict(noise=WALKER_NOISE, body="humanoid")
+        length, stitches = (4001, 10000) if size == "giant" else (2001, 5000)
+        recipes[f"humanoidmaze-{size}-navigate"] = Recipe(env_id, "navigate", 1000, length, **how)
+        recipes[f"humanoidmaze-{size}-stitch"] = Recipe(env_id, "stitch", stitches, 401, **how)
     return recipes
 
 
@@ -80,16 +97,32 @@ def find_recipe(dataset: str) -> Recipe:
     """Return the recipe of a dataset named with or without '-v0'.
 
     Raises:
-        UserError: no such dataset, or one that only a trained expert can collect.
+        UserError: no such dataset, or one of the ant that plays with a ball, for which no expert is trained here.
     """
     name = dataset.removesuffix("-v0")
-    if name.startswith(EXPERT_BODIES):
+    if name.startswith("antsoccer"):
         raise UserError(
-            f"'{name}' cannot be generated: it was collected by a trained expert policy, and no scripted "
-            f"oracle can stand in for it. Download the published file instead: "
-            f"python -m envs.download --dataset {name}-v0"
+            f"'{name}' cannot be generated: it was collected by a trained expert policy, of which there is none here. "
+            f"Download the published file instead: python -m envs.download --dataset {name}-v0"
         )
-    return RECIPES[check_choice("dataset", name, RECIPES, most=30)]
+    return RECIPES[check_choice("dataset", name, RECIPES, most=50)]
+
+
+def open_expert(dataset: str, folder: Path | None = None) -> tuple[Expert, dict[str, Any]] | None:
+    """The expert that walks in a dataset's mazes and its card, from a folder or the repository's own; None where none
+    does.
+
+    Raises a UserError where it is not there, or is another body's, or is not whole.
+    """
+    body = find_recipe(dataset).body
+    if not body:
+        return None
+    try:
+        return read_expert(folder or EXPERTS / body, body)
+    except UserError as error:
+        name = dataset.removesuffix("-v0")
+        instead = f"or take the published file: python -m envs.download --dataset {name}-v0"
+        raise UserError(f"'{name}' cannot be generated: {error}; {instead}") from error
 
 
 # One episode
@@ -178,11 +211,11 @@ class _Manipulation:
         return not ((y >= 0.29).any() or lost_left.any())
 
 
-class _PointMaze:
-    """A point that walks along shortest paths with noise."""
+class _Maze:
+    """A point, or a body that an expert moves, walks along shortest paths, or explores, with noise."""
 
-    def __init__(self, env: Any, recipe: Recipe):
-        self.env, self.recipe = env, recipe
+    def __init__(self, env: Any, recipe: Recipe, expert: Expert | None = None):
+        self.env, self.recipe, self.expert = env, recipe, expert
         self.action_space = env.action_space
         self.free = {(int(i), int(j)) for i, j in np.argwhere(env.unwrapped.maze_map == 0)}
         self.cells = sorted(self.free)
@@ -211,8 +244,13 @@ class _PointMaze:
         key = (maze.xy_to_ij(position), maze.xy_to_ij(goal))
         if key not in self._subgoals:
             self._subgoals[key] = maze.get_oracle_subgoal(position, goal)[0]
-        direction = self._subgoals[key] - position
-        return direction / (np.linalg.norm(direction) + 1e-6)
+        return _unit(self._subgoals[key] - position)
+
+    def _action(self, observation: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """A step (d,) in that direction: a point's is the direction itself, an expert does not see where it is."""
+        if self.expert is None:
+            return direction
+        return self.expert(np.concatenate([observation[2:], direction]))
 
     def rows(self, env_seed: int) -> Iterator[dict[str, Any]]:
         """Yield one episode's rows; random draws come from numpy, the environment and the action space."""
@@ -222,14 +260,19 @@ class _PointMaze:
             return cells[np.random.randint(len(cells))]
 
         start = pick(self.cells)
-        if self.recipe.style == "navigate":
-            goal = pick(self.vertices)
-        else:
+        if self.recipe.style == "stitch":
             goal = pick(self._cells_at_distance(start, STITCH_CELLS) or [start])
+        else:
+            goal = pick(self.vertices)
         observation, _ = env.reset(seed=env_seed, options={"task_info": {"init_ij": start, "goal_ij": goal}})
-        done = False
+        done, step = False, 0
         while not done:
-            action = np.clip(self._direction() + np.random.normal(0, POINT_NOISE, 2), -1, 1)
+            if self.recipe.style != "explore":
+                direction = self._direction()
+            elif step % EXPLORE_STEPS == 0:
+                direction = _unit(np.random.randn(2))
+            action = self._action(observation, direction)
+            action = np.clip(action + np.random.normal(0, self.recipe.noise, action.shape), -1, 1)
             next_observation, _, terminated, truncated, info = env.step(action)
             done = terminated or truncated
             if info["success"] and self.recipe.style == "navigate":
@@ -242,7 +285,7 @@ class _PointMaze:
                 qpos=info["prev_qpos"],
                 qvel=info["prev_qvel"],
             )
-            observation = next_observation
+            observation, step = next_observation, step + 1
 
     def healthy(self, episode: Episode) -> bool:
         return True
@@ -254,12 +297,13 @@ class Collector:
     Each episode depends on its seed only, not on the episodes made before.
     """
 
-    def __init__(self, dataset: str, episode_length: int):
+    def __init__(self, dataset: str, episode_length: int, expert: Path | None = None):
         """Build the environment (seconds, and 160 MB where it has meshes).
 
         Args:
             dataset: a key of `RECIPES`.
             episode_length: rows per episode.
+            expert: folder of the expert that walks, where one does; None for the repository's own.
         """
         _quiet()
         import gymnasium
@@ -268,11 +312,12 @@ class Collector:
         options: dict[str, Any] = dict(
             terminate_at_goal=False, max_episode_steps=episode_length, disable_env_checker=True
         )
-        if recipe.env_id.startswith("pointmaze"):
+        if "maze" in recipe.env_id:
             import ogbench.locomaze
 
             env: Any = gymnasium.make(recipe.env_id, **options)
-            self._script: _Manipulation | _PointMaze = _PointMaze(env, recipe)
+            opened = open_expert(dataset, expert)
+            self._script: _Manipulation | _Maze = _Maze(env, recipe, opened and opened[0])
         else:
             import ogbench.manipspace  # noqa: F401
 
@@ -325,6 +370,11 @@ class Collector:
 
 def _integer(sequence: np.random.SeedSequence) -> int:
     return int(sequence.generate_state(1, np.uint64)[0])
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    """The vector at length 1, but for what keeps 0 from being divided by."""
+    return vector / (np.linalg.norm(vector) + 1e-6)
 
 
 def _quiet() -> None:

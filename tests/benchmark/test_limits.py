@@ -71,7 +71,7 @@ def test_two_files_whose_agents_have_one_name_are_refused(tmp_path):
     [
         ("toy-modes", "'toy-modes' cannot be generated, it is made in code"),
         ("pen-human-v1", "'pen-human-v1' cannot be generated, it has a published file"),
-        ("antmaze-large-navigate-singletask-task1-v0", "'antmaze-large-navigate' cannot be generated"),
+        ("humanoidmaze-large-navigate-singletask-task1-v0", "'humanoidmaze-large-navigate' cannot be generated"),
     ],
 )
 def test_data_that_cannot_be_generated_is_refused_before_the_run(task, message):

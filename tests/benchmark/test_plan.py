@@ -8,6 +8,7 @@ import pytest
 
 import run_all
 from analysis import load_runs
+from benchmark.common import machine
 from benchmark.common.errors import UserError
 from benchmark.launching import cost, dry_run, front_door
 from benchmark.launching.cost import Hours
@@ -239,8 +240,8 @@ def test_changed_code_is_recorded_as_uncommitted_and_measured_rates_are_not(tmp_
     git("init", "--quiet")
     git("add", ".")
     git("commit", "--quiet", "--message=first")
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    state = provenance.git_state.__wrapped__
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    state = machine.git_state.__wrapped__
 
     rates.write_text("measured again")
     commit, clean = state()
