@@ -15,8 +15,8 @@ from benchmark.common.errors import UserError
 from envs.d4rl import environments
 from envs.files.fetching import ensure_dataset
 from envs.files.local import d4rl_file, data_folder, missing
-from envs.generate import shards_made
 from envs.ogbench.episodes import open_expert
+from envs.ogbench.generating import shards_made
 from envs.tasks import Task
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from benchmark.runs.record import SCHEMA, RunDirectory, updates_before
 from benchmark.runs.run import RunSpec
 from envs.family import family_of
 from envs.files.local import data_folder
-from envs.generate import generate
+from envs.ogbench.generating import generate
 from envs.tasks import get_task
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from benchmark.common.errors import UserError
 from envs.data.arrays import UNREADABLE, head_in
 from envs.data.dataset import GOAL_ARRAYS, Dataset
 from envs.files.local import REQUIRED, files_of, is_verified, read_record
-from envs.generate import shards_made
+from envs.ogbench.generating import shards_made
 
 UPDATES_PER_SHARD = 1000
 

@@ -25,7 +25,7 @@ from benchmark.runs import provenance
 from benchmark.runs.run import RunSpec
 from benchmark.speed import episodes
 from benchmark.speed import updates as measuring
-from envs.generate import SHARDS_NOTE
+from envs.ogbench.generating import SHARDS_NOTE
 from envs.tasks import get_task
 from tests.helpers.simulated_runs import write_run
 

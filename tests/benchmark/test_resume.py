@@ -13,7 +13,7 @@ import pytest
 from benchmark.common.reading import read_json
 from benchmark.runs.protocol import Generated, Protocol
 from benchmark.runs.run import RunSpec
-from envs.generate import generate_shards
+from envs.ogbench.generating import generate_shards
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = Protocol(steps=1200, eval_every=600, eval_episodes=4, eval_first=True, log_every=100, checkpoint_every=300)

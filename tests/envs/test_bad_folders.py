@@ -18,6 +18,7 @@ from benchmark.loop import worker
 from envs import download, generate
 from envs.files import fetching
 from envs.files import local as files
+from envs.ogbench import generating
 
 NAME = "cube-single-play-v0"
 NOBODY = "http://127.0.0.1:9"
@@ -140,8 +141,8 @@ def test_a_damaged_record_of_a_file_is_as_good_as_none(record, tmp_path):
 
 @pytest.mark.parametrize("count", ["-1", "0", "1e999", "1000000000", "[]", '"3"', "true", "2.5"])
 def test_a_damaged_note_on_shards_is_as_good_as_none(count, tmp_path):
-    (tmp_path / generate.SHARDS_NOTE).write_text(f'{{"shards": {count}}}')
-    assert generate.shards_made(tmp_path) is None
+    (tmp_path / generating.SHARDS_NOTE).write_text(f'{{"shards": {count}}}')
+    assert generating.shards_made(tmp_path) is None
 
 
 # ---------------------------------------------------------------------------------------------- import_archive

@@ -15,8 +15,9 @@ from envs.experts.bodies import BODIES
 from envs.experts.policy import PARAMETERS, Expert, read_expert, write_expert
 from envs.experts.training import Training, train
 from envs.files.local import record_path
-from envs.generate import generate, main, validation_path
+from envs.generate import main
 from envs.ogbench.episodes import EXPLORE_STEPS, RECIPES, Collector
+from envs.ogbench.generating import generate, validation_path
 from tests.helpers.walkers import parameters_of_a_walker
 
 LENGTH = 21  # rows per episode

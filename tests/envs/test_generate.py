@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from benchmark.common.errors import UserError
-from envs import generate as module
 from envs.files.local import record_path
-from envs.generate import generate, generate_shards, main
+from envs.generate import main
 from envs.ogbench import episodes
+from envs.ogbench import generating as module
 from envs.ogbench.episodes import RECIPES, TRAIN, Collector, find_recipe
+from envs.ogbench.generating import generate, generate_shards
 
 LENGTH = 40  # rows per episode
 

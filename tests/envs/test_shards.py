@@ -15,7 +15,7 @@ from envs.data import origin
 from envs.data.dataset import from_transitions
 from envs.data.shards import Rotation, check_shards, shard_files
 from envs.files.local import files_of
-from envs.generate import SHARDS_NOTE
+from envs.ogbench.generating import SHARDS_NOTE
 from tests.benchmark.test_training import Cut, records
 from tests.benchmark.test_training import train as train_agent
 from tests.helpers.worlds import D, FakeWorld, O, transitions
