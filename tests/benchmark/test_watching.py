@@ -38,9 +38,16 @@ def trained(out, agent="bc", task="toy-detour"):
 
 
 @pytest.fixture(scope="module")
-def detour(tmp_path_factory):
-    """A run on a toy, that is only read."""
-    return trained(tmp_path_factory.mktemp("detour")).path
+def specs(tmp_path_factory):
+    """Runs of two agents on a toy, that are only read."""
+    out = tmp_path_factory.mktemp("detour")
+    return [trained(out), trained(out, "fql")]
+
+
+@pytest.fixture(scope="module")
+def detour(specs):
+    """The first of them."""
+    return specs[0].path
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +131,8 @@ def test_a_simulators_episode_is_filmed_as_it_was_counted(name, tmp_path):
 # ------------------------------------------------------------------------------------------------------- the film
 
 
-def test_a_film_of_two_policies_has_the_pictures_and_the_record_that_it_should(detour, tmp_path, capsys):
-    other = trained(tmp_path / "other", "fql").path
+def test_a_film_of_two_policies_has_the_pictures_and_the_record_that_it_should(specs, tmp_path, capsys):
+    detour, other = (spec.path for spec in specs)
     film = tmp_path / "film.mp4"
     asked = [f"--run={detour}", f"--compare={other}", f"--video={film}", "--films=2", "--size=96x64", "--every=10"]
     assert main([*asked, "--seed=3"]) == 0
@@ -259,21 +266,16 @@ def test_only_the_quickstart_ends_with_a_film():
     assert [name for name, suite in SUITES.items() if suite.filmed] == ["quickstart"]
 
 
-def test_a_launch_ends_with_a_film_of_its_finished_runs_side_by_side(tmp_path):
-    specs = [
-        trained(tmp_path),
-        trained(tmp_path, "fql"),
-        RunSpec("rql", "toy-detour", (0,), {}, PROTOCOL, str(tmp_path)),
-    ]
-    (line,) = film_together(specs, tmp_path)
+def test_a_launch_ends_with_a_film_of_its_finished_runs_side_by_side(specs, tmp_path):
+    unfinished = RunSpec("rql", "toy-detour", (0,), {}, PROTOCOL, str(tmp_path))
+    (line,) = film_together([*specs, unfinished], tmp_path)
     (clip,), _ = read_clips(tmp_path / FOLDER)
     assert line.startswith(f"clip: {clip.path}: {clip.frames} pictures") and clip.policies == ("bc", "fql")
 
 
-def test_a_film_that_fails_at_the_end_is_a_line_and_nothing_more(tmp_path, monkeypatch):
-    spec = trained(tmp_path)
-    assert film_together([spec], tmp_path, seconds=0.01) == ["no clip: it was not there after 0.01 s"]
+def test_a_film_that_fails_at_the_end_is_a_line_and_nothing_more(specs, tmp_path, monkeypatch):
+    assert film_together(specs, tmp_path, seconds=0.01) == ["no clip: it was not there after 0.01 s"]
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "gone"))
-    (line,) = film_together([spec], tmp_path)
+    (line,) = film_together(specs, tmp_path)
     assert line.startswith("no clip: toy-detour.mp4: no encoder for MP4")
     assert not (tmp_path / FOLDER).exists()
