@@ -44,6 +44,8 @@ class Facts:
     environment: str = ""
     """ "ogbench 1.2.2", or the one that a benchmark with several names."""
     mujoco: str = ""
+    fingerprint: str = dataclasses.field(default="", compare=False)
+    """Of the data: it tells two agents' data on one task apart, and is another one on every task of a regime."""
 
     def differing(self, other: Facts) -> list[str]:
         """The names of the facts that both say, and say differently."""
@@ -107,6 +109,7 @@ def facts_of(run: Any, last: int = 1) -> Facts:
         episodes=int(run.protocol.get("eval_episodes") or 0),
         environment=run.environment or (f"ogbench {ogbench}" if ogbench else ""),
         mujoco=run.mujoco,
+        fingerprint=run.fingerprint or "",
     )
 
 
@@ -195,6 +198,6 @@ def reason(x: Mapping[str, Facts], y: Mapping[str, Facts], tasks: Collection[str
         ours, theirs = x.get(task, Facts()), y.get(task, Facts())
         for name in ours.differing(theirs):
             pair = [getattr(side, name) for side in (ours, theirs)]
-            texts = [f"{value:,}" if isinstance(value, int) else value for value in pair]
+            texts = [f"{value:,}" if isinstance(value, int) else value.removeprefix("sha256:")[:40] for value in pair]
             said[f"{name.replace('_', ' ')} {texts[0]} against {texts[1]}"] = None
     return ", ".join(said)

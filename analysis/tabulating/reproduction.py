@@ -73,8 +73,8 @@ def _other_regime(facts: Mapping[str, Facts], method: str, where: str) -> tuple[
     """
     tasks = [task for task in facts if where in (task, domain_of(task)) and task in TASKS]
     theirs = {task: of_published(published.regime(method), task) for task in tasks}
-    # By which rule figures are scored is one's own choice (--last), and said in the caption.
-    ours = {task: dataclasses.replace(facts[task], evaluation="") for task in tasks}
+    # The rule of scoring is one's own choice (--last), and in the caption; tasks have data of their own.
+    ours = {task: dataclasses.replace(facts[task], evaluation="", fingerprint="") for task in tasks}
     first = dict.fromkeys(tasks, ours[tasks[0]]) if tasks else {}
     return reason(ours, first, tasks), reason(ours, theirs, tasks)
 

@@ -143,6 +143,16 @@ def test_agents_of_two_regimes_are_compared_only_when_asked_and_marked(tmp_path,
     assert "updates 2,000,000 against 1,000,000" in said
 
 
+def test_data_of_another_fingerprint_are_other_data_whatever_their_size(tmp_path, capsys):
+    run(tmp_path, "rql")
+    run(tmp_path, "ifql")
+    run(tmp_path, "fql", fingerprint="sha256:2")
+    main(["--runs", str(tmp_path), "--baseline", "rql", "--by", "overall"])
+    said = capsys.readouterr().out
+    assert "| IFQL |" in said and "FQL is not compared" in said and "fingerprint 2 against 1" in said
+    assert {name_of({CUBE: facts_of(row)}) for row in load_runs(tmp_path).runs.itertuples()} == {"qam"}
+
+
 def test_where_all_are_of_other_regimes_the_error_says_so(tmp_path):
     run(tmp_path, "rql")
     run(tmp_path, "fql", steps=2_000_000)
