@@ -28,7 +28,7 @@ COMMANDS = (
     *("benchmark.evaluation_speed", "benchmark.reversal", "envs.download", "envs.generate", "analysis.tables"),
     *("analysis.figures", "analysis.report", "analysis.import_archive", "analysis.submit"),
     *("analysis.verify", "analysis.compare", "analysis.seeds", "benchmark.same_experiment"),
-    *("benchmark.claims", "benchmark.evaluate", "benchmark.checkpoint_speed", "benchmark.bundle"),
+    *("benchmark.claims", "benchmark.evaluate", "benchmark.checkpoint_speed", "benchmark.bundle", "benchmark.gpu"),
 )
 RATES = "results/throughput/cpu-amd-epyc-2-cores.json"
 KEPT = ("train.csv", "eval.csv", "config.json", "status.json", "tuned/*.yaml", "tuned/*.csv", "budget.json")
