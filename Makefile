@@ -15,7 +15,7 @@ help:
 	@echo "make claims       the paper's claims tried at that size, after make reproduction (hours, goes on when stopped)"
 	@echo "make lint         ruff, types, and the staircase of imports"
 	@echo "make install      the virtual environment alone, in $(VENV)"
-	@echo "make gpu          what is to be measured on a GPU"
+	@echo "make gpu          what is to be measured on a GPU, block by block"
 	@echo "make bundle       an archive for machines without internet: FOR=additions, cpu or cuda; TARGET_PYTHON=3.11"
 	@echo "make lock         new exact versions from the ranges of the requirements"
 	@echo "make clean        remove $(VENV) and runs/"
@@ -50,21 +50,15 @@ test-d4rl: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps d4rl==1.1
 	$(BIN)/python -m pytest tests/envs/test_d4rl.py tests/envs/test_d4rl_source.py -m "slow or not slow"
 
-# What is to be measured on a GPU, where requirements-gpu.lock is installed in .venv: rates beside the authors' code,
-# evaluation, and what the precision of matrix products does to returns. AUTHORS are checkouts of github.com/aoberai/rql
-# and github.com/ColinQiyangLi/qam, AUTHORS_PYTHON a Python that has what they import.
+# What is to be measured on a GPU, where requirements-gpu.lock is installed in .venv, in blocks of at most nine minutes;
+# given again, it goes on with those whose rows are not there. AUTHORS are checkouts of github.com/aoberai/rql and
+# github.com/ColinQiyangLi/qam, AUTHORS_PYTHON a Python that has what they import; BLOCKS=1 does the next block alone.
+# First: .venv/bin/pip install -r requirements-gpu.lock
 AUTHORS := ../rql ../qam
 AUTHORS_PYTHON := $(BIN)/python
-RATES = $(BIN)/python -m benchmark.throughput --agents=rql,fql,ifql,qam,dac --seeds=1,12 --authors $(AUTHORS) \
-	--authors-python $(AUTHORS_PYTHON)
 gpu: install
-	@$(BIN)/python -c "import jax; exit(jax.default_backend() == 'cpu')" || \
-	  { echo "error: JAX sees no GPU here; $(BIN)/pip install -r requirements-gpu.lock"; exit 1; }
-	$(RATES) --profile=traces
-	$(RATES) --precision=float32
-	$(BIN)/python -m benchmark.evaluation_speed --domains=scene-play --seeds=1,12
-	for precision in float32 tensorfloat32 bfloat16; do $(BIN)/python run_all.py --suite=quickstart \
-	  --agents=rql,fql --set matmul_precision=$$precision --out=runs/$$precision || exit 1; done
+	$(BIN)/python -m benchmark.gpu $(if $(AUTHORS),--authors $(AUTHORS) --authors-python $(AUTHORS_PYTHON)) \
+	  $(if $(BLOCKS),--blocks=$(BLOCKS))
 
 # One archive for machines that reach no package registry: docs/launching.md. DATASETS=scene-play-v0,... takes data along.
 FOR := cpu

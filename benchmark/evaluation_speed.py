@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmark.common.errors import run_main
-from benchmark.common.options import MOST_EPISODES, MOST_SECONDS, Parser, names, whole_number
+from benchmark.common.options import MOST_EPISODES, MOST_SECONDS, Parser, names, output_file, whole_number
 from benchmark.runs.seeds import MOST_SEEDS
 from envs.tasks import get_domain
 
@@ -33,6 +34,7 @@ def parser() -> Parser:
     parser.add_argument("--seeds", default="1,4", help="numbers of seeds evaluated together (default: 1,4)")
     parser.add_argument("--episodes", default="50", help="of each seed (default: 50)")
     parser.add_argument("--seconds", default="10", help="time for the public code's loop (default: 10)")
+    parser.add_argument("--json", type=Path, help="file to merge the rows into (default: see above)")
     return parser
 
 
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     options = parser().parse_args(arguments)
     from benchmark.planning.registry import agent_class
-    from benchmark.speed.episodes import measure_and_print
+    from benchmark.speed.episodes import measure_and_print, read_rows
 
     domains = [get_domain(name) for name in names("--domains", options.domains)]
     seeds = [whole_number("--seeds", text, high=MOST_SEEDS) for text in names("--seeds", options.seeds)]
@@ -49,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         whole_number("--episodes", options.episodes, high=MOST_EPISODES),
         whole_number("--seconds", options.seconds, high=MOST_SECONDS),
     )
-    measure_and_print(options.agent, domains, seeds, *counts)
+    if options.json:
+        read_rows(output_file("--json", options.json))
+    measure_and_print(options.agent, domains, seeds, *counts, options.json)
     return 0
 
 

@@ -127,8 +127,9 @@ def measure(
     episodes: int,
     seconds: float,
     say: Callable[[str], None],
+    path: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each case, each recorded as soon as it is there."""
+    """A row for each case, each recorded in a file (default: this device's) as soon as it is there."""
     rows: list[dict[str, Any]] = []
     cores, name = len(usable_cores()), agent_class(agent).name
     for domain in domains:
@@ -140,19 +141,24 @@ def measure(
             row = dict(device=device_name(), cores=cores, agent=name, domain=domain.name, seeds=count)
             row |= {"episodes": episodes, **found, "public_loop_steps_per_second": public}
             rows.append({**row, "speedup": found["steps_per_second"] / public, "time": now()})
-            write_rows(evaluation_path(), rows[-1:])
+            write_rows(path or evaluation_path(), rows[-1:])
     return rows
 
 
 def measure_and_print(
-    agent: str, domains: Sequence[Domain], seeds: Sequence[int], episodes: int, seconds: float
+    agent: str,
+    domains: Sequence[Domain],
+    seeds: Sequence[int],
+    episodes: int,
+    seconds: float,
+    path: Path | None = None,
 ) -> None:
     """Measure every case, and print a table of what was found."""
-    rows = measure(agent, domains, seeds, episodes, seconds, console.print)
+    rows = measure(agent, domains, seeds, episodes, seconds, console.print, path)
     table = Table("domain", "seeds", "environments", "steps/s", "public loop", "speed-up", "ready after s")
     for row in rows:
         numbers = (f"{row[name]:,.0f}" for name in ("steps_per_second", "public_loop_steps_per_second"))
         rest = (f"{row['speedup']:.2f}", f"{row['ready_seconds']:.1f}")
         table.add_row(row["domain"], str(row["seeds"]), str(row["environments"]), *numbers, *rest)
     console.print(table)
-    console.print(f"written to {evaluation_path()}")
+    console.print(f"written to {path or evaluation_path()}")

@@ -61,7 +61,7 @@ def measurement_from(options: argparse.Namespace) -> Measurement:
         compare=options.compare_public_loop,
         profile=options.profile,
         authors=_checkouts([cls.name for cls in classes.values()], options.authors),
-        authors_python=_program(options.authors_python),
+        authors_python=program(options.authors_python),
     )
 
 
@@ -77,7 +77,7 @@ def _checkouts(agents: Sequence[str], folders: Sequence[Path]) -> dict[str, Path
     return {agent: folder.absolute() for agent, folder in found.items() if folder}
 
 
-def _program(path: Path) -> Path:
+def program(path: Path) -> Path:
     """A Python to run, absolute. Raises a UserError where there is none."""
     found = shutil.which(path)
     if found is None:

@@ -102,6 +102,9 @@ TAKES_HERE = {
     ("benchmark.evaluation_speed", "--seeds"): ("counts",),
     ("benchmark.checkpoint_speed", "--seeds"): ("counts",),
     ("benchmark.bundle", "--data-dir"): ("runs",),
+    ("benchmark.evaluation_speed", "--json"): ("written file", "measurements"),
+    ("benchmark.gpu", "--blocks"): COUNT,
+    ("benchmark.gpu", "--minutes"): COUNT,
     ("benchmark.bundle", "--out"): ("written file",),
     ("benchmark.check", "agents"): ("name",),  # of a file that cannot be imported it says so as what it found
 }
@@ -118,6 +121,7 @@ COMMANDS = {
     "benchmark.evaluation_speed": ["--agent=rql", "--seeds=1"],
     "benchmark.checkpoint_speed": ["--agent=rql", "--seeds=1", "--out=new"],
     "benchmark.bundle": ["--for=additions", "--out=new.tar"],
+    "benchmark.gpu": ["--tiny", "--out=new"],
     "benchmark.reversal": ["--run={run}", "--out=new.npz"],
     "benchmark.same_experiment": ["--run={run}", "--authors={folder}", "--authors-python={text}", "--out=new"],
     "envs.download": ["--domain=cube-single-play", "--dry-run"],
@@ -141,6 +145,7 @@ WITH = {
 ONLY = {"run_all --status": ["--out", "--suite"]}
 WORK = ["benchmark.loop.worker.execute", "benchmark.speed.updates.run", "benchmark.speed.episodes.measure"]
 WORK += ["benchmark.speed.checkpoints.measure", "benchmark.bundling.archive.make_bundle"]
+WORK += ["benchmark.speed.blocks.run_blocks"]
 WORK += ["envs.generate.generate", "envs.generate.generate_shards", "analysis.drawing.gallery.write_figures"]
 """What is not to be reached."""
 
