@@ -8,20 +8,23 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from agents.base import Agent
 from benchmark.common.errors import UserError
+from benchmark.loop.acting import Layout, read_by_acting
 from benchmark.planning.run import Run
 from benchmark.runs.run import RunSpec
 from benchmark.speed.loops import synthetic_data
 from envs.tasks import dimensions
 
 KEPT = 2
-"""Checkpoints of a run that stay; while one is written it lies beside them."""
+"""Checkpoints of a run that are there; while one is written it lies beside them."""
+CARD = 10_000
+"""Bytes of a policy besides its arrays: its card and the file's header."""
 TRAIN_ROW, EVAL_ROW = 120, 60
 """Bytes of a row of train.csv and eval.csv, a seed each: most were 103 and 44 over 20 algorithms."""
 OTHER_RECORDS = 100_000
@@ -34,9 +37,10 @@ class Disk:
 
     records: int = 0
     kept: int = 0
-    """Of states that stay when the run is finished: its last checkpoints."""
+    """Of what its seeds have learned, when the run is finished: policies, and its last checkpoints if they are kept."""
     training: int = 0
-    """Of what a run needs besides while it trains: the checkpoint that is written before the oldest is dropped."""
+    """Of what a run needs besides while it trains: the checkpoint that is written before the oldest is dropped, and
+    those that go when it is finished."""
 
     @property
     def stays(self) -> int:
@@ -44,33 +48,51 @@ class Disk:
         return self.records + self.kept
 
 
+class Bytes(NamedTuple):
+    """Of one seed."""
+
+    state: int
+    """All that training carries on, of which a checkpoint consists."""
+    policy: int
+    """What acting reads of it."""
+
+
 class StateSizes:
-    """Bytes of one seed's state, of which a checkpoint consists, from its arrays' shapes; each worked out once."""
+    """Bytes of one seed's state and policy, from its arrays' shapes; each worked out once."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple, int | None] = {}
+        self.known: dict[tuple, Bytes | None] = {}
+        self.read: dict[str, frozenset[str]] = {}
+        """Names of the arrays that acting reads, by agent: tracing it for every task would take minutes."""
 
-    def __call__(self, run: Run) -> int | None:
+    def __call__(self, run: Run) -> Bytes | None:
         """Of a run's agent; None where it cannot be told, as of an agent that does not import."""
         settings = tuple((name, value) for name, value in run.spec.settings.items() if not isinstance(value, float))
         case = (run.spec.agent, dimensions(run.task.domain), repr(settings))
         if case not in self.known:
             try:
-                self.known[case] = _bytes_of_state(run)
+                self.known[case] = self._bytes(run)
             except Exception:  # an agent of one's own may do anything; its run says what is wrong with it
                 self.known[case] = None
         return self.known[case]
 
+    def _bytes(self, run: Run) -> Bytes:
+        agent, layout = _layout_of(run)
+        size_of = {name: math.prod(sizes) * jnp.dtype(kind).itemsize for name, (kind, sizes) in layout.arrays}
+        read = self.read.get(run.spec.agent, frozenset())
+        if not read or not read <= size_of.keys():
+            read = self.read[run.spec.agent] = frozenset(read_by_acting(agent, layout))
+        return Bytes(sum(size_of.values()), sum(size_of[name] for name in read))
 
-def _bytes_of_state(run: Run) -> int:
+
+def _layout_of(run: Run) -> tuple[Agent, Layout]:
     sizes = dimensions(run.task.domain)
     agent = run.agent_class(run.hyperparameters, *sizes)
     data = synthetic_data(*sizes, transitions=1_000) if type(agent).facts is not Agent.facts else None
     if type(agent).init_params is Agent.init_params:
         shapes = _shapes_of_parameters(agent)
         agent.init_params = lambda rng: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)  # type: ignore[method-assign]
-    state = jax.eval_shape(lambda seed: agent.init(jax.random.PRNGKey(seed), data), jnp.uint32(0))
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return agent, Layout.of(jax.eval_shape(lambda seed: agent.init(jax.random.PRNGKey(seed), data), jnp.uint32(0)))
 
 
 def _shapes_of_parameters(agent: Agent) -> dict[str, Any]:
@@ -88,14 +110,17 @@ def _shapes_of_network(module: Any, sizes: tuple[int, ...]) -> Any:
     return jax.eval_shape(module.init, jax.random.PRNGKey(0), *inputs).get("params", {})
 
 
-def disk_of(run: Run, bytes_of_state: int) -> Disk:
-    """What a run writes, of whose states each has so many bytes."""
+def disk_of(run: Run, seed: Bytes) -> Disk:
+    """What a run writes, of whose seeds each has so many bytes."""
     spec = run.spec
     if not spec.protocol.steps:
         return Disk(OTHER_RECORDS)
-    checkpoint = len(spec.seeds) * bytes_of_state
-    kept = min(KEPT, -(-spec.protocol.steps // spec.protocol.checkpoint_every))
-    return Disk(_records(spec, *dimensions(run.task.domain)), kept * checkpoint, checkpoint)
+    seeds, checkpoint = len(spec.seeds), len(spec.seeds) * seed.state
+    checkpoints = min(KEPT, -(-spec.protocol.steps // spec.protocol.checkpoint_every)) * checkpoint
+    times = 1 + (spec.protocol.evaluations if spec.keep_policies else 0)
+    policies = times * seeds * (seed.policy + CARD)
+    kept, passing = (checkpoints, 0) if spec.keep_checkpoints else (0, checkpoints)
+    return Disk(_records(spec, *dimensions(run.task.domain)), policies + kept, checkpoint + passing)
 
 
 def _records(spec: RunSpec, observation: int, action: int) -> int:
@@ -130,7 +155,7 @@ class DiskPlan:
 def plan_disk(runs: Sequence[Run], at_once: int | None) -> DiskPlan:
     """What runs that are to do will write; so many train at once, None: all."""
     size_of = StateSizes()
-    sizes = [size_of(run) if run.spec.protocol.steps else 0 for run in runs]
+    sizes = [size_of(run) if run.spec.protocol.steps else Bytes(0, 0) for run in runs]
     known = [disk_of(run, size) for run, size in zip(runs, sizes, strict=True) if size is not None]
     largest = sorted((disk.training for disk in known), reverse=True)[:at_once]
     there = sum(_bytes_under(run.directory.checkpoints) for run in runs)
@@ -150,10 +175,11 @@ def free_bytes(out: Path) -> int:
 def describe_disk(runs: Sequence[Run], out: Path, at_once: int | None) -> Iterable[str]:
     """What the plan says of disk, line by line."""
     plan = plan_disk(runs, at_once)
+    kept = f", and the last {KEPT} checkpoints" if any(run.spec.keep_checkpoints for run in runs) else ""
     training = "all at once" if at_once is None or at_once >= len(runs) else f"{at_once} at once"
     yield (
-        f"disk: {size(plan.stays)} stay (the last {KEPT} checkpoints of each run, and records), {size(plan.besides)} "
-        f"besides while runs train, {training}"
+        f"disk: {size(plan.stays)} stay (policies and records{kept}), {size(plan.besides)} besides while runs train, "
+        f"{training}"
         + (f"; {size(plan.there)} are there already" if plan.there else "")
         + (f"; {plan.unknown} runs of unknown size are not counted" if plan.unknown else "")
     )

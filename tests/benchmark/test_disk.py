@@ -10,7 +10,7 @@ import pytest
 import run_all
 from benchmark.common.errors import UserError
 from benchmark.launching import disk
-from benchmark.launching.disk import StateSizes, disk_of, plan_disk, size
+from benchmark.launching.disk import Bytes, StateSizes, disk_of, plan_disk, size
 from benchmark.loop.worker import execute
 from benchmark.planning.run import Run
 from benchmark.runs.protocol import Online, Protocol
@@ -29,20 +29,33 @@ def written(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_what_a_run_leaves_is_what_was_planned(tmp_path):
-    run = Run(toy_run(tmp_path))
-    planned = disk_of(run, StateSizes()(run))
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_a_run_leaves_is_what_was_planned(tmp_path, kept):
+    run = Run(toy_run(tmp_path, keep_checkpoints=kept))
+    sizes = StateSizes()(run)
+    planned = disk_of(run, sizes)
     execute(run.spec, quiet=True)
-    assert 0.8 * planned.kept < written(run.directory.checkpoints) < 1.2 * planned.kept + 200_000
+    checkpoints, policies = written(run.directory.checkpoints), written(run.path / "policies")
+    assert policies <= planned.kept and 2 * sizes.policy < policies < 2 * sizes.state
     rows = sum((run.path / name).stat().st_size for name in ("train.csv", "eval.csv"))
     assert rows < planned.records - disk.OTHER_RECORDS
-    assert planned.training == planned.kept / 2
+    if kept:
+        of_checkpoints = planned.kept - 2 * (sizes.policy + disk.CARD)
+        assert 0.8 * of_checkpoints < checkpoints < 1.2 * of_checkpoints + 200_000
+        assert planned.training == of_checkpoints / 2
+    else:
+        assert checkpoints == 0 and planned.training == 3 * 2 * sizes.state
+
+
+def test_policies_of_every_evaluation_are_counted(tmp_path):
+    once, each = (disk_of(Run(toy_run(tmp_path, keep_policies=keep)), Bytes(10**6, 10**5)) for keep in (False, True))
+    assert each.kept == once.kept * (1 + PROTOCOL.evaluations)
 
 
 def test_sizes_are_exact_and_each_is_worked_out_once(tmp_path):
     sizes = StateSizes()
     rql = Run(RunSpec("rql", "cube-single-play-singletask-task1-v0", (0,), {}, PROTOCOL, str(tmp_path)))
-    assert sizes(rql) == 144_581_184  # as `init_states` makes
+    assert sizes(rql).state == 144_581_184  # as `init_states` makes
     for rate in (0.1, 0.2):
         sizes(Run(dataclasses.replace(rql.spec, settings={"alpha": rate}, seeds=(1, 2))))
     assert len(sizes.known) == 1
@@ -54,7 +67,7 @@ def test_sizes_are_those_of_the_states_that_agents_begin_with(tmp_path, name):
     run = Run(toy_run(tmp_path, agent=name, settings={}))
     agent, data = run.agent_class(run.hyperparameters, 2, 2), synthetic_data(2, 2, 100)
     state = jax.eval_shape(lambda rng: agent.init(rng, data), jax.random.PRNGKey(0))
-    assert StateSizes()(run) == sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    assert StateSizes()(run).state == sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
 def test_more_at_once_need_more_and_what_is_there_is_not_asked_for_again(tmp_path):
@@ -67,7 +80,7 @@ def test_more_at_once_need_more_and_what_is_there_is_not_asked_for_again(tmp_pat
     assert plan_disk(runs, 1).needed == one.needed - 1000
     empty = [Run(toy_run(tmp_path, protocol=Protocol(0, 0, 0, False, 0, 0)))]
     assert plan_disk(empty, 1).needed == disk.OTHER_RECORDS
-    online = disk_of(Run(toy_run(tmp_path, online=Online(1000, start=5))), 0)
+    online = disk_of(Run(toy_run(tmp_path, online=Online(1000, start=5))), Bytes(0, 0))
     assert online.records > 2 * 1000 * 4 * (2 + 2 + 2)
 
 
