@@ -81,9 +81,13 @@ class Family:
         """Environments to learn in, one for each seed."""
         raise NotImplementedError
 
-    def open_camera(self, task: Task, view: View) -> Camera:
-        """What plays episodes of the task again, to be seen. Raises a UserError where nothing can draw them here."""
+    def check_drawing(self, task: Task) -> None:
+        """Raise a UserError where episodes of the task cannot be drawn, or nothing on this machine can."""
         raise UserError(f"episodes of '{task.name}' cannot be filmed")
+
+    def open_camera(self, task: Task, view: View) -> Camera:
+        """What plays episodes of the task again, to be seen."""
+        raise NotImplementedError
 
 
 class OGBench(Family):
@@ -139,6 +143,11 @@ class OGBench(Family):
 
         return SimulatorLive(partial(self.make_env, task), task, seeds)
 
+    def check_drawing(self, task: Task) -> None:
+        from envs.play.renderer import choose_renderer
+
+        choose_renderer()
+
     def open_camera(self, task: Task, view: View) -> Camera:
         from envs.play.camera import SimulatorCamera
 
@@ -150,7 +159,7 @@ class D4RL(OGBench):
 
     not_generated = "has a published file"
     check_generated = Family.check_generated
-    open_camera = Family.open_camera
+    check_drawing = Family.check_drawing
 
     def data_path(self, task: Task, data_dir: str | None) -> Path:
         return data_folder(data_dir) / d4rl_file(task.name)
@@ -199,6 +208,9 @@ class Toy(Family):
         from envs.toy.world import ToyLive
 
         return ToyLive(task, seeds)
+
+    def check_drawing(self, task: Task) -> None:
+        """Toys are drawn as arrays."""
 
     def open_camera(self, task: Task, view: View) -> Camera:
         from envs.toy.camera import ToyCamera

@@ -68,8 +68,8 @@ def clips_section(found: Iterable[Found], page: Path, most_bytes: int = MOST_BYT
         parts.append(_figure(each, content, page))
     if not parts:
         return ""
-    said = f"{len(parts) - linked} films of {held / 1e3:,.0f} kB are in this page, a third longer in its text."
-    said += f" {linked} are linked, as those in it may have {most_bytes / 1e6:g} MB together." if linked else ""
+    said = f"Films in this page: {len(parts) - linked}, of {held / 1e3:,.0f} kB together, a third longer in its text."
+    said += f" Linked: {linked}, as those in it may have {most_bytes / 1e6:g} MB together." if linked else ""
     said += " Each shows an episode that was counted: same start, same actions, same outcome."
     gallery = f'<div class="gallery">{"".join(parts)}</div>'
     return f'<section id="clips"><h2>Clips</h2><p class="quiet">{html.escape(said)}</p>{gallery}</section>'

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmark.common.errors import UserError, check_choice
 from benchmark.common.terminal import console
+from benchmark.loop.evaluating import run_at
 from benchmark.runs.clips import FOLDER, Clip, Shown, write_clip
 from benchmark.watching.encoding import check_encoder, encode
 from benchmark.watching.from_options import CHOICES
@@ -84,6 +85,9 @@ def ready(film: Film) -> None:
     """Raise a UserError, before anything is played, where the film could not be drawn or encoded."""
     check_choice("choice of episodes", film.choice, CHOICES)
     check_encoder(film.path)
+    for run in film.runs:
+        task = run_at(run, None).task
+        family_of(task).check_drawing(task)
 
 
 def choose(results: EpisodeResults, choice: str, episodes: int) -> list[int]:

@@ -30,16 +30,21 @@ HELP = (
 )
 
 
-@functools.cache
-def choose_renderer(names: tuple[str, ...] | None = None) -> str:
+def choose_renderer() -> str:
     """The first that draws a picture, each tried in a process of its own, for MuJoCo holds on to the one it is loaded
     with; where MUJOCO_GL is set, that one alone.
 
     Raises a UserError that says why each did not, and what to install.
     """
     given = os.environ.get("MUJOCO_GL")
+    return first_that_draws((given,) if given else RENDERERS)
+
+
+@functools.cache
+def first_that_draws(names: tuple[str, ...]) -> str:
+    """See `choose_renderer`."""
     reasons = {}
-    for name in names or ((given,) if given else RENDERERS):
+    for name in names:
         reasons[name] = try_renderer(name)
         if not reasons[name]:
             return name

@@ -62,7 +62,7 @@ def test_the_page_holds_the_tasks_best_and_worst_episode_and_films_of_several(ru
     own = [runs / agent / TASKS[0] / "seeds-0-1" / FOLDER for agent in ("rql", "fql")]
     shown = runs / FOLDER / "chosen.mp4", own[0] / "best.mp4", own[1] / "worst.mp4"
     held = sum(path.stat().st_size for path in shown)
-    assert f"3 films of {held / 1e3:,.0f} kB are in this page" in page.read_text()
+    assert f"Films in this page: 3, of {held / 1e3:,.0f} kB together" in page.read_text()
     assert "media-src data:;" in page.read_text()
 
 
@@ -79,7 +79,7 @@ def test_beyond_the_limit_clips_are_linked(runs: Path, monkeypatch: pytest.Monke
     links = [attributes["href"] for tag, attributes in Elements(section).tags if tag == "a"]
     assert section.count("<video") == 1 and len(links) == 2 and notes == []
     assert all((page.parent / str(link)).resolve().is_file() for link in links)
-    assert f"2 are linked, as those in it may have {(size + 1) / 1e6:g} MB together" in section
+    assert f"Linked: 2, as those in it may have {(size + 1) / 1e6:g} MB together" in section
 
 
 def test_what_is_no_film_does_not_come_into_the_page(runs: Path, tmp_path: Path) -> None:

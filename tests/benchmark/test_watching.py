@@ -25,6 +25,7 @@ from envs.play.camera import View
 from envs.play.pool import EpisodeResults, EvaluationPool
 from envs.play.renderer import choose_renderer
 from envs.tasks import get_task
+from tests.helpers.simulated_runs import write_run
 
 PROTOCOL = Protocol(steps=20, eval_every=10, eval_episodes=9, eval_first=False, log_every=10, checkpoint_every=10)
 SMALL = dict(hidden=(8,), batch_size=16, flow_steps=2)
@@ -209,9 +210,19 @@ def test_policies_of_different_tasks_are_not_filmed_side_by_side(detour, modes, 
         main([f"--run={detour}", f"--compare={modes}", f"--video={tmp_path / 'film.mp4'}"])
 
 
-def test_where_nothing_renders_the_message_says_why_and_what_to_install():
+def test_where_nothing_renders_the_message_says_why_and_what_to_install_before_anything_is_played(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MUJOCO_GL", "cardboard")
+    run = write_run(tmp_path, "bc", "cube-single-play-singletask-task1-v0")
     with pytest.raises(UserError, match=r"nothing renders here \(cardboard: .*cardboard.*libegl1.*libosmesa6"):
-        choose_renderer(("cardboard",))
+        main([f"--run={run}", "--clips"])
+
+
+def test_what_cannot_be_drawn_is_told(tmp_path):
+    run = write_run(tmp_path, "bc", "pen-human-v1")
+    with pytest.raises(UserError, match="episodes of 'pen-human-v1' cannot be filmed"):
+        main([f"--run={run}", "--clips"])
 
 
 def test_a_missing_encoder_is_told_before_anything_is_played(tmp_path, monkeypatch):
