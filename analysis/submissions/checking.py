@@ -141,7 +141,9 @@ def _wrong_rows(runs: Runs) -> Iterator[str]:
         if not row.step == row.steps == length:
             yield f"{row.run}: done at step {row.step:,} of {row.steps:,}, which are not the {length:,} of its protocol"
         asked = planned_steps(row.protocol, int(row.steps), int(row.steps), done=True)
-        other = sorted(set(own["step"]) - asked - ({1} if row.protocol.get("eval_first") else set()))
+        # Before an online phase the last offline update is evaluated, too.
+        also = {row.protocol.get("steps", 0)} | ({1} if row.protocol.get("eval_first") else set())
+        other = sorted(set(own["step"]) - asked - also)
         if other:
             yield f"{row.run}: evaluated at step {other[0]:,}, at which its protocol does not evaluate"
         if own.duplicated(["seed", "step"]).any():

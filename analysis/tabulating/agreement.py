@@ -15,8 +15,8 @@ from analysis.tabulating.cells import PrintedTable, Row
 
 CAPTION = (
     "Spearman's rank correlation between final success here and published success at 1M updates, over the methods that "
-    "have both; 95% percentile bootstrap over the seeds here; chance: share of random orders that agree or disagree as "
-    "much."
+    "have both; 95% percentile bootstrap over the seeds here, too narrow at a few; chance: share of random orders that "
+    "agree or disagree as much."
 )
 
 

@@ -16,7 +16,7 @@ PROTOCOLS = {
     "qam": Protocol(1_000_000, 50_000, 50, eval_first=False, log_every=5_000, checkpoint_every=50_000),
     # D4RL as in FQL, arXiv 2502.02538.
     "d4rl": Protocol(500_000, 100_000, 50, eval_first=True, log_every=5_000, checkpoint_every=50_000),
-    "quickstart": Protocol(7_000, 3_500, 50, eval_first=False, log_every=500, checkpoint_every=3_500),
+    "quickstart": Protocol(6_000, 1_500, 30, eval_first=True, log_every=500, checkpoint_every=3_000),
     # Of the length at which the tasks of the suite begin to tell methods apart: results/reproduction/README.md.
     "small": Protocol(12_000, 2_400, 50, eval_first=False, log_every=600, checkpoint_every=2_400),
     # To try a launcher out: a run writes what was asked and is done, without data.

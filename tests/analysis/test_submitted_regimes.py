@@ -151,6 +151,19 @@ def test_hostile_records_are_refused_though_the_index_agrees(sent, name):
     assert re.search(said, faults(sent)), faults(sent)
 
 
+def test_the_evaluation_between_an_offline_and_an_online_phase_is_the_protocols(tmp_path):
+    steps = (400, 800, 1000, 1200, 1500)
+    path = of_qam(tmp_path / "runs", steps=1500)
+    config = json.loads((path / "config.json").read_text())
+    config["protocol"] |= {"steps": 1000, "online_steps": 500, "eval_every": 400}
+    (path / "config.json").write_text(json.dumps(config))
+    header = (path / "eval.csv").read_text().split("\n")[0]
+    rows = [f"{step},{seed},50,0.5,-1,100" for step in steps for seed in (0, 1)]
+    (path / "eval.csv").write_text("\n".join([header, *rows]) + "\n")
+    submit([tmp_path / "runs"], tmp_path / "sent")
+    assert verify(tmp_path / "sent").faults == []
+
+
 def test_what_the_reviewer_reads_has_nothing_that_a_terminal_acts_on(sent, capsys):
     edit(sent, f"{RUN}/config.json", lambda c: c.replace(b'"rql"', b'"\\u001b[31mrql"'))
     assert verify_command.main([str(sent)]) == 1
