@@ -60,6 +60,7 @@ def killed_at(step: int):
     return say
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_or_killed_ends_with_the_same_numbers(small_ant, tmp_path):
     train("ant", tmp_path / "whole")
     stops = iter([False, True])
