@@ -35,6 +35,7 @@ def add_film_options(parser: Parser) -> None:
 def film_asked(options: argparse.Namespace, run: Path, number: int | None) -> bool:
     """Film what the options ask for; whether they ask for a film at all. Raises a UserError for what cannot be."""
     if not (options.video or options.clips):
+        check_for_no_film(options)
         return False
     if options.sweep or options.episodes:
         raise UserError("a film is of one setting, on the run's own episodes: without --sweep and --episodes")
@@ -58,6 +59,15 @@ def film_asked(options: argparse.Namespace, run: Path, number: int | None) -> bo
     if options.clips:
         make_clips(run, seed, view)
     return True
+
+
+def check_for_no_film(options: argparse.Namespace) -> None:
+    """Raise a UserError for an option of films where no film is asked for."""
+    parser = Parser()
+    add_film_options(parser)
+    for name, value in vars(parser.parse_args([])).items():
+        if getattr(options, name) != value:
+            raise UserError(f"--{name} is of a film, which --video=FILE asks for")
 
 
 def view_size(text: str) -> tuple[int, int]:

@@ -92,9 +92,16 @@ TAKES = {
     "--sweep": ("sweep",),
     "--coordinates": ("counts",),
     "--episodes-of": ("number",),
+    **dict.fromkeys(["--policy", "--compare", "--results", "folders"], ("runs",)),
+    **dict.fromkeys(["--films", "--every"], COUNT),
 }
 TAKES_HERE = {
     ("analysis.report", "--out"): ("written file",),
+    ("analysis.leaderboard", "--out"): ("written file",),
+    ("analysis.figures", "--sweep"): ("runs",),
+    ("benchmark.evaluate", "--agent"): ("data",),
+    ("benchmark.evaluate", "--compare"): ("name",),
+    ("benchmark.evaluate", "--video"): ("written file",),
     ("analysis.import_archive", "--out"): ("written file",),
     ("benchmark.reversal", "--out"): ("written file",),
     ("benchmark.throughput", "--seeds"): ("counts",),
@@ -135,6 +142,9 @@ COMMANDS = {
     "benchmark.claims": ["--runs={run}", "--out=new.json"],
     "analysis.submit": ["--runs={runs}", "--out=new"],
     "analysis.verify": ["{folder}"],
+    "analysis.leaderboard": ["--out=new.html"],
+    "analysis.failures": ["{run}"],
+    "envs.train_expert": ["--body=ant", "--out=new"],
 }
 """Each command as it would be given; what is tried comes in the place of what is given here."""
 WITH = {
@@ -146,7 +156,12 @@ ONLY = {"run_all --status": ["--out", "--suite"]}
 WORK = ["benchmark.loop.worker.execute", "benchmark.speed.updates.run", "benchmark.speed.episodes.measure"]
 WORK += ["benchmark.speed.checkpoints.measure", "benchmark.bundling.archive.make_bundle"]
 WORK += ["benchmark.speed.blocks.run_blocks"]
-WORK += ["envs.generate.generate", "envs.generate.generate_shards", "analysis.drawing.gallery.write_figures"]
+WORK += [
+    "envs.experts.training.train",
+    "envs.generate.generate",
+    "envs.generate.generate_shards",
+    "analysis.drawing.gallery.write_figures",
+]
 """What is not to be reached."""
 
 POSSIBLE = {
