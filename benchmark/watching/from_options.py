@@ -32,11 +32,13 @@ def add_film_options(parser: Parser) -> None:
     films.add_argument("--clips", action="store_true", help="film the best and the worst episode, for the report")
 
 
-def film_asked(options: argparse.Namespace, run: Path, number: int | None) -> bool:
+def film_asked(options: argparse.Namespace, run: Path | None, number: int | None) -> bool:
     """Film what the options ask for; whether they ask for a film at all. Raises a UserError for what cannot be."""
     if not (options.video or options.clips):
         check_for_no_film(options)
         return False
+    if run is None:
+        raise UserError("a film is of runs: give --run, and --compare for others beside it")
     if options.sweep or options.episodes:
         raise UserError("a film is of one setting, on the run's own episodes: without --sweep and --episodes")
     seed = None if options.seed is None else whole_number("--seed", options.seed, low=0, high=2**32 - 1)
