@@ -18,6 +18,7 @@ from benchmark.common.files import make_folder, write_text
 from benchmark.common.machine import ROOT
 from benchmark.common.reading import read_json
 from benchmark.common.terminal import console
+from benchmark.runs.table import Table
 from benchmark.speed import episodes, rates
 from benchmark.speed.rates import read_rates
 
@@ -280,8 +281,11 @@ def _run_line(path: Path) -> str:
     status = read_json(path, {}) or {}
     train, played = (float(status.get(name) or 0) for name in ("train_seconds", "eval_seconds"))
     share = f", evaluation {100 * played / train:.0f}% of that beside it" if train else ""
+    rows = Table(path.with_name("eval.csv")).rows
+    last = [float(row["success"]) for row in rows if row["step"] == rows[-1]["step"]]
+    success = f", success {sum(last) / len(last):.2f} over {len(last)} seeds" if last else ""
     where = path.relative_to(path.parents[4])
-    return f"* run {where.parent}: {status.get('state')}, {train:.0f} s of training{share}"
+    return f"* run {where.parent}: {status.get('state')}, {train:.0f} s of training{share}{success}"
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -49,6 +49,8 @@ def test_the_most_telling_come_first_and_each_knows_its_own_rows(tmp_path):
     assert "returns at float32" not in there(place)
     (run / "status.json").write_text('{"state": "done"}')
     assert "returns at float32" in there(place)
+    (run / "eval.csv").write_text("step,seed,success\n50,0,0.1\n100,0,0.5\n100,1,1.0\n")
+    assert "float32/rql/task/seeds-0-3: done, 0 s of training, success 0.75 over 2 seeds" in summary(place)
 
 
 def test_a_case_that_failed_is_a_row_too_and_is_not_tried_for_ever(tmp_path):
