@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     choose.add_argument("--start-from", metavar="DIR", help="folder of a finished run with whose networks to begin")
     where = parser.add_argument_group("where and how")
     where.add_argument("--out", help="folder for results (default: runs/<suite>)")
+    where.add_argument("--generate", metavar="N", help="train on N generated transitions instead of published data")
     where.add_argument("--data-dir", help="folder of datasets (default: $RQL_DATA_DIR or ~/.ogbench/data)")
     where.add_argument("--seeds-per-process", help="seeds that train together (default: all); auto: by measured rates")
     where.add_argument(

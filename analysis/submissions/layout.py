@@ -17,10 +17,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from analysis.reading.cache import SEALED
 from benchmark.common.reading import OBJECT, WHOLE, Damaged, check_fields, read_json
 
 SCHEMA = 1
-INDEX = "submission.json"
+INDEX = SEALED
 CARD = "card.md"
 WORDS = "README.md"
 RECORDS = ("config.json", "provenance.json", "status.json", "train.csv", "eval.csv")

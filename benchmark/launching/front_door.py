@@ -26,7 +26,7 @@ from benchmark.loop.device import device_name
 from benchmark.loop.starting import starting_from
 from benchmark.loop.tracking import wandb_options
 from benchmark.planning.configure import parse_settings
-from benchmark.planning.from_options import check_size, online_from, protocol_from
+from benchmark.planning.from_options import check_size, generated_from, online_from, protocol_from
 from benchmark.planning.missing import only_missing
 from benchmark.planning.plan import plan
 from benchmark.planning.protocols import AGENT_STEPS
@@ -186,6 +186,8 @@ def runs_asked_for(options: argparse.Namespace, suite: Suite, out: Path) -> list
     count = len(agents) * len(tasks) * len(seeds)
     if count > MOST_RUNS:
         raise UserError(f"--seeds: {count:,} seeds of all agents and tasks together; at most {MOST_RUNS:,} are allowed")
+    if options.generate:
+        suite = dataclasses.replace(suite, data=generated_from(options.generate, tasks))
     runs = plan(
         suite,
         agents=agents,

@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 
+from analysis import load_runs
 from analysis import submit as submit_command
 from analysis import verify as verify_command
 from analysis.names import TASKS
@@ -62,6 +63,12 @@ def test_neither_logs_nor_checkpoints_nor_places_on_the_machine_are_sent(sent):
     assert names == {INDEX, CARD, "config.json", "provenance.json", "status.json", "eval.csv"}
     everything = b"".join(path.read_bytes() for path in sent.rglob("*") if path.is_file())
     assert b"/home/me" not in everything and b'"host"' not in everything
+
+
+def test_reading_what_is_sent_leaves_nothing_beside_it(sent):
+    before = sorted(sent.rglob("*"))
+    assert len(load_runs(sent).runs) == 2
+    assert sorted(sent.rglob("*")) == before and verify(sent).faults == []
 
 
 def test_runs_that_are_not_finished_are_left_out_and_named(runs, tmp_path):

@@ -282,6 +282,15 @@ def test_a_run_that_went_on_elsewhere_shows_both(tmp_path):
     assert run.device == "cpu: simulated+gpu: another" and run.commit == "a" * 40 + "+" + "b" * 40
 
 
+def test_a_suite_of_published_data_can_be_trained_on_generated_data(tmp_path):
+    asked = ["--suite=ogbench", "--domains=scene-play", "--agents=bc", "--generate=5_000"]
+    runs = front_door.runs_asked_for(run_all.parser().parse_args(asked), suites.get_suite("ogbench"), tmp_path)
+    assert {run.data.transitions for run in runs} == {5_000}
+    with pytest.raises(UserError, match="--generate must be a whole number"):
+        wrong = run_all.parser().parse_args([*asked, "--generate=x"])
+        front_door.runs_asked_for(wrong, suites.get_suite("ogbench"), tmp_path)
+
+
 def test_generated_shards_are_recorded_as_generated(monkeypatch, tmp_path):
     """What the files' own records say wins over where the run looked for them."""
     monkeypatch.setattr(Run, "ensure_data", lambda run: tmp_path)
