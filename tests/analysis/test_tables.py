@@ -104,7 +104,7 @@ def test_own_rows_stand_under_the_published_ones_and_are_marked() -> None:
     assert mine["antmaze-large-navigate"].text == mine["average"].text == "–"
     assert mine["average of 2 tasks (published data)"].text == "32 [1, 64]"
     assert mine["antmaze-large-navigate task 1"].text == "50 [50, 50]"
-    assert mine["cube-single-play task 1"].text == "15 [10, 20]" and mine["scene-play"].text == "–"
+    assert mine["cube-single-play task 1"].text == "15 [0, 79]" and mine["scene-play"].text == "–"
     assert "RQL\\*" in to_markdown(table) and "mine\\*" in to_markdown(table)
     assert '<tr class="own"><td>RQL*</td>' in to_html(table)
     assert "2 seeds" in table.caption and "final evaluation" in table.caption

@@ -262,11 +262,11 @@ def reproduced(tmp_path, steps, agent, task=TASKS[0]):
     "agent, steps, verdict, note",
     [
         ("rql", 2_000_000, "below", ""),
-        ("rql", 1_000_000, "below (1M of 2M updates)", "authors' commands"),
-        ("rql", 7_000, "below (7,000 of 2M updates)", "no reproductions yet"),
+        ("rql", 1_000_000, "another regime (1M of 2M updates)", "authors' commands"),
+        ("rql", 7_000, "another regime (7,000 of 2M updates)", "no reproductions yet"),
         ("fql", 1_000_000, "below", ""),
-        ("fql", 500_000, "below (0.5M of 1M updates)", "no reproductions yet"),
-        ("fql", 2_000_000, "below (2M of 1M updates)", ""),
+        ("fql", 500_000, "another regime (0.5M of 1M updates)", "no reproductions yet"),
+        ("fql", 2_000_000, "another regime (2M of 1M updates)", ""),
     ],
 )
 def test_a_verdict_depends_on_the_published_figures_own_length(agent, steps, verdict, note, tmp_path):

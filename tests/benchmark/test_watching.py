@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 
 import imageio.v2 as imageio
 import numpy as np
@@ -284,6 +285,15 @@ def test_a_launch_ends_with_a_film_of_its_finished_runs_side_by_side(specs, tmp_
     assert line.startswith(f"clip: {clip.path}: {clip.frames} pictures") and clip.policies == ("bc", "fql")
 
 
+@pytest.fixture
+def heeded_interrupts():
+    """A shell's background jobs, of which tests may be one, ignore Ctrl-C, and so would what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_a_film_that_fails_at_the_end_is_a_line_and_nothing_more(specs, tmp_path, monkeypatch):
     assert film_together(specs, tmp_path, seconds=0.01) == ["no clip: it was not there after 0.01 s"]
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "gone"))
