@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.common.reading import read_json
+from benchmark.loop.checkpoints import CHECKSUMS
 from benchmark.runs.protocol import Generated, Protocol
 from benchmark.runs.run import RunSpec
 from envs.ogbench.generating import generate_shards
@@ -48,7 +49,13 @@ def wait_for(spec, process, ready):
 
 
 def step_reached(step):
-    return lambda path: (read_json(path / "status.json", {}) or {}).get("step", -1) >= step
+    """And a checkpoint is there, which is written while training goes on."""
+
+    def ready(path):
+        written = any((path / "checkpoints").glob(f"*/{CHECKSUMS}"))
+        return written and (read_json(path / "status.json", {}) or {}).get("step", -1) >= step
+
+    return ready
 
 
 def records(spec):
@@ -81,7 +88,7 @@ def test_a_run_killed_at_several_moments_ends_with_the_same_records(spec, tmp_pa
     moments = [
         lambda path: (path / "eval.csv").is_file(),  # right after the first evaluation
         step_reached(400),  # between two checkpoints
-        lambda path: step_reached(500)(path) and (path / "train.csv").read_text().count("\n600,") > 0,  # evaluating
+        lambda path: step_reached(900)(path) and (path / "train.csv").read_text().count("\n900,") > 0,  # later
     ]
     kill_at(cut, moments)
     check_same(cut, whole, starts=4)
