@@ -12,7 +12,7 @@ help:
 	@echo "make quickstart   train bc, fql and rql on generated data, then tables and figures (minutes)"
 	@echo "make test         the tests (minutes); test-slow trains, test-slurm brings up a Slurm, test-d4rl needs packages"
 	@echo "make reproduction our own numbers: every algorithm on two of the 50 tasks (a day on 2 cores, goes on when stopped)"
-	@echo "make claims       the paper's claims tried at that size, after make reproduction (hours, goes on when stopped)"
+	@echo "make claims       the paper's claims tried at that size, on runs of its own (hours, goes on when stopped)"
 	@echo "make lint         ruff, types, and the staircase of imports"
 	@echo "make install      the virtual environment alone, in $(VENV)"
 	@echo "make gpu          what is to be measured on a GPU, block by block"
@@ -72,7 +72,7 @@ reproduction: install
 	mkdir -p runs/small results/reproduction/small
 	cp -Rn results/reproduction/small/. runs/small/
 	for task in puzzle-3x3-play scene-play; do \
-	  $(BIN)/python run_all.py --suite=small --tasks=$$task-singletask-task1-v0 --jobs=2 --keep-checkpoints; \
+	  $(BIN)/python run_all.py --suite=small --tasks=$$task-singletask-task1-v0 --jobs=2; \
 	  $(BIN)/python -m analysis.submit --runs runs/small --out results/reproduction/small || exit 1; done
 	$(BIN)/python -m analysis.verify results/reproduction/small
 	for table in task order cost; do $(BIN)/python -m analysis.tables --runs results/reproduction/small \
@@ -81,11 +81,12 @@ reproduction: install
 	$(BIN)/python -m analysis.figures --runs results/reproduction/small --out runs/small/figures
 	$(BIN)/python -m analysis.report --runs results/reproduction/small --out runs/small/reproduction.html
 
-# The paper's claims at the size of `small`, on policies that `make reproduction` trained and on variants: other numbers
+# The paper's claims at the size of `small`: rql, tfql, fbrac and bam with their states kept, and variants: other numbers
 # of flow steps for rql and tfql, other expectiles, and depths of reversal all continuous or all on the grid.
 TASK := puzzle-3x3-play-singletask-task1-v0
 VARIANT = $(BIN)/python run_all.py --suite=small --tasks=$(TASK) --out=runs/claims
 claims: install
+	$(VARIANT) --agents=rql,tfql,fbrac,bam --keep-checkpoints --jobs=2
 	for steps in 3 5; do for agent in rql tfql; do \
 	  $(VARIANT) --agents=$$agent --set flow_steps=$$steps --label=$${agent}_$${steps}_steps || exit 1; done; done
 	for tenths in 5 9; do \
@@ -93,9 +94,8 @@ claims: install
 	for share in 0 1; do $(VARIANT) --agents=examples/reversal_depths.py --set alpha=1 --set expectile=0.7 \
 	  --set continuous=$$share --label=rql_continuous_$$share || exit 1; done
 	$(BIN)/python -m benchmark.claims --out runs/claims/claims.json \
-	  --runs $(foreach agent,rql fbrac bam,runs/small/$(agent)/$(TASK)/seeds-0-2)
-	$(BIN)/python -m analysis.figures --runs runs/claims runs/small \
-	  --claims runs/claims/claims.json --out runs/claims/figures
+	  --runs $(foreach agent,rql fbrac bam,runs/claims/$(agent)/$(TASK)/seeds-0-2)
+	$(BIN)/python -m analysis.figures --runs runs/claims --claims runs/claims/claims.json --out runs/claims/figures
 
 lint: install
 	$(BIN)/ruff check .

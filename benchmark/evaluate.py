@@ -5,7 +5,7 @@ reads (`Agent.acting_options`), on other episodes, on another task of the same s
 twice: on episodes that only choose one of them, by mean success over seeds, and on those that are reported, a row per
 value. Rows are appended to evaluations.csv, and every episode to episodes.csv: in the run's folder, or beside each
 policy. Without further options the numbers are those of training's last evaluation. A run that is not finished plays
-its newest checkpoint. With --video or --clips episodes of a run are filmed instead (docs/watching.md).
+its newest checkpoint. With --video or --clips episodes are filmed instead (docs/watching.md).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     episodes = options.episodes and whole_number("--episodes", options.episodes, high=MOST_EPISODES)
     number = options.episodes_of and whole_number("--episodes-of", options.episodes_of, low=0, high=MOST)
     seeds = parse_seeds(options.seeds) if options.seeds else ()
-    if film_asked(options, run, number):
+    if film_asked(options, [run] if run else folders, number):
         return 0
     from benchmark.loop.evaluating import Asked, evaluate_policies, evaluate_run
 

@@ -11,8 +11,8 @@ from analysis.names import agents_in_order
 from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents
 
 CAPTION = (
-    "Mean success in percent, and hours of the device that all runs of an agent took, training and evaluation apart; "
-    "the seeds of a run share it."
+    "Mean success in percent over the tasks that an agent has runs of, which may differ between agents, and hours of "
+    "the device that all its runs took, training and evaluation apart; the seeds of a run share it."
 )
 
 

@@ -114,20 +114,26 @@ def evaluate_policies(paths: Sequence[Path], asked: Asked, agent: str | None = N
     return those of the former. Seeds that trained together act together. `agent` is the file of one from outside the
     repository. Raises a UserError, before anything is played or written, for what cannot be.
     """
+    groups = groups_in(paths, agent)
+    for group in groups:
+        group.check(asked)
+    with contextlib.ExitStack() as held:
+        for policy in (policy for group in groups for policy in group.policies):
+            held.enter_context(RunDirectory(policy.folder))
+        return play(groups, asked)
+
+
+def groups_in(paths: Sequence[Path], agent: str | None = None) -> list[Group]:
+    """All policies that these folders hold, those that trained together as a group. Raises a UserError for a folder
+    that holds none, and for policies that cannot be used.
+    """
     found: dict[Path, None] = {}
     for path in paths:
         folders = find_policies(path)
         if not folders:
             raise UserError(f"{path} holds no policy: there is no {CARD} in it")
         found |= dict.fromkeys(folder.absolute() for folder in folders)
-    policies = [Policy(folder, agent) for folder in found]
-    groups = [Group(each) for each in grouped(policies)]
-    for group in groups:
-        group.check(asked)
-    with contextlib.ExitStack() as held:
-        for policy in policies:
-            held.enter_context(RunDirectory(policy.folder))
-        return play(groups, asked)
+    return [Group(each) for each in grouped([Policy(folder, agent) for folder in found])]
 
 
 def grouped(policies: Sequence[Policy]) -> list[list[Policy]]:

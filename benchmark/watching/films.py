@@ -14,12 +14,11 @@ import numpy as np
 
 from benchmark.common.errors import UserError, check_choice
 from benchmark.common.terminal import console
-from benchmark.loop.evaluating import run_at
 from benchmark.runs.clips import FOLDER, Clip, Shown, write_clip
 from benchmark.watching.encoding import check_encoder, encode
 from benchmark.watching.from_options import CHOICES
 from benchmark.watching.picture import BADLY, INK, WELL, Panel, picture, size_of
-from benchmark.watching.playing import Played, play
+from benchmark.watching.playing import Played, play, task_of
 from envs.family import family_of
 from envs.play.camera import Camera, Moment, View
 from envs.play.pool import EpisodeResults
@@ -51,6 +50,8 @@ class Film:
     view: View = field(default_factory=View)
     every: int = 1
     """A picture for so many steps."""
+    agent: str | None = None
+    """File of an agent from outside the repository, for policies without their run."""
 
 
 def make_film(film: Film) -> Clip:
@@ -58,11 +59,11 @@ def make_film(film: Film) -> Clip:
     ready(film)
     started = time.perf_counter()
     only = range(film.episodes) if film.choice == "first" else None
-    first = play(film.runs[0], film.seed, film.number, film.fixed, only)
+    first = play(film.runs[0], film.seed, film.number, film.fixed, only, film.agent)
     chosen = choose(first.results, film.choice, film.episodes)
     if not chosen:
         raise UserError(f"there are no {film.choice} among the {len(first.results.success)} episodes of {first.label}")
-    others = [play(run, first.seed, first.number, film.fixed, chosen) for run in film.runs[1:]]
+    others = [play(run, first.seed, first.number, film.fixed, chosen, film.agent) for run in film.runs[1:]]
     return shoot([first, *others], chosen, film.path, "chosen", film.view, film.every, started)
 
 
@@ -86,7 +87,7 @@ def ready(film: Film) -> None:
     check_choice("choice of episodes", film.choice, CHOICES)
     check_encoder(film.path)
     for run in film.runs:
-        task = run_at(run, None).task
+        task = task_of(run)
         family_of(task).check_drawing(task)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.common.errors import UserError, check_choice
@@ -22,7 +23,7 @@ def add_film_options(parser: Parser) -> None:
     """Add what a film may be asked for."""
     films = parser.add_argument_group("films")
     films.add_argument("--video", metavar="FILE", help="film episodes: FILE.mp4 or FILE.gif, and FILE.mp4.json")
-    films.add_argument("--compare", nargs="+", default=[], metavar="DIR", help="runs to see beside --run")
+    films.add_argument("--compare", nargs="+", default=[], metavar="DIR", help="runs, or policies, to see beside")
     films.add_argument("--show", default="first", metavar="WHICH", help=f"{', '.join(CHOICES)} (default: first)")
     films.add_argument("--films", default="1", metavar="N", help="episodes of the film (default: 1)")
     films.add_argument("--seed", metavar="K", help="whose episodes (default: the run's first that did not diverge)")
@@ -32,15 +33,14 @@ def add_film_options(parser: Parser) -> None:
     films.add_argument("--clips", action="store_true", help="film the best and the worst episode, for the report")
 
 
-def film_asked(options: argparse.Namespace, run: Path | None, number: int | None) -> bool:
+def film_asked(options: argparse.Namespace, places: Sequence[Path], number: int | None) -> bool:
     """Film what the options ask for; whether they ask for a film at all. Raises a UserError for what cannot be."""
     if not (options.video or options.clips):
         check_for_no_film(options)
         return False
-    if run is None:
-        raise UserError("a film is of runs: give --run, and --compare for others beside it")
-    if options.sweep or options.episodes:
-        raise UserError("a film is of one setting, on the run's own episodes: without --sweep and --episodes")
+    for name in ("sweep", "episodes", "seeds", "task"):
+        if getattr(options, name):
+            raise UserError(f"a film is of one setting, on the policies' own task and episodes: without --{name}")
     seed = None if options.seed is None else whole_number("--seed", options.seed, low=0, high=2**32 - 1)
     size, every = view_size(options.size), whole_number("--every", options.every, high=1000)
     episodes = whole_number("--films", options.films, high=MOST_FILMED)
@@ -51,15 +51,18 @@ def film_asked(options: argparse.Namespace, run: Path | None, number: int | None
     others = [input_folder("--compare", each) for each in options.compare]
     if not path and (others or options.set):
         raise UserError("--clips are of the run as it is; --compare and --set are for --video")
+    if options.clips and not options.run:
+        raise UserError("--clips are of a run, in whose folder they are kept: give --run")
     from benchmark.watching.films import Film, make_clips, make_film
     from envs.play.camera import View
 
     view = View(*size, options.camera)
     if path:
+        of = (*places, *others)
         given = tuple(options.set)
-        make_film(Film((run, *others), path, options.show, episodes, seed, number, given, view, every))
+        make_film(Film(of, path, options.show, episodes, seed, number, given, view, every, options.agent))
     if options.clips:
-        make_clips(run, seed, view)
+        make_clips(places[0], seed, view)
     return True
 
 

@@ -6,7 +6,8 @@ that not even the last digit of an action differs, and an episode is its identit
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from benchmark.common.errors import UserError, summary
 from benchmark.common.terminal import console, progress_bar
 from benchmark.loop.acting import act_with
 from benchmark.loop.compiled import keep_programs
-from benchmark.loop.evaluating import Asked, combinations, players_of, run_at
+from benchmark.loop.evaluating import Asked, Players, combinations, groups_in, players_of, run_at
 from benchmark.runs.clips import Shown
+from benchmark.runs.policies import find_policies, read_card
 from benchmark.runs.reading import read_records
 from envs.play.camera import Episode
 from envs.play.pool import EpisodeResults, EvaluationError, Policy
-from envs.tasks import Task
+from envs.tasks import Task, get_task
 
 
 @dataclass(frozen=True)
@@ -71,52 +73,90 @@ class Taken:
         return {index: np.concatenate(chunks) for index, chunks in self.chunks.items()}
 
 
+@contextlib.contextmanager
+def players_at(path: Path, asked: Asked, agent: str | None = None) -> Iterator[tuple[str, Players]]:
+    """The label and the policies of a run, its newest checkpoint's where it is not finished; or of a folder that holds
+    policies which trained together, for which `agent` is the file of one from outside the repository.
+    """
+    if is_run(path):
+        run = run_at(path, None)
+        with players_of(run, asked) as players:
+            yield (read_records(path).config or {}).get("label") or run.spec.label, players
+        return
+    groups = groups_in([path], agent)
+    if len(groups) > 1:
+        raise UserError(f"{path} holds policies of {len(groups)} trainings or steps: name the folder of one")
+    groups[0].check(asked)
+    yield groups[0].first.card.agent, groups[0]
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's, and not one of policies that were handed on."""
+    return (path / "config.json").is_file() or not find_policies(path)
+
+
+def task_of(path: Path) -> Task:
+    """The task of a run or of policies."""
+    return run_at(path, None).task if is_run(path) else get_task(read_card(find_policies(path)[0]).task)
+
+
 def play(
     path: Path,
     seed: int | None = None,
     number: int | None = None,
     fixed: Sequence[str] = (),
     only: Collection[int] | None = None,
+    agent: str | None = None,
 ) -> Played:
-    """Play episodes of a run's policies; of its newest checkpoint where it is not finished.
+    """Play episodes of policies.
 
     Args:
-        path: the run's folder.
+        path: a run's folder, or one that holds policies.
         seed: which of its policies (default: the first that has not diverged).
         number: the episodes are those that training plays at that step (default: of its last evaluation).
         fixed: "name=value" of hyperparameters that only acting reads.
-        only: indices of the episodes (default: all of the run's protocol).
+        only: indices of the episodes (default: as many as training's last evaluation had).
+        agent: the file of an agent from outside the repository, for policies without their run.
 
     Raises a UserError, before anything is played, for what cannot be.
     """
-    run, asked = run_at(path, None), Asked(fixed, number=number)
-    (setting,) = combinations(run.agent_class, fixed, ())
-    seeds, episodes = run.spec.seeds, run.spec.protocol.eval_episodes
-    if seed is not None and seed not in seeds:
-        raise UserError(f"{path} has no seed {seed}, but {', '.join(map(str, seeds))}")
-    if only is not None and max(only) >= episodes:
-        raise UserError(f"{path} is evaluated on {episodes} episodes, 0 to {episodes - 1}; there is no {max(only)}")
-    label = (read_records(path).config or {}).get("label") or run.spec.label
     keep_programs()
-    with players_of(run, asked) as players, players.stage(asked) as stage, progress_bar(console) as bar:
-        seed = next(s for s, on in zip(seeds, players.active, strict=True) if on) if seed is None else seed
-        row = seeds.index(seed)
-        if not players.active[row]:
-            raise UserError(f"seed {seed} of {path} has diverged")
-        number = players.last()[0] if number is None else number
-        agent, shown = players.agent_with(setting), bar.add_task(f"{label} plays")
+    asked = Asked(fixed, number=number)
+    with players_at(path, asked, agent) as (label, players), players.stage(asked) as stage:
+        (setting,) = combinations(type(players.agent), fixed, ())
+        seeds, (last, episodes) = players.seeds, players.last()
+        if only is not None and max(only) >= episodes:
+            raise UserError(f"{path} is evaluated on {episodes} episodes, 0 to {episodes - 1}; there is no {max(only)}")
+        row = row_of(path, players, seed)
+        number = last if number is None else number
+        shown = range(episodes) if only is None else only
+        acting = players.agent_with(setting)
         taken = Taken(
-            lambda observations, ids: act_with(agent, players.arrays, observations, ids, players.layout),
-            *(row, seed, number, range(episodes) if only is None else only),
+            lambda observations, ids: act_with(acting, players.arrays, observations, ids, players.layout),
+            *(row, seeds[row], number, shown),
         )
-        try:
-            results = stage.evaluate(
-                *(taken, seeds, episodes, number),
-                active=[i == row for i in range(len(seeds))],
-                on_progress=lambda done, total: bar.update(shown, completed=done, total=total),
-                only=only,
-            )[row]
-        except EvaluationError as error:
-            raise UserError(f"{label}: {summary(error)}") from error
+        with progress_bar(console) as bar:
+            task = bar.add_task(f"{label} plays")
+            try:
+                results = stage.evaluate(
+                    *(taken, seeds, episodes, number),
+                    active=[i == row for i in range(len(seeds))],
+                    on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+                    only=only,
+                )[row]
+            except EvaluationError as error:
+                raise UserError(f"{label}: {summary(error)}") from error
     assert results is not None
-    return Played(label, run.task, seed, number, results, taken.actions())
+    return Played(label, players.task, seeds[row], number, results, taken.actions())
+
+
+def row_of(path: Path, players: Players, seed: int | None) -> int:
+    """The place of a seed's policy among the players, of the first that is there by default."""
+    if seed is None:
+        return players.active.index(True)
+    if seed not in players.seeds:
+        raise UserError(f"{path} has no seed {seed}, but {', '.join(map(str, players.seeds))}")
+    row = players.seeds.index(seed)
+    if not players.active[row]:
+        raise UserError(f"seed {seed} of {path} has diverged, or its policy is not here")
+    return row

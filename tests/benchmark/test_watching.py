@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 
 import imageio.v2 as imageio
@@ -85,6 +86,32 @@ def test_an_episode_is_the_same_whatever_is_played_beside_it(modes):
     for index in some.actions:
         assert some.shown(index) == every.shown(index)
         assert (some.actions[index] == every.actions[index]).all()
+
+
+def test_a_policy_that_was_handed_on_is_filmed_as_its_run_is(modes, tmp_path):
+    shutil.copytree(modes / "policies" / "seed-3", tmp_path / "handed")
+    film = tmp_path / "film.mp4"
+    assert main([f"--policy={tmp_path / 'handed'}", f"--video={film}", "--films=2", "--size=64x48"]) == 0
+    (clip,), reasons = read_clips(tmp_path)
+    expected = play(modes, 3, only=[0, 1])
+    assert not reasons and clip.episodes == tuple((expected.shown(index),) for index in (0, 1))
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        (["--video=film.mp4", "--seeds=5"], "without --seeds"),
+        (["--video=film.mp4", "--task=toy-modes"], "without --task"),
+        (["--video=film.mp4", "--seed=0"], "seed 0 of .* has diverged, or its policy is not here"),
+        (["--clips"], "--clips are of a run"),
+    ],
+)
+def test_what_a_policy_without_its_run_cannot_be_asked_for_is_refused(asked, message, modes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(modes / "policies" / "seed-3", tmp_path / "handed")
+    with pytest.raises(UserError, match=message):
+        main(["--policy=handed", *asked])
+    assert not list(tmp_path.glob("film*"))
 
 
 def test_an_episode_that_does_not_go_again_as_it_was_counted_makes_no_film(modes, tmp_path):
