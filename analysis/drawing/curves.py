@@ -53,7 +53,7 @@ def draw_learning_curves(evaluations: pd.DataFrame, look: Looks) -> Drawing:
         figure, axes = new_figure(height, rows, columns, shown=len(groups), sharex=len(groups) > 1)
         for axis, group in zip(axes.flat, groups, strict=False):
             of_group = curves[curves[by] == group]
-            highest = of_group["high"].fillna(of_group["mean"]).max()
+            highest = (of_group["mean"] if each_seed else of_group["high"].fillna(of_group["mean"])).max()
             for agent in agents:
                 mine = evaluations[(evaluations["agent"] == agent) & (evaluations[by] == group)]
                 if each_seed and len(mine):

@@ -93,7 +93,7 @@ def _entry(entry: Entry, out: Path) -> dict[str, Any]:
 
 def _cell(figure: Figure) -> dict[str, Any]:
     numbers = {name: getattr(figure, name) for name in ("mean", "low", "high")}
-    return {name: round(float(value), 4) if math.isfinite(value) else None for name, value in numbers.items()} | {
+    return {name: round(float(value), 6) if math.isfinite(value) else None for name, value in numbers.items()} | {
         **{name: getattr(figure, name) for name in ("evidence", "seeds", "digits")}
     }
 

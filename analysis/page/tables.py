@@ -77,8 +77,8 @@ def tasks(results: Results) -> list[dict[str, Any]]:
         for row, flag in sorted(zip(group.itertuples(), best, strict=True), key=lambda item: order[item[0].agent]):
             other = theirs.get((row.agent.partition(" (")[0], task))
             cells: dict[str, Any] = {"agent": label(row.agent), "task": task}
-            cells |= {name: round(float(getattr(row, name)), 4) for name in ("mean", "low", "high")}
+            cells |= {name: round(float(getattr(row, name)), 6) for name in ("mean", "low", "high")}
             cells |= {"seeds": row.seeds, "published": other}
-            cells["difference"] = None if other is None else round(float(row.mean - other), 4)
+            cells["difference"] = None if other is None else round(float(row.mean - other), 6)
             rows.append(cells | {"best": bool(flag)})
     return rows

@@ -40,6 +40,13 @@ def shown(drawing: Drawing) -> list[Axes]:
     return [axis for axis in drawing.figure.axes if axis.get_visible()]
 
 
+def test_curves_of_single_seeds_leave_no_room_for_a_band_that_is_not_drawn() -> None:
+    results = simulated(["rql"], [TASKS[0]])
+    low = results.evaluations["success"].where(results.evaluations["seed"] == 0, 0.0).clip(upper=0.3)
+    (axis,) = shown(drawn(Results(results.evaluations.assign(success=low)))["learning_curves"])
+    assert axis.get_ylim()[1] <= 1.15 * 0.3 + 1e-9
+
+
 def test_every_axis_of_success_is_in_percent_and_says_so() -> None:
     made = drawn(simulated(["fql", "rql", "bc"], list(TASKS[:2])))
     labels = {

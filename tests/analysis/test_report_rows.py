@@ -54,6 +54,16 @@ def test_ones_own_agents_come_first_with_their_hyperparameters(tmp_path: Path) -
     assert list(data["pools"]["hyperparameters"][0])[:2] == ["beta", "flow_steps"]
 
 
+def test_every_table_of_the_page_rounds_a_figure_once(tmp_path: Path) -> None:
+    success = {(seed, step): value for step in (500, 1000) for seed, value in ((0, 2 / 30), (1, 4 / 30))}
+    write_run(tmp_path / "runs", "rql", CUBE, success=success)
+    page = report_of(tmp_path)
+    _, rows = groups(page)
+    (average,) = rows["RQL", "own"]["cells"]
+    (task,) = Elements(page.read_text()).data()["tasks"]
+    assert f"{100 * average['high']:.1f}" == f"{100 * task['high']:.1f}" == "52.4"  # 0.52354
+
+
 def test_the_shared_hyperparameters_are_those_of_every_agent() -> None:
     assert set(SHARED) == set(Config.__dataclass_fields__)
 
