@@ -1,4 +1,4 @@
-"""Training an expert: a step in the environment, a transition for the replay, an update, one compiled call for each.
+"""Training an expert: a step in the environment, a transition for the replay, an update, compiled calls for each.
 
 The folder of a training, which the same command goes on with:
 
@@ -108,19 +108,38 @@ def act(agent: SAC, state: State, observation: Array, step: Array) -> Array:
     return agent.act(state, observation[None], key)[0, 0]
 
 
-@partial(jax.jit, static_argnames="learn", donate_argnames="learner")
 def advance(agent: SAC, learner: Learner, step: Array, learn: bool) -> tuple[Learner, Array]:
-    """Append a step, flat: s, a, r, m, s' (2 O + d + 2,); make an update where it is due; the action at s'."""
+    """Append a step, flat: s, a, r, m, s' (2 O + d + 2,); make an update where it is due; the action at s'.
+
+    Two compiled calls: in one, XLA copies the whole replay, which is read by the update, before it writes the row.
+    """
+    rows, made, following = append(agent, learner.rows, learner.made, step)
+    state, sums = learner.state, learner.sums
+    if learn:
+        state, sums, action = learn_and_act(agent, state, sums, rows, made, following)
+    else:
+        action = act(agent, state, following, made)
+    return Learner(state, rows, made, sums), action
+
+
+@partial(jax.jit, donate_argnames="rows")
+def append(agent: SAC, rows: Transition, made: Array, step: Array) -> tuple[Transition, Array, Array]:
+    """The replay with a step that is given flat, in place; steps so far; s' (O,)."""
     O, d = agent.observation_dim, agent.action_dim
     s, a, r, m, s_next = jnp.split(step, [O, O + d, O + d + 1, O + d + 2])
-    capacity = learner.rows.rewards.shape[0]
     row = Transition(s, a, r[0], m[0] > 0, s_next)
-    rows = jax.tree.map(lambda leaf, new: leaf.at[learner.made % capacity].set(new), learner.rows, row)
-    made, state, sums = learner.made + 1, learner.state, learner.sums
-    if learn:
-        state, metrics = agent.update(state, draw(agent, state, rows, jnp.minimum(made, capacity)))
-        sums = {name: total + metrics[name] for name, total in sums.items()}
-    return Learner(state, rows, made, sums), act(agent, state, s_next, made)
+    at = made % rows.rewards.shape[0]
+    return jax.tree.map(lambda leaf, new: leaf.at[at].set(new), rows, row), made + 1, s_next
+
+
+@partial(jax.jit, donate_argnames=("state", "sums"))
+def learn_and_act(
+    agent: SAC, state: State, sums: dict[str, Array], rows: Transition, made: Array, observation: Array
+) -> tuple[State, dict[str, Array], Array]:
+    """An update from the replay, the sums of its metrics, and the action (d,) at an observation (O,) after it."""
+    state, metrics = agent.update(state, draw(agent, state, rows, jnp.minimum(made, rows.rewards.shape[0])))
+    sums = {name: total + metrics[name] for name, total in sums.items()}
+    return state, sums, act(agent, state, observation, made)
 
 
 class Training:
