@@ -108,7 +108,7 @@ def act(agent: SAC, state: State, observation: Array, step: Array) -> Array:
     return agent.act(state, observation[None], key)[0, 0]
 
 
-def advance(agent: SAC, learner: Learner, step: Array, learn: bool) -> tuple[Learner, Array]:
+def advance(agent: SAC, learner: Learner, step: Array | np.ndarray, learn: bool) -> tuple[Learner, Array]:
     """Append a step, flat: s, a, r, m, s' (2 O + d + 2,); make an update where it is due; the action at s'.
 
     Two compiled calls: in one, XLA copies the whole replay, which is read by the update, before it writes the row.
@@ -123,7 +123,7 @@ def advance(agent: SAC, learner: Learner, step: Array, learn: bool) -> tuple[Lea
 
 
 @partial(jax.jit, donate_argnames="rows")
-def append(agent: SAC, rows: Transition, made: Array, step: Array) -> tuple[Transition, Array, Array]:
+def append(agent: SAC, rows: Transition, made: Array, step: Array | np.ndarray) -> tuple[Transition, Array, Array]:
     """The replay with a step that is given flat, in place; steps so far; s' (O,)."""
     O, d = agent.observation_dim, agent.action_dim
     s, a, r, m, s_next = jnp.split(step, [O, O + d, O + d + 1, O + d + 2])
