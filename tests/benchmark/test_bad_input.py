@@ -107,6 +107,7 @@ TAKES_HERE = {
     ("benchmark.throughput", "--seeds"): ("counts",),
     ("benchmark.throughput", "--json"): ("written file", "measurements"),
     ("benchmark.evaluation_speed", "--seeds"): ("counts",),
+    ("benchmark.end_to_end", "--at-once"): ("counts",),
     ("benchmark.checkpoint_speed", "--seeds"): ("counts",),
     ("benchmark.bundle", "--data-dir"): ("runs",),
     ("benchmark.evaluation_speed", "--json"): ("written file", "measurements"),
@@ -131,6 +132,7 @@ COMMANDS = {
     "benchmark.gpu": ["--tiny", "--out=new"],
     "benchmark.reversal": ["--run={run}", "--out=new.npz"],
     "benchmark.same_experiment": ["--run={run}", "--authors={folder}", "--authors-python={text}", "--out=new"],
+    "benchmark.end_to_end": ["--authors={folder}", "--authors-python={text}", "--out=new"],
     "envs.download": ["--domain=cube-single-play", "--dry-run"],
     "envs.generate": ["--dataset=cube-single-play", "--out=new"],
     "analysis.tables": ["--runs={runs}"],
@@ -155,7 +157,7 @@ WITH = {
 ONLY = {"run_all --status": ["--out", "--suite"]}
 WORK = ["benchmark.loop.worker.execute", "benchmark.speed.updates.run", "benchmark.speed.episodes.measure"]
 WORK += ["benchmark.speed.checkpoints.measure", "benchmark.bundling.archive.make_bundle"]
-WORK += ["benchmark.speed.blocks.run_blocks"]
+WORK += ["benchmark.speed.blocks.run_blocks", "benchmark.checking.end_to_end.compare"]
 WORK += [
     "envs.experts.training.train",
     "envs.generate.generate",
