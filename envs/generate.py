@@ -76,9 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise UserError("--transitions is for a single file; with shards pass --transitions-per-shard")
         if is_file:
             raise UserError(f"with shards --out is a folder, got the file '{args.out}'")
-        written = generate_shards(
-            dataset, shards, args.transitions_per_shard, args.seed, args.out, expert=expert, **common
-        )
+        written = generate_shards(dataset, shards, args.transitions_per_shard, args.seed, args.out, **common)
     else:
         if args.transitions_per_shard is not None:
             raise UserError("--transitions-per-shard needs --shards")

@@ -29,7 +29,7 @@ COMMANDS = (
     *("analysis.tables", "analysis.figures", "analysis.report", "analysis.import_archive", "analysis.submit"),
     *("analysis.verify", "analysis.failures", "analysis.leaderboard", "analysis.compare", "analysis.seeds"),
     *("benchmark.same_experiment", "benchmark.claims", "benchmark.evaluate", "benchmark.checkpoint_speed"),
-    *("benchmark.bundle", "benchmark.gpu", "benchmark.end_to_end"),
+    *("benchmark.bundle", "benchmark.gpu", "benchmark.end_to_end", "envs.describe"),
 )
 RATES = "results/throughput/cpu-amd-epyc-2-cores.json"
 KEPT = ("train.csv", "eval.csv", "config.json", "status.json", "tuned/*.yaml", "tuned/*.csv", "budget.json")

@@ -20,7 +20,7 @@ import numpy as np
 from benchmark.common.errors import UserError, check_choice
 from envs.experts.policy import EXPERTS, Expert, read_expert
 
-DTYPES = {"terminals": np.bool_, "button_states": np.int64}  # everything else is float32
+DTYPES = {"terminals": np.bool_, "reached": np.bool_, "button_states": np.int64}  # everything else is float32
 TRAIN, VALIDATION = 0, 1
 PLAN_NOISE, PLAN_SMOOTHING = 0.1, 0.5  # play: correlated noise on the planned path
 MARKOV_NOISE, MARKOV_MIN_NORM = 0.1, 0.4  # noisy: an episode's largest action noise, and the oracle's least step
@@ -284,6 +284,7 @@ class _Maze:
                 terminals=done,
                 qpos=info["prev_qpos"],
                 qvel=info["prev_qvel"],
+                reached=info["success"],
             )
             observation, step = next_observation, step + 1
 
@@ -350,7 +351,8 @@ class Collector:
 
         Returns:
             observations, actions, qpos, qvel (rows, ·) float32, terminals (rows,) bool, and where the
-            environment has buttons button_states (rows, buttons) int64.
+            environment has buttons button_states (rows, buttons) int64. In mazes also reached (rows,) bool, whether
+            the step reached the episode's goal of then, which the published files do not have.
         """
         attempt = 0
         while True:  # An unhealthy episode is thrown away whole, and the next attempt has a seed of its own.

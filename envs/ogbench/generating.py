@@ -138,6 +138,7 @@ def _write(path: Path, splits: tuple[Episode, Episode], record: dict[str, Any]) 
                 os.fsync(handle)
 
         for target, arrays in ((validation_path(path), splits[VALIDATION]), (path, splits[TRAIN])):
+            goals = _goals(arrays.pop("reached", None), record)
             with draft(target) as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
                 file.seek(0)
@@ -149,10 +150,19 @@ def _write(path: Path, splits: tuple[Episode, Episode], record: dict[str, Any]) 
                     "action_dim": arrays["actions"].shape[1],
                 }
             with draft(record_path(target)) as file:
-                file.write(json.dumps({**record, **facts}, indent=1).encode() + b"\n")
+                file.write(json.dumps({**record, **facts, **goals}, indent=1).encode() + b"\n")
         finished.sort(key=lambda pair: pair[1] == path)
         for name, target in finished:
             os.replace(name, target)
+
+
+def _goals(reached: np.ndarray | None, record: dict[str, Any]) -> dict[str, int]:
+    """How many episodes reach a goal, and where a new one is drawn then how many goals; {} where none is walked to."""
+    style = record["recipe"]["style"]
+    if reached is None or style == "explore":
+        return {}
+    facts = {"episodes_reaching_a_goal": int(reached.reshape(-1, record["episode_length"]).any(axis=1).sum())}
+    return {**facts, "goals_reached": int(reached.sum())} if style == "navigate" else facts
 
 
 def _already_made(path: Path, asked: dict[str, Any]) -> bool:

@@ -97,6 +97,7 @@ TAKES = {
 }
 TAKES_HERE = {
     ("analysis.report", "--out"): ("written file",),
+    ("envs.describe", "--out"): ("written file",),
     ("analysis.leaderboard", "--out"): ("written file",),
     ("analysis.figures", "--sweep"): ("runs",),
     ("benchmark.evaluate", "--agent"): ("data",),
@@ -134,6 +135,7 @@ COMMANDS = {
     "benchmark.same_experiment": ["--run={run}", "--authors={folder}", "--authors-python={text}", "--out=new"],
     "benchmark.end_to_end": ["--authors={folder}", "--authors-python={text}", "--out=new"],
     "envs.download": ["--domain=cube-single-play", "--dry-run"],
+    "envs.describe": ["{text}", "--out=new.png"],
     "envs.generate": ["--dataset=cube-single-play", "--out=new"],
     "analysis.tables": ["--runs={runs}"],
     "analysis.figures": ["--runs={runs}", "--out=new"],

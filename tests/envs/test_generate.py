@@ -21,7 +21,7 @@ from envs.generate import main
 from envs.ogbench import episodes
 from envs.ogbench import generating as module
 from envs.ogbench.episodes import RECIPES, TRAIN, Collector, find_recipe
-from envs.ogbench.generating import generate, generate_shards
+from envs.ogbench.generating import generate
 
 LENGTH = 40  # rows per episode
 
@@ -218,6 +218,8 @@ def test_pointmaze_walks_from_cell_to_cell(tmp_path):
     assert data["observations"].shape == data["qpos"].shape == (202, 2)
     steps = np.linalg.norm(np.diff(data["observations"][:101], axis=0), axis=1)
     assert 0.05 < np.median(steps) < 0.4
+    record = json.loads(record_path(path).read_text())
+    assert record["episodes_reaching_a_goal"] <= record["episodes"]["train"]
     # Directions of unit length with noise of 0.5, clipped, and rarely standing still.
     assert 0.5 < np.linalg.norm(data["actions"], axis=1).mean() < 1.3
 
@@ -241,8 +243,9 @@ def test_shards_are_files_that_training_can_rotate_through(tmp_path, cube, colle
         return splits
 
     monkeypatch.setattr(module, "collect", collect_here)
-    folder = generate_shards("cube-single-play", 2, 2 * (LENGTH - 1), 0, tmp_path, 1, False, LENGTH)
-    assert folder.name == "cube-single-play-100m-v0"
+    words = [f"--transitions-per-shard={2 * (LENGTH - 1)}", f"--episode-length={LENGTH}", "--workers=1"]
+    main(["--dataset=cube-single-play", "--shards=2", *words, f"--out={tmp_path}"])
+    folder = tmp_path / "cube-single-play-100m-v0"
     names = sorted(path.name for path in folder.glob("*.npz") if "-val.npz" not in path.name)
     assert names == ["cube-single-play-v0-000.npz", "cube-single-play-v0-001.npz"]
     first, second = (dict(np.load(folder / name)) for name in names)

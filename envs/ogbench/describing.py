@@ -1,0 +1,135 @@
+"""What a dataset of a maze holds: sizes, how the body moves, where it went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import matplotlib.patches
+import numpy as np
+import ogbench.locomaze
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from benchmark.common.errors import UserError
+from benchmark.common.terminal import console
+from envs.files.local import Damaged, Refused, check_structure, read_record
+from envs.ogbench.episodes import RECIPES
+
+assert ogbench.locomaze  # its import registers the environments
+
+SHOWN_EPISODES = 20
+"""Whose paths are drawn over the counts of visits."""
+
+
+@dataclass(frozen=True)
+class Walks:
+    """The episodes of a maze's dataset file."""
+
+    path: Path
+    positions: list[np.ndarray]
+    """Of each episode (rows, 2), in the maze's own length."""
+    maze: Any
+    """The environment, unwrapped."""
+    record: Mapping[str, Any]
+    """What was recorded of the file, {} where nothing was."""
+
+
+def read_walks(path: Path) -> Walks:
+    """Read a dataset file whose name begins with that of a maze's dataset.
+
+    Raises a UserError where it does not, or the file is damaged.
+    """
+    name = max((name for name in RECIPES if path.name.startswith(name) and "maze" in name), key=len, default=None)
+    if name is None:
+        raise UserError(f"{path} does not have the name of a maze's dataset, such as antmaze-large-navigate-v0.npz")
+    try:
+        check_structure(path)
+    except (Damaged, Refused) as error:
+        raise UserError(f"{path}: {error}") from error
+    with np.load(path) as file:
+        positions, terminals = file["observations"][:, :2], file["terminals"]
+    ends = np.flatnonzero(terminals) + 1
+    maze = gymnasium.make(RECIPES[name].env_id, disable_env_checker=True).unwrapped
+    return Walks(path, np.split(positions, ends[ends < len(positions)]), maze, read_record(path) or {})
+
+
+def describe(walks: Walks) -> dict[str, str]:
+    """Facts of the file, each by its name with its unit."""
+    lengths = np.array([len(episode) for episode in walks.positions])
+    steps = [np.linalg.norm(np.diff(episode, axis=0), axis=1) for episode in walks.positions]
+    speeds = np.concatenate(steps) / walks.maze.dt
+    visits = cell_visits(walks)
+    free = walks.maze.maze_map == 0
+    facts = {
+        "rows": f"{lengths.sum():,}",
+        "episodes": f"{len(lengths):,}",
+        "rows of an episode": f"{lengths.min():,} to {lengths.max():,}",
+        "speed, mean (5% to 95%), 1/s": f"{speeds.mean():.2f} ({np.quantile(speeds, 0.05):.2f} to "
+        f"{np.quantile(speeds, 0.95):.2f})",
+        "path of an episode, mean": f"{np.mean([step.sum() for step in steps]):.0f}",
+        "free cells visited": f"{(visits[free] > 0).sum()} of {free.sum()}",
+        "visits of a free cell, least to most": f"{visits[free].min() / visits.sum():.2%} to "
+        f"{visits[free].max() / visits.sum():.2%}",
+        "free cells of an episode, mean": f"{np.mean([len(_cells(walks, path)) for path in walks.positions]):.1f}",
+    }
+    if (reaching := walks.record.get("episodes_reaching_a_goal")) is not None:
+        facts["episodes that reach a goal"] = f"{reaching / len(lengths):.1%}"
+    if (goals := walks.record.get("goals_reached")) is not None:
+        facts["goals of an episode, mean"] = f"{goals / len(lengths):.1f}"
+    return facts
+
+
+def cell_visits(walks: Walks) -> np.ndarray:
+    """How many rows lie in each cell of the maze, of the shape of its map."""
+    visits = np.zeros(walks.maze.maze_map.shape, int)
+    np.add.at(visits, _indices(walks, np.concatenate(walks.positions)), 1)
+    return visits
+
+
+def _indices(walks: Walks, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cells (i, j) of positions (rows, 2); the first cell's middle is at minus the offset."""
+    maze = walks.maze
+    unit = maze._maze_unit
+    i = np.floor((positions[:, 1] + maze._offset_y) / unit + 0.5).astype(int)
+    j = np.floor((positions[:, 0] + maze._offset_x) / unit + 0.5).astype(int)
+    rows, columns = maze.maze_map.shape
+    return np.clip(i, 0, rows - 1), np.clip(j, 0, columns - 1)
+
+
+def _cells(walks: Walks, positions: np.ndarray) -> set[tuple[int, int]]:
+    return set(zip(*(index.tolist() for index in _indices(walks, positions)), strict=True))
+
+
+def print_facts(files: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+    """Print a column a file."""
+    table = Table("", *(name for name, _ in files))
+    for fact in dict.fromkeys(fact for _, facts in files for fact in facts):
+        table.add_row(fact, *(facts.get(fact, "") for _, facts in files))
+    console.print(table)
+
+
+def draw(files: Sequence[Walks], out: Path) -> None:
+    """Draw a maze a file: its walls, how often each place was visited, and the paths of some episodes."""
+    figure = Figure(figsize=(5.5 * len(files), 4.6), layout="constrained")
+    for axes, walks in zip(np.atleast_1d(figure.subplots(1, len(files))), files, strict=True):
+        unit, rows, columns = walks.maze._maze_unit, *walks.maze.maze_map.shape
+        left, bottom = -walks.maze._offset_x - unit / 2, -walks.maze._offset_y - unit / 2
+        bounds = [[left, left + columns * unit], [bottom, bottom + rows * unit]]
+        x, y = np.concatenate(walks.positions).T
+        counts, xs, ys = np.histogram2d(x, y, bins=(8 * columns, 8 * rows), range=bounds)
+        shares = np.ma.masked_equal(counts.T / counts.sum(), 0)
+        image = axes.pcolormesh(xs, ys, shares, cmap="Blues", norm="log", rasterized=True)
+        figure.colorbar(image, ax=axes, label="share of rows", shrink=0.8)
+        for i, j in np.argwhere(walks.maze.maze_map == 1):
+            corner = (left + j * unit, bottom + i * unit)
+            axes.add_patch(matplotlib.patches.Rectangle(corner, unit, unit, color="0.35", lw=0))
+        shown = walks.positions[:SHOWN_EPISODES]
+        for number, path in enumerate(shown):
+            axes.plot(*path.T, lw=0.5, color="C1", alpha=0.6, label=None if number else f"{len(shown)} episodes")
+        axes.set(title=walks.path.stem, aspect="equal", xlabel="x", ylabel="y", xlim=bounds[0], ylim=bounds[1])
+        axes.legend(loc="upper right", fontsize="small")
+    figure.savefig(out, dpi=150)
