@@ -8,6 +8,8 @@ import jax
 import pytest
 import submitit  # noqa: F401  (sets up logging, which closes what logs until then: once, before any test captures that)
 
+from benchmark.loop.compiled import forget_programs_if_many
+
 # Programs are kept from one run of the tests to the next, apart from those of the user.
 os.environ["RQL_CACHE_DIR"] = str(Path(__file__).resolve().parent.parent / ".pytest_cache" / "rql")
 
@@ -17,6 +19,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for each core
 
 # Nearly all of the suite's time is compilation of small programs: let the compiler try less.
 jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(autouse=True)
+def _room_for_programs():
+    """Of each test; those of many would end the process."""
+    yield
+    forget_programs_if_many()
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from benchmark.common.reading import Damaged, read_bytes
 from benchmark.common.terminal import console, progress_bar
 from benchmark.loop.acting import Layout, act_with
 from benchmark.loop.checkpoints import Checkpoints
-from benchmark.loop.compiled import keep_programs
+from benchmark.loop.compiled import forget_programs_if_many, keep_programs
 from benchmark.loop.policies import Policy, Together, check_sizes
 from benchmark.loop.recorder import summarise
 from benchmark.loop.running import opened
@@ -332,6 +332,7 @@ class Trained(Players):
 def play(groups: Sequence[Players], asked: Asked, other_code: str = "") -> list[Row]:
     """Play all settings with all policies; write what came of it, show it, and return the rows of means."""
     keep_programs()
+    forget_programs_if_many()
     places = {place for group in groups for place in group.places.values()}
     if other_code:
         console.print(f"{', '.join(map(str, places))} was made by {other_code}")

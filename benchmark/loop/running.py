@@ -12,7 +12,7 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from agents.base import Agent, numeric_fields
-from benchmark.loop.compiled import keep_programs
+from benchmark.loop.compiled import forget_programs_if_many, keep_programs
 from benchmark.loop.device import device_name
 from benchmark.loop.display import RunDisplay
 from benchmark.loop.evaluator import Evaluator
@@ -48,6 +48,7 @@ def train_together(
     `directory` holds their checkpoints and log; `title` names them in it; `recorder_of` makes what records them.
     """
     keep_programs()
+    forget_programs_if_many()
     run, spec, cls = runs[0], runs[0].spec, runs[0].agent_class
     configs = [each.hyperparameters for each in runs]
     seeds = tuple(seed for each in runs for seed in each.spec.seeds)

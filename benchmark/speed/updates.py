@@ -18,6 +18,7 @@ from rich.table import Table
 from benchmark.common.errors import printable
 from benchmark.common.files import make_folder
 from benchmark.common.terminal import progress_bar
+from benchmark.loop.compiled import forget_programs_if_many
 from benchmark.loop.device import device_name
 from benchmark.planning.configure import configure, describe
 from benchmark.planning.registry import agent_class
@@ -79,6 +80,7 @@ def measure(
     peak = measure_peak(asked.precision)
     made = provenance.collect({"name": f"random, as {asked.domain.name}", "transitions": data.size}, device_name())
     for name, settings in asked.agents.items():
+        forget_programs_if_many()
         cls = agent_class(name)
         agent = cls(configure(cls, {**settings, "matmul_precision": asked.precision}), *dimensions(asked.domain))
         common = dict(device=made["device"], agent=cls.name, domain=asked.domain.name, size=asked.size)

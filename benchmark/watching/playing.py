@@ -16,7 +16,7 @@ import numpy as np
 from benchmark.common.errors import UserError, summary
 from benchmark.common.terminal import console, progress_bar
 from benchmark.loop.acting import act_with
-from benchmark.loop.compiled import keep_programs
+from benchmark.loop.compiled import forget_programs_if_many, keep_programs
 from benchmark.loop.evaluating import Asked, Players, combinations, groups_in, players_of, run_at
 from benchmark.runs.clips import Shown
 from benchmark.runs.policies import find_policies, read_card
@@ -121,6 +121,7 @@ def play(
     Raises a UserError, before anything is played, for what cannot be.
     """
     keep_programs()
+    forget_programs_if_many()
     asked = Asked(fixed, number=number)
     with players_at(path, asked, agent) as (label, players), players.stage(asked) as stage:
         (setting,) = combinations(type(players.agent), fixed, ())

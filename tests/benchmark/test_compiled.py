@@ -5,9 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from benchmark.loop import compiled
+from benchmark.loop.worker import execute
+from benchmark.planning.plan import plan
+from benchmark.planning.protocols import get_protocol
+from benchmark.planning.suites import SUITES
 
 PROGRAM = """
 import jax, jax.numpy as jnp
@@ -72,3 +77,30 @@ def test_each_kind_of_processor_has_a_folder_of_its_own(monkeypatch):
 def test_the_folder_is_the_users_choice(monkeypatch, chosen, root):
     monkeypatch.setenv("RQL_CACHE_DIR", chosen)
     assert compiled.folder().parent == root
+
+
+def test_programs_are_forgotten_where_they_fill_what_a_process_may_map():
+    double = jax.jit(lambda x: 2 * x)
+    assert double(3) == 6 and double._cache_size() == 1
+    assert not compiled.forget_programs_if_many(lambda: (10_000, 65_530)) and double._cache_size() == 1
+    assert not compiled.forget_programs_if_many(lambda: (0, 0)), "where the system does not say"
+    assert compiled.forget_programs_if_many(lambda: (40_000, 65_530)) and double._cache_size() == 0
+    assert double(3) == 6
+
+
+def test_memory_maps_are_counted_as_linux_does():
+    there, most = compiled.memory_maps()
+    assert 100 < there < most
+
+
+@pytest.mark.slow
+def test_runs_one_after_the_other_do_not_pile_up_programs(tmp_path, monkeypatch):
+    """Some sixty different ones in a process ended it, by a signal."""
+    monkeypatch.setattr(compiled, "MOST_OF_THE_MAPS", 0.0)
+    suite, maps = SUITES["toy"], []
+    for width in (16, 24, 40):
+        words = dict(agents=["bc"], tasks=suite.tasks[:1], seeds=[0], settings={"hidden": (width,)})
+        (spec,) = plan(suite, **words, protocol=get_protocol("toy").scaled_to(10), out=str(tmp_path / str(width)))
+        execute(spec, quiet=True)
+        maps.append(compiled.memory_maps()[0])
+    assert maps[2] < maps[0] + 100
