@@ -116,7 +116,7 @@ def draw(files: Sequence[Walks], out: Path) -> None:
     """Draw a maze a file: its walls, how often each place was visited, and the paths of some episodes."""
     figure = Figure(figsize=(5.5 * len(files), 4.6), layout="constrained")
     for axes, walks in zip(np.atleast_1d(figure.subplots(1, len(files))), files, strict=True):
-        unit, rows, columns = walks.maze._maze_unit, *walks.maze.maze_map.shape
+        unit, (rows, columns) = walks.maze._maze_unit, walks.maze.maze_map.shape
         left, bottom = -walks.maze._offset_x - unit / 2, -walks.maze._offset_y - unit / 2
         bounds = [[left, left + columns * unit], [bottom, bottom + rows * unit]]
         x, y = np.concatenate(walks.positions).T
