@@ -14,12 +14,12 @@ from benchmark.common.reading import Damaged
 from benchmark.common.terminal import console
 from benchmark.launching import cost
 from benchmark.launching.cost import Hours
-from benchmark.launching.disk import describe_disk
 from benchmark.loop.device import device_name
 from benchmark.planning.run import Run
 from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import format_seeds
 from benchmark.speed import episodes
+from benchmark.speed.disk import describe_disk
 from benchmark.speed.rates import read_rates
 from envs.tasks import get_task
 

@@ -16,7 +16,6 @@ from benchmark.common.options import MOST_JOBS, MOST_MINUTES, input_file, names,
 from benchmark.common.reading import Damaged
 from benchmark.common.terminal import console
 from benchmark.launching import cost, slurm, slurm_options, status
-from benchmark.launching.disk import check_disk
 from benchmark.launching.dry_run import print_origins, print_other_code, print_plan, print_starts
 from benchmark.launching.ledger import Launch, read_launches
 from benchmark.launching.listing import list_everything
@@ -35,6 +34,7 @@ from benchmark.planning.run import Run
 from benchmark.planning.suites import SUITES, Suite, get_suite
 from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import MOST_SEEDS, parse_seeds
+from benchmark.speed.disk import check_disk
 from benchmark.speed.rates import read_rates
 from benchmark.watching.at_the_end import film_together
 from envs.tasks import Task

@@ -12,6 +12,7 @@ import yaml
 
 from benchmark.common.errors import Stopped, UserError, check_choice
 from benchmark.common.files import make_folder
+from benchmark.common.reading import Damaged
 from benchmark.common.terminal import console
 from benchmark.loop.stopping import stop_asked, stop_signals_heeded
 from benchmark.loop.worker import execute_all
@@ -20,6 +21,7 @@ from benchmark.planning.run import Run
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import format_seeds
+from benchmark.speed.disk import check_disk, describe_disk
 from benchmark.sweeping.asked import Sweep, setting_name, sweep_from
 from benchmark.sweeping.protocol import check_budget, reporting_tasks
 from benchmark.sweeping.results import choose, tuned_path, write_tuned
@@ -47,7 +49,11 @@ def tune(sweep: Sweep) -> int:
     runs = [sweep.runs(domain) for domain in sweep.domains]
     print_plan(sweep, runs)
     if sweep.dry_run:
+        for line in describe_disk([Run(spec) for of_domain in runs for spec in of_domain], sweep.folder, len(runs[0])):
+            console.print(line, soft_wrap=True)
         return 0
+    at_once = max(map(len, runs))  # a domain's settings train together
+    check_room(sweep, [spec for of_domain in runs for spec in of_domain], at_once)
     make_folder(sweep.folder / "tuned")
     check_budget(sweep.folder, runs, sweep.budget)
     for of_domain in runs if sweep.anew else ():
@@ -73,6 +79,18 @@ def tune(sweep: Sweep) -> int:
     return 0
 
 
+def check_room(sweep: Sweep, runs: Sequence[RunSpec], at_once: int) -> None:
+    """Raise a UserError where the file system has less free than the runs that are not done will write."""
+    check_disk([Run(spec) for spec in runs if sweep.anew or not _is_done(Run(spec))], sweep.folder, at_once)
+
+
+def _is_done(run: Run) -> bool:
+    try:
+        return run.says_done()
+    except Damaged:  # which is said where it is trained
+        return False
+
+
 def show_results(sweep: Sweep) -> int:
     """Train tuned settings on the tasks and seeds that were not tuned on; returns the exit code."""
     path = tuned_path(sweep.folder, sweep.cls)
@@ -89,6 +107,7 @@ def show_results(sweep: Sweep) -> int:
     console.print(f"reporting {sweep.cls.name} on {len(runs)} tasks with seeds {seeds}")
     if sweep.dry_run:
         return 0
+    check_room(sweep, runs, at_once=1)
     for run in runs if sweep.anew else ():
         Run(run).begin_anew()
     ends: list[str] = []

@@ -9,12 +9,12 @@ import pytest
 
 import run_all
 from benchmark.common.errors import UserError
-from benchmark.launching import disk
-from benchmark.launching.disk import Bytes, StateSizes, disk_of, plan_disk, size
 from benchmark.loop.worker import execute
 from benchmark.planning.run import Run
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.run import RunSpec
+from benchmark.speed import disk
+from benchmark.speed.disk import Bytes, StateSizes, disk_of, plan_disk, size
 from benchmark.speed.loops import synthetic_data
 
 PROTOCOL = Protocol(40, 20, 2, eval_first=False, log_every=10, checkpoint_every=10)

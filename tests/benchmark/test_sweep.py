@@ -1,8 +1,10 @@
 """Sweeps: many settings in one program equal single runs; what is fair is enforced."""
 
 import dataclasses
+import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -216,6 +218,21 @@ def test_the_report_trains_what_was_tuned_with_other_seeds(swept):
     config = read_json(swept / "report" / "bc" / "toy-modes" / "seeds-5" / "config.json")
     assert config["seeds"] == [5]
     assert {name: config["hyperparameters"][name] for name in chosen} == chosen
+
+
+def test_a_sweep_says_what_it_writes_and_is_refused_where_that_does_not_fit(tmp_path, capsys, monkeypatch):
+    assert run(tmp_path / "sweep", *GRID, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "4 at once" in said or "all at once" in said
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
+    with pytest.raises(UserError, match=r"these 4 runs write .* has 1 kB free"):
+        run(tmp_path / "sweep", *GRID)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_finished_sweep_needs_no_room(swept, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=0))
+    assert run(swept, *GRID) == 0
 
 
 def test_the_best_has_the_highest_final_success_then_the_highest_course(tmp_path):
