@@ -33,6 +33,7 @@ from benchmark.runs.run import run_directory
 from benchmark.runs.seeds import format_seeds
 from benchmark.runs.table import Table
 from benchmark.speed.authors import MODULES, checkout_of, theirs
+from envs.data.origin import fingerprint
 from envs.tasks import TASKS, Task
 
 TRACKER = '''"""A stand-in for the tracker of the authors' main.py: it keeps nothing and reaches nobody."""
@@ -85,8 +86,10 @@ class Experiment:
         return sorted({*range(every, steps + 1, every), steps})
 
 
-def experiment_of(run: Path, checkouts: Sequence[Path]) -> Experiment:
-    """Read from a run's records what their code is to do. Raises a UserError where it cannot do that."""
+def experiment_of(run: Path, checkouts: Sequence[Path], data: Path | None = None) -> Experiment:
+    """Read from a run's records what their code is to do; `data` is the dataset's file, where that is elsewhere now, or
+    the records do not say where, as those that are handed on. Raises a UserError where their code cannot do that.
+    """
     try:
         records = read_records(run)
     except Damaged as error:
@@ -101,9 +104,14 @@ def experiment_of(run: Path, checkouts: Sequence[Path]) -> Experiment:
     if checkout is None:
         raise UserError(f"--authors: none of the folders has agents/{MODULES[agent][0]}.py, the authors' {agent}")
     dataset = starts[-1].get("dataset", {})
-    data = Path(dataset.get("path") or "")
+    if data is not None and fingerprint([data]) != dataset.get("fingerprint"):
+        raise UserError(f"--data: {data} is not the file that {run} was trained on, but one of other content")
+    data = data or Path(dataset.get("path") or "")
     if task is None or not data.is_file() or data.suffix != ".npz":
-        raise UserError(f"{run} was not trained on one dataset file that is still there, which their code needs")
+        raise UserError(
+            f"{run} was not trained on one dataset file that is still there, which their code needs; --data names it "
+            "where it lies elsewhere"
+        )
     protocol = {name: value for name, value in config["protocol"].items() if type(value) is int}
     return Experiment(
         agent, task, tuple(config["seeds"]), config["hyperparameters"], protocol, data, checkout, config, dataset

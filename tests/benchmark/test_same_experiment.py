@@ -14,6 +14,7 @@ from benchmark.common.errors import UserError
 from benchmark.planning.protocols import get_protocol
 from benchmark.planning.suites import SUITES
 from benchmark.runs.protocol import Generated
+from envs.data.origin import fingerprint
 
 TASK = "puzzle-3x3-play-singletask-task1-v0"
 HYPERPARAMETERS = {"learning_rate": 1e-3, "chunk_length": 5, "hidden": [64, 64], "ensemble": 2, "alpha": 1.0}
@@ -128,3 +129,16 @@ def test_whole_commands_are_timed_both_ways_on_the_same_data(checkout, tmp_path,
     assert {*ours.runs["fingerprint"]} == {*theirs.runs["fingerprint"]}
     written = json.loads((out / "end_to_end.json").read_text())
     assert written["ways"] == [dataclasses.asdict(way) for way in ways]
+
+
+def test_data_that_lie_elsewhere_are_named_and_must_be_those(run, checkout, tmp_path):
+    there = experiment_of(run, [checkout]).data
+    moved = there.rename(tmp_path / "moved.npz")
+    with pytest.raises(UserError, match="--data names it"):
+        experiment_of(run, [checkout])
+    with pytest.raises(UserError, match="one of other content"):
+        experiment_of(run, [checkout], moved)
+    record = json.loads((run / "provenance.json").read_text())
+    record["starts"][0]["dataset"]["fingerprint"] = fingerprint([moved])
+    (run / "provenance.json").write_text(json.dumps(record))
+    assert experiment_of(run, [checkout], moved).data == moved
