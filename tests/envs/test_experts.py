@@ -12,7 +12,7 @@ from benchmark.common.errors import Stopped, UserError
 from envs import train_expert
 from envs.experts import training
 from envs.experts.bodies import BODIES
-from envs.experts.policy import PARAMETERS, Expert, read_expert, write_expert
+from envs.experts.policy import EXPERTS, PARAMETERS, Expert, read_expert, write_expert
 from envs.experts.training import Training, train
 from envs.files.local import record_path
 from envs.generate import main
@@ -185,6 +185,14 @@ def test_navigators_head_for_the_next_cell_with_a_fifth_of_noise(walker):
     ways = [maze.get_oracle_subgoal(place, maze.cur_goal_xy)[0] - place for place in places]
     np.testing.assert_allclose(directions, ways / np.linalg.norm(ways, axis=1, keepdims=True), rtol=1e-4, atol=1e-4)
     assert episode["actions"].std() == pytest.approx(0.2, abs=0.03)
+
+
+def test_the_ant_that_is_here_reaches_goals_in_the_maze():
+    read_expert(EXPERTS / "ant", "ant")
+    episodes = [Collector("antmaze-large-navigate", 301).episode(0, 0, 0, number) for number in range(3)]
+    paths = [np.linalg.norm(np.diff(episode["observations"][:, :2], axis=0), axis=1).sum() for episode in episodes]
+    assert sum(path > 20 for path in paths) >= 2, "of 39 that it walks in 30 s, unless it has fallen on its back"
+    assert any(episode["reached"].any() for episode in episodes)
 
 
 def test_recipes_of_walkers_are_the_published_ones():
