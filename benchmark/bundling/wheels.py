@@ -28,8 +28,13 @@ FILMS = ("imageio-ffmpeg",)
 """The encoder of films, as large as all other additions together: only in whole bundles."""
 TRIMMED = {"dm-control": ("_render", "mjcf", "mujoco", "rl", "utils")}
 """Packages of which ogbench imports these parts only; the others are models and their meshes."""
-PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
-"""Linux from 2018 on."""
+GLIBC = 28
+"""Minor version of glibc 2 on the machine that a bundle is for, or newer: Linux from 2018 on."""
+PLATFORMS = (
+    *(f"manylinux_2_{minor}_x86_64" for minor in range(GLIBC, 4, -1)),
+    *("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64"),
+)
+"""All that such a machine takes; pip, which is asked for another machine than its own, knows only what it is told."""
 
 
 def packages(kind: str) -> dict[str, str]:
@@ -81,8 +86,13 @@ def fetch(wanted: dict[str, str], python: str, folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     done = subprocess.run([*command, *target, f"--dest={folder}", *pinned], capture_output=True, text=True)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if "ERROR" in line] or ["it does not say why"]
-        raise UserError(f"pip cannot fetch the wheels: {said[0].removeprefix('ERROR: ')}")
+        raise UserError(f"pip cannot fetch the wheels: {reason(done.stderr)}")
+
+
+def reason(said: str) -> str:
+    """Why pip failed, of all that it says: the last of its errors, not the versions that it passed over."""
+    errors = [line.partition("ERROR: ")[2] for line in said.splitlines() if "ERROR: " in line]
+    return errors[-1] if errors else "it does not say why"
 
 
 def trim(folder: Path) -> None:

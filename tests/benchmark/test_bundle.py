@@ -13,7 +13,7 @@ import pytest
 
 from benchmark import bundle
 from benchmark.bundling.archive import NAME, Asked, data_files, install_script, make_bundle
-from benchmark.bundling.wheels import KINDS, NEVER_IMPORTED, PRESENT, closure, keep_parts, packages
+from benchmark.bundling.wheels import KINDS, NEVER_IMPORTED, PLATFORMS, PRESENT, closure, keep_parts, packages, reason
 from benchmark.common.errors import UserError
 from benchmark.common.machine import ROOT
 
@@ -34,6 +34,22 @@ from dm_control import mjcf
 import sys
 assert not {"labmaze", "tree", "dm_control.suite", "dm_control.locomotion"} & set(sys.modules)
 """
+
+
+def test_wheels_of_every_glibc_up_to_that_of_the_machine_are_taken():
+    """CUDA's libraries are made for one in between, 2.25, which pip does not take where 2.28 alone is named."""
+    taken = {int(name.split("_")[2]) for name in PLATFORMS if name.startswith("manylinux_2_")}
+    assert taken == set(range(5, 29))
+
+
+def test_of_what_pip_says_the_reason_is_told():
+    said = (
+        "ERROR: Ignored the following versions that require a different python version: 0.12 Requires-Python >=3.12\n"
+        "ERROR: Could not find a version that satisfies the requirement some-wheel==1 (from versions: 0.9)\n"
+        "ERROR: No matching distribution found for some-wheel==1\n"
+    )
+    assert reason(said) == "No matching distribution found for some-wheel==1"
+    assert reason("WARNING: nothing") == "it does not say why"
 
 
 def test_additions_are_what_others_have_not_and_all_versions_are_the_pinned_ones():
