@@ -14,10 +14,12 @@ from envs.experts import training
 from envs.experts.bodies import BODIES
 from envs.experts.policy import EXPERTS, PARAMETERS, Expert, read_expert, write_expert
 from envs.experts.training import Training, train
+from envs.family import family_of
 from envs.files.local import record_path
 from envs.generate import main
 from envs.ogbench.episodes import EXPLORE_STEPS, RECIPES, Collector
 from envs.ogbench.generating import generate, validation_path
+from envs.tasks import get_task
 from tests.helpers.walkers import parameters_of_a_walker
 
 LENGTH = 21  # rows per episode
@@ -193,6 +195,21 @@ def test_the_ant_that_is_here_reaches_goals_in_the_maze():
     paths = [np.linalg.norm(np.diff(episode["observations"][:, :2], axis=0), axis=1).sum() for episode in episodes]
     assert sum(path > 20 for path in paths) >= 2, "of 39 that it walks in 30 s, unless it has fallen on its back"
     assert any(episode["reached"].any() for episode in episodes)
+
+
+def test_the_ant_that_is_here_solves_a_task_of_the_benchmark():
+    """What the data show can be done where policies are evaluated."""
+    expert, _ = read_expert(EXPERTS / "ant", "ant")
+    task = get_task("antmaze-large-navigate-singletask-task3-v0")
+    env = family_of(task).make_env(task)
+    maze, (observation, _), over = env.unwrapped, env.reset(seed=0), False
+    while not over:
+        way = maze.get_oracle_subgoal(maze.get_xy(), maze.cur_goal_xy)[0] - maze.get_xy()
+        observation, _, solved, cut, _ = env.step(
+            expert(np.concatenate([observation[2:], way / np.linalg.norm(way)])).clip(-1, 1)
+        )
+        over = solved or cut
+    assert solved
 
 
 def test_recipes_of_walkers_are_the_published_ones():
