@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     protocol = protocol_from(options, suite.protocol, agent)
     if not protocol.evaluations:
         raise UserError(f"--suite: '{suite.name}' evaluates nothing, and both sides' numbers come from evaluations")
-    at_once = [whole_number("--at-once", text, high=MOST_JOBS) for text in names("--at-once", options.at_once)]
+    counts = [whole_number("--at-once", text, high=MOST_JOBS) for text in names("--at-once", options.at_once)]
+    at_once = list(dict.fromkeys(counts))
     seeds, python = parse_seeds(options.seeds), program(options.authors_python)
     checkouts = [input_folder("--authors", place) for place in options.authors]
     if checkout_of(agent, checkouts) is None:

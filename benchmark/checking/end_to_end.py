@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,16 @@ def compare(
     make_folder(out)
     task, named = suite.tasks[0], format_seeds(seeds)
     ways: list[Way] = []
-    groups: dict[int, list[RunSpec]] = {}
+    first: list[RunSpec] = []
     for count in at_once:
-        size = -(-len(seeds) // count)
         words: dict[str, Any] = dict(agents=[agent], tasks=[task], seeds=seeds, protocol=protocol)
-        groups[count] = plan(suite, **words, out=str(out / f"ours-{count}"), seeds_per_process=size)
-        Run(groups[count][0]).ensure_data()
-        ways.append(_way("ours", count, protocol, lambda: _ours(groups[count], count)))
-        runs, place = groups[at_once[0]], out / f"authors-{count}"
-        ways.append(_way("authors", count, protocol, lambda: _theirs(runs, checkouts, python, place, count)))
+        words |= dict(out=str(out / f"ours-{count}"), seeds_per_process=-(-len(seeds) // count))
+        runs = plan(suite, **words)
+        Run(runs[0]).ensure_data()
+        ways.append(_way("ours", count, protocol, partial(_ours, runs, count)))
+        first = first or runs  # of which theirs are the same experiment
+        theirs = partial(_theirs, first, checkouts, python, out / f"authors-{count}", count)
+        ways.append(_way("authors", count, protocol, theirs))
         report: dict[str, Any] = {"time": now(), "commit": git_state()[0], "processor": processor()}
         report |= {"suite": suite.name, "task": task.name, "agent": agent, "seeds": named}
         write_json(out / "end_to_end.json", {**report, "protocol": asdict(protocol), "ways": list(map(asdict, ways))})

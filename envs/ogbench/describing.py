@@ -90,14 +90,19 @@ def cell_visits(walks: Walks) -> np.ndarray:
     return visits
 
 
+def _grid(maze: Any) -> tuple[float, float, float]:
+    """A cell's width, and the left and lower edge of the cell (0, 0)."""
+    (x, y), (next_x, _) = maze.ij_to_xy((0, 0)), maze.ij_to_xy((0, 1))
+    unit = next_x - x
+    return unit, x - unit / 2, y - unit / 2
+
+
 def _indices(walks: Walks, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cells (i, j) of positions (rows, 2); the first cell's middle is at minus the offset."""
-    maze = walks.maze
-    unit = maze._maze_unit
-    i = np.floor((positions[:, 1] + maze._offset_y) / unit + 0.5).astype(int)
-    j = np.floor((positions[:, 0] + maze._offset_x) / unit + 0.5).astype(int)
-    rows, columns = maze.maze_map.shape
-    return np.clip(i, 0, rows - 1), np.clip(j, 0, columns - 1)
+    """Cells (i, j) of positions (rows, 2), as the maze's `xy_to_ij` gives them one by one."""
+    unit, left, bottom = _grid(walks.maze)
+    rows, columns = walks.maze.maze_map.shape
+    i, j = ((positions[:, axis] - edge) // unit for axis, edge in ((1, bottom), (0, left)))
+    return np.clip(i.astype(int), 0, rows - 1), np.clip(j.astype(int), 0, columns - 1)
 
 
 def _cells(walks: Walks, positions: np.ndarray) -> set[tuple[int, int]]:
@@ -116,8 +121,7 @@ def draw(files: Sequence[Walks], out: Path) -> None:
     """Draw a maze a file: its walls, how often each place was visited, and the paths of some episodes."""
     figure = Figure(figsize=(5.5 * len(files), 4.6), layout="constrained")
     for axes, walks in zip(np.atleast_1d(figure.subplots(1, len(files))), files, strict=True):
-        unit, (rows, columns) = walks.maze._maze_unit, walks.maze.maze_map.shape
-        left, bottom = -walks.maze._offset_x - unit / 2, -walks.maze._offset_y - unit / 2
+        (unit, left, bottom), (rows, columns) = _grid(walks.maze), walks.maze.maze_map.shape
         bounds = [[left, left + columns * unit], [bottom, bottom + rows * unit]]
         x, y = np.concatenate(walks.positions).T
         counts, xs, ys = np.histogram2d(x, y, bins=(8 * columns, 8 * rows), range=bounds)

@@ -25,9 +25,11 @@ MAIN = """
 import os, pathlib, sys
 import wandb
 options = dict(word[2:].split("=") for word in sys.argv[1:] if "=" in word)
-assert ("--sparse" in sys.argv) == options["env_name"].startswith("puzzle")
+puzzle = options["env_name"].startswith("puzzle")
+assert ("--sparse" in sys.argv) == puzzle
 data = pathlib.Path.home() / ".ogbench/data/puzzle-3x3-play-v0.npz"
-assert data.is_file() or data.with_name("cube-single-play-v0.npz").is_file(), "where ogbench looks for it"
+there = data.read_text() == "data" if puzzle else data.with_name("cube-single-play-v0.npz").is_file()
+assert there, "where ogbench looks for it"
 if int(options["seed"]) == int(os.environ.get("FAIL_AT", -1)):
     raise ValueError("no memory")
 folder = pathlib.Path(options["save_dir"], wandb.run.project, "Debug")
