@@ -1,9 +1,9 @@
 """The paper's claims on policies of one's own: `python -m benchmark.claims --runs runs/small/{rql,fbrac,bam}/TASK/...`.
 
-Takes finished runs of rql, fbrac and bam on one task, with their checkpoints, and writes what is measured of them:
-the error of reversing and going forward again, the spread of bootstrap targets, how well values of partial actions
-order where they lead, and the cost of an update against the number of flow steps. `analysis.figures --claims FILE`
-draws it.
+Takes finished runs of rql, fbrac and bam on one task, with their checkpoints, and of rql and tfql with other numbers of
+flow steps, and writes what is measured of them: the error of reversing and going forward again, the spread of bootstrap
+targets, how well values of partial actions order where they lead, how far the value of noise is from that of its
+action, and the cost of an update against the number of flow steps. `analysis.figures --claims FILE` draws it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def parser() -> Parser:
     parser = Parser(
         prog="python -m benchmark.claims", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", nargs="+", required=True, metavar="DIR", help="folders of runs: rql, fbrac, bam")
+    parser.add_argument("--runs", nargs="+", required=True, metavar="DIR", help="folders of rql, tfql, fbrac, bam")
     parser.add_argument("--out", default="claims.json", help="file to write (default: claims.json)")
     parser.add_argument("--states", default="256", help="states of the data that are looked at (default: 256)")
     return parser

@@ -1,7 +1,8 @@
 """The paper's claims, from a file that `benchmark.claims` writes of trained policies.
 
 It is JSON with lists of rows: `reversal` (seed, steps, depth, mean, low, high), `targets` (seed, within, between),
-`ranking` (seed, f, mean, low, high) and `cost` (agent, steps, seconds, gradient_norm, scratch_bytes).
+`ranking` (seed, f, mean, low, high), `horizon` (agent, steps, seed, bias, error) and `cost` (agent, steps, seconds,
+gradient_norm, scratch_bytes: None where the compiler does not say).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ ROWS = {
     "reversal": ("steps", "depth", "mean"),
     "targets": ("within", "between"),
     "ranking": ("f", "mean"),
+    "horizon": ("agent", "steps", "error"),
     "cost": ("agent", "steps", "seconds", "gradient_norm"),
 }
 """What each list's rows must have."""
@@ -42,13 +44,18 @@ def read_claims(path: str | Path) -> dict[str, Any]:
 
 
 def draw_claims(found: dict[str, Any]) -> Drawing:
-    """Error of reversing, rank agreement along the flow, and time and gradient of an update against the flow steps."""
+    """Error of reversing, rank agreement along the flow, values over a longer horizon, and time, memory and gradient of
+    an update against the flow steps.
+    """
+    counted = [row for row in found["cost"] if row.get("scratch_bytes") is not None]
     with styled():
-        figure, axes = new_figure(4.2, 2, 2)
+        figure, axes = new_figure(6.0, 3, 2)
         _reversal(axes[0, 0], found["reversal"])
         _ranking(axes[0, 1], found["ranking"])
-        _against_steps(axes[1, 0], found["cost"], "seconds", "time / time with 3 steps")
-        _against_steps(axes[1, 1], found["cost"], "gradient_norm", "gradient / gradient with 3")
+        _horizon(axes[1, 0], found["horizon"])
+        _against_steps(axes[1, 1], found["cost"], "seconds", "time / time with 3 steps")
+        _against_steps(axes[2, 0], counted, "scratch_bytes", "scratch memory / with 3")
+        _against_steps(axes[2, 1], found["cost"], "gradient_norm", "gradient / gradient with 3")
     task = short_name(found["runs"][0]["task"]) if found["runs"] else "no run"
     seeds = len({row.get("seed") for row in found["ranking"]})
     text = f"Claims of the paper on policies trained here ({task}, {seeds} seeds, lines are means over seeds)."
@@ -84,6 +91,21 @@ def _ranking(axis: Axes, rows: Sequence[dict[str, Any]]) -> None:
     axis.plot(places, means, color=BLUE, marker="o", markersize=2)
     axis.set(title="value of partial actions", xlabel="f: noise 0, action 1", ylabel="rank correlation with the end's")
     axis.set_ylim(min(0, *means, 0), 1.03)
+
+
+def _horizon(axis: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """How far the value of noise is from that of its action, against the flow steps: each seed, and the mean."""
+    agents = list(dict.fromkeys(row["agent"] for row in rows))
+    for agent, look in looks(agents).items():
+        own = [row for row in rows if row["agent"] == agent]
+        steps, means = _mean_by(own, "steps", "error")
+        axis.plot(steps, means, label=agent_text(agent), color=look.colour, linestyle=look.dash)
+        axis.plot([row["steps"] for row in own], [row["error"] for row in own], ".", color=look.colour, markersize=3)
+    ticks = sorted({row["steps"] for row in rows})
+    axis.set(title="value of noise", xlabel="flow steps", ylabel="miss, in spreads over states", xticks=ticks)
+    axis.set_ylim(0, 1.1 * max((row["error"] for row in rows), default=1))
+    if agents:
+        axis.legend(fontsize=6)
 
 
 def _against_steps(axis: Axes, rows: Sequence[dict[str, Any]], value: str, label: str) -> None:

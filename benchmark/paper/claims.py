@@ -1,7 +1,8 @@
 """The paper's claims, measured on trained policies: rows of numbers, which `analysis.figures --claims FILE` draws.
 
 From runs of one task, with their checkpoints: one of rql for what is said of reversal, targets and values on partial
-actions; of fbrac and bam besides for what backpropagation through time costs.
+actions; of fbrac and bam besides for what backpropagation through time costs; of rql and tfql with several numbers of
+flow steps for what a longer horizon does to values.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from benchmark.common.files import write_json
 from benchmark.loop.reversal import load_run
 from benchmark.paper.measures import (
     gradient_norm,
+    horizon_error,
     interval,
     rank_agreement,
     return_error,
@@ -36,29 +38,36 @@ DEPTHS = (0.1, 0.25, 0.5, 0.75, 1.0)
 DRAWS, SAMPLES = 64, 32
 TRAINED = {"rql": "actor", "fbrac": "flow", "bam": "fast"}
 """Whose cost is measured, and the network that their policy is."""
+BY_LEVELS = ("rql", "tfql")
+"""Whose values are of partial actions: what a run of them gives is told apart by its number of flow steps."""
 Row = dict[str, Any]
 
 
 def measure(runs: Sequence[Path], out: Path, states: int = 256, say: Callable[[str], None] = print) -> Path:
     """Measure what these runs can tell, write it to `out`, and return that; a sentence a claim goes to `say`.
 
-    Raises a UserError for a run that is none of `TRAINED`, of another task, or without its checkpoint.
+    Of several runs of an agent the first is taken for all but the horizon. Raises a UserError for a run of another
+    agent or of another task, or without its checkpoint.
     """
-    found: dict[str, Any] = {"runs": [], "reversal": [], "targets": [], "ranking": [], "cost": []}
+    found: dict[str, Any] = {"runs": [], "reversal": [], "targets": [], "ranking": [], "horizon": [], "cost": []}
     for path in runs:
-        agent, trained, data, config = load_run(path, agents=tuple(TRAINED))
+        agent, trained, data, config = load_run(path, agents=tuple(dict.fromkeys((*TRAINED, *BY_LEVELS))))
+        first = agent.name not in {run["agent"] for run in found["runs"]}
         if found["runs"] and config["task"] != found["runs"][0]["task"]:
             raise UserError(f"{path} is of {config['task']}, the run before it of {found['runs'][0]['task']}")
-        found["runs"].append({name: config[name] for name in ("agent", "task", "seeds", "protocol")})
         c = agent.config
+        found["runs"].append({name: config[name] for name in ("agent", "task", "seeds", "protocol")})
         batch = sample_sequences(data, jax.random.PRNGKey(0), states, c.chunk_length, c.discount)
         seeds = {seed: jax.tree.map(lambda leaf, i=i: leaf[i], trained) for i, seed in enumerate(config["seeds"])}
         for seed, state in seeds.items():
-            if agent.name == "rql":
+            if agent.name in BY_LEVELS:
+                found["horizon"] += horizon(agent, state, batch, seed)
+            if agent.name == "rql" and first:
                 found["reversal"] += reversal(agent, state, batch, seed)
                 found["targets"] += targets(agent, state, batch, seed)
                 found["ranking"] += ranking(agent, state, batch, seed)
-        found["cost"] += cost(agent, next(iter(seeds.values())), batch)
+        if agent.name in TRAINED and first:
+            found["cost"] += cost(agent, next(iter(seeds.values())), batch)
     for sentence in sentences(found):
         say(sentence)
     write_json(out, found)
@@ -86,6 +95,13 @@ def ranking(agent: Agent, state: State, batch: Batch, seed: int) -> list[Row]:
     along, ends = values_along(agent, state, batch, jax.random.PRNGKey(2), SAMPLES)
     agreement = rank_agreement(np.asarray(along), np.asarray(ends))
     return [dict(seed=seed, f=k / (len(agreement) - 1), **_of(row)) for k, row in enumerate(agreement)]
+
+
+def horizon(agent: Agent, state: State, batch: Batch, seed: int) -> list[Row]:
+    """How far the value of noise is from that of the action that it becomes, in spreads of the latter over states."""
+    along, ends = values_along(agent, state, batch, jax.random.PRNGKey(3), SAMPLES)
+    bias, error = horizon_error(np.asarray(along), np.asarray(ends))
+    return [dict(agent=agent.name, steps=agent.config.flow_steps, seed=seed, bias=bias, error=error)]
 
 
 def cost(agent: Agent, state: State, batch: Batch) -> list[Row]:
@@ -134,6 +150,14 @@ def sentences(found: dict[str, Any]) -> list[str]:
         by_f = {f: np.mean([r["mean"] for r in found["ranking"] if r["f"] == f]) for f in (0.0, 0.5, 1.0)}
         text = ", ".join(f"{value:.2f} at f = {f:g}" for f, value in by_f.items() if np.isfinite(value))
         said.append(f"Rank correlation of the value of a partial action with that of where it ends: {text}.")
+    for agent in dict.fromkeys(row["agent"] for row in found["horizon"]):
+        rows = [row for row in found["horizon"] if row["agent"] == agent]
+        text = ", ".join(
+            f"{np.mean([r['error'] for r in rows if r['steps'] == s]):.2g} "
+            f"({np.mean([r['bias'] for r in rows if r['steps'] == s]):+.2g}) with {s}"
+            for s in sorted({row["steps"] for row in rows})
+        )
+        said.append(f"{agent}: noise's value misses its action's by (bias), in spreads over states: {text} steps.")
     for agent in dict.fromkeys(row["agent"] for row in found["cost"]):
         first, last = (next(r for r in found["cost"] if (r["agent"], r["steps"]) == (agent, s)) for s in (3, 50))
         times, norms = (last[name] / first[name] for name in ("seconds", "gradient_norm"))

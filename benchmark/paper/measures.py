@@ -85,6 +85,16 @@ def rank_agreement(along: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return (ranked * final).sum(axis=1) / np.sqrt((ranked**2).sum(axis=1) * (final**2).sum(axis=0))
 
 
+def horizon_error(along: np.ndarray, ends: np.ndarray) -> tuple[float, float]:
+    """Claim: a longer horizon is harder to learn values over. The flow from noise z to its action a is deterministic
+    and has no reward, so V(s, z, 0) is V(s, a, 1) but for what the backups between have lost. Mean and RMS of their
+    difference over states and samples, in units of the standard deviation over states of V(s, a, 1), averaged over
+    samples; from `values_along`.
+    """
+    difference = (along[0] - ends) / ends.mean(axis=0).std()
+    return float(difference.mean()), float(np.sqrt(np.square(difference).mean()))
+
+
 def gradient_norm(agent: Agent, state: State, batch: Batch, network: str) -> float:
     """Claim: no backpropagation through time. Norm of the whole loss's gradient in a network's parameters."""
     noise = agent.draw_noise(jax.random.PRNGKey(0), len(batch.actions))

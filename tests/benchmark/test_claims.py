@@ -18,6 +18,7 @@ from benchmark.common.errors import UserError
 from benchmark.paper.measures import (
     forward,
     gradient_norm,
+    horizon_error,
     interval,
     rank_agreement,
     return_error,
@@ -95,6 +96,15 @@ def test_rank_agreement_is_spearmans_in_every_state():
     assert np.allclose(found[2], 1)
 
 
+def test_the_error_of_the_value_of_noise_is_its_distance_from_that_of_the_action_in_spreads_over_states():
+    ends = np.array([[0.0, 4.0], [2.0, 6.0]])  # of two samples in two states whose means, 1 and 5, spread by 2
+    along = np.stack([ends + np.array([[1.0, -1.0], [3.0, 1.0]]), ends + 100])
+    bias, error = horizon_error(along, ends)
+    assert bias == pytest.approx((1 - 1 + 3 + 1) / 4 / 2)
+    assert error == pytest.approx(np.sqrt((1 + 1 + 9 + 1) / 4) / 2)
+    assert horizon_error(np.stack([ends, along[0]]), ends) == (0, 0)
+
+
 def test_gradients_through_time_grow_with_the_steps_and_those_of_rql_do_not(batch):
     def norms(cls, config, network, **settings):
         norms = []
@@ -121,6 +131,7 @@ def test_a_file_of_claims_is_drawn_and_what_is_none_is_named(tmp_path):
         "reversal": [dict(seed=0, steps=3, depth=d, mean=0.1 * d + 0.01) for d in (0.1, 1.0)],
         "targets": [dict(seed=0, within=0.1, between=2.0)],
         "ranking": [dict(seed=0, f=f, mean=f) for f in (0.0, 1.0)],
+        "horizon": [dict(agent=a, steps=s, seed=0, error=0.1 * s) for a in ("rql", "tfql") for s in (3, 10)],
         "cost": steps,
     }
     (tmp_path / "claims.json").write_text(json.dumps(found))

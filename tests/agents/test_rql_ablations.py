@@ -1,5 +1,6 @@
-"""RQL with other depths of reversal: the shares are the ones asked for, and at one half it is RQL."""
+"""RQL's ablations: shares of depths are the ones asked for, at one half it is RQL; acting takes the steps asked for."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from benchmark.planning.registry import agent_class
 B, F = 64, 10
 
 
-def agent(continuous):
-    cls = agent_class(str(ROOT / "examples" / "reversal_depths.py"))
-    return cls(configure(cls, {"continuous": continuous, "hidden": (8,), "batch_size": B}), 3, 2)
+def agent(continuous=0.5, **settings):
+    cls = agent_class(str(ROOT / "examples" / "rql_ablations.py"))
+    return cls(configure(cls, {"continuous": continuous, "hidden": (8,), "batch_size": B, **settings}), 3, 2)
 
 
 def noise():
@@ -34,3 +35,14 @@ def test_at_one_half_the_depths_are_rqls():
     halves = {"depth": drawn["depth"][: B // 2], "grid_depth": drawn["grid_depth"][B // 2 :]}
     rql = RQL(configure(RQL, {"hidden": (8,), "batch_size": B}), 3, 2)
     np.testing.assert_array_equal(agent(0.5).depths(drawn), rql.depths(halves))
+
+
+def test_acting_takes_as_many_steps_as_are_asked_for_whatever_training_took():
+    observations, rng = jnp.ones((4, 3)), jax.random.PRNGKey(1)
+    state = agent().init(jax.random.PRNGKey(0))
+    trained_with_3 = RQL(configure(RQL, {"hidden": (8,), "batch_size": B, "flow_steps": 3}), 3, 2)
+    as_trained = RQL(configure(RQL, {"hidden": (8,), "batch_size": B}), 3, 2).act(state, observations, rng)
+    np.testing.assert_array_equal(agent().act(state, observations, rng), as_trained)
+    with_3 = agent(acting_steps=3).act(state, observations, rng)
+    np.testing.assert_array_equal(with_3, trained_with_3.act(state, observations, rng))
+    assert not np.allclose(with_3, as_trained)
