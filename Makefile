@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install quickstart test test-slow test-slurm test-d4rl gpu bundle reproduction claims lint lock clean
+.PHONY: help install quickstart test test-slow test-slurm test-d4rl gpu bundle reproduction reading claims lint lock clean
 
 # The first target: `make` alone says what there is.
 help:
 	@echo "make quickstart   train bc, fql and rql on generated data, then tables and figures (minutes)"
 	@echo "make test         the tests (minutes); test-slow trains, test-slurm brings up a Slurm, test-d4rl needs packages"
 	@echo "make reproduction our own numbers: every algorithm on two of the 50 tasks (a day on 2 cores, goes on when stopped)"
+	@echo "make reading      tables, comparisons and figures of the numbers that are there (seconds)"
 	@echo "make claims       the paper's claims tried at that size, on runs of its own (hours, goes on when stopped)"
 	@echo "make lint         ruff, types, and the staircase of imports"
 	@echo "make install      the virtual environment alone, in $(VENV)"
@@ -74,11 +75,16 @@ reproduction: install
 	for task in puzzle-3x3-play scene-play; do \
 	  $(BIN)/python run_all.py --suite=small --tasks=$$task-singletask-task1-v0 --jobs=2; \
 	  $(BIN)/python -m analysis.submit --runs runs/small --out results/reproduction/small || exit 1; done
+	$(MAKE) reading
+
+# What is made of the records that are there: tables, comparisons, figures, a page. Seconds.
+reading: install
+	mkdir -p runs/small
 	$(BIN)/python -m analysis.verify results/reproduction/small
 	for table in task order cost; do $(BIN)/python -m analysis.tables --runs results/reproduction/small \
 	  --table=$$table $$(test $$table = order && echo --across-regimes) || exit 1; done
 	$(BIN)/python -m analysis.compare --runs results/reproduction/small --baseline rql --by overall,task
-	$(BIN)/python -m analysis.figures --runs results/reproduction/small --out runs/small/figures
+	$(BIN)/python -m analysis.figures --runs results/reproduction/small --out results/reproduction/figures
 	$(BIN)/python -m analysis.report --runs results/reproduction/small --out runs/small/reproduction.html
 
 # The paper's claims at the size of `small`, evaluated at the end alone: rql, tfql, fbrac and bam with their states kept,
