@@ -81,9 +81,10 @@ reproduction: install
 reading: install
 	mkdir -p runs/small
 	$(BIN)/python -m analysis.verify results/reproduction/small
-	for table in task order cost; do $(BIN)/python -m analysis.tables --runs results/reproduction/small \
+	for table in task returns order cost; do $(BIN)/python -m analysis.tables --runs results/reproduction/small \
 	  --table=$$table $$(test $$table = order && echo --across-regimes) || exit 1; done
 	$(BIN)/python -m analysis.compare --runs results/reproduction/small --baseline rql --by overall,task
+	$(BIN)/python -m analysis.compare --runs results/reproduction/small --baseline bc --by task --measure=return
 	$(BIN)/python -m analysis.figures --runs results/reproduction/small --out results/reproduction/figures
 	$(BIN)/python -m analysis.report --runs results/reproduction/small --out runs/small/reproduction.html
 

@@ -2,6 +2,7 @@
 
     python -m analysis.compare --runs runs/mine --baseline rql
     python -m analysis.compare --runs runs/mine --baseline fql --archive qam-exp-data.pkl --by overall,domain
+    python -m analysis.compare --runs runs/mine --baseline rql --measure=return
     python -m analysis.compare --baseline qam --archive qam-exp-data.pkl --agents fql,ifql --by task --format csv
 
 An agent of the archive is "fql (QAM archive)"; plain "fql" means it too where one's own runs have none.
@@ -16,6 +17,7 @@ from benchmark.common.errors import UserError, check_choice, printable, run_main
 from benchmark.common.options import Parser, names
 
 FORMATS = ("md", "csv", "latex", "html")
+MEASURES = ("success", "return", "length")
 
 
 def parser() -> Parser:
@@ -25,6 +27,7 @@ def parser() -> Parser:
     parser.add_argument("--archive", metavar="FILE", help="the QAM archive: its agents too")
     parser.add_argument("--baseline", required=True, help="the agent that the others are compared with")
     parser.add_argument("--agents", help="only these, with commas between: fewer comparisons, less correction")
+    parser.add_argument("--measure", default="success", help="success (default), return or length of an episode")
     parser.add_argument("--by", default="overall,task", help="overall, domain, task, with commas (overall,task)")
     parser.add_argument("--across-regimes", action="store_true", help="those of other regimes too, marked")
     parser.add_argument("--format", default="md", help="md (default), csv, latex or html")
@@ -38,6 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     check_choice("format", options.format, FORMATS)
     scopes = [check_choice("scope", scope, ("overall", "domain", "task")) for scope in names("--by", options.by)]
+    check_choice("measure", options.measure, MEASURES)
     chosen = names("--agents", options.agents) if options.agents else None
     if not (options.runs or options.archive):
         raise UserError("nothing to compare; give --runs DIR or --archive FILE")
@@ -48,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     from analysis.comparing.table import table
     from analysis.tabulating.formats import rendered
 
-    read_scores = read(options.runs, options.archive, options.last, options.diverged)
+    read_scores = read(options.runs, options.archive, options.last, options.diverged, options.measure)
     baseline = read_scores.named(options.baseline)
     if chosen is not None:
         read_scores = read_scores.only([baseline, *(read_scores.named(agent) for agent in chosen)])
@@ -56,11 +60,11 @@ def main(arguments: list[str] | None = None) -> None:
     if apart and not options.across_regimes:
         together = [agent for agent in read_scores.scores["agent"].unique() if agent not in apart]
         read_scores = read_scores.only(together)
-    found = compare(read_scores.scores, baseline, scopes, read_scores.orders)
+    found = compare(read_scores.scores, baseline, scopes, read_scores.orders, bounded=options.measure == "success")
     if not found:
         why = f" of its regime ({next(iter(apart.values()))}); --across-regimes compares all the same" if apart else ""
         raise UserError(f"nothing to compare: no other agent has a task of {baseline}'s{why}")
-    made = table(found, baseline, read_scores.caption, read_scores.notes, apart)
+    made = table(found, baseline, read_scores.caption, read_scores.notes, apart, options.measure)
     sys.stdout.write(rendered(made, options.format))
     if options.format == "csv":
         for note in made.notes:

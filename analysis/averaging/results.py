@@ -21,7 +21,7 @@ from analysis.published import QAM_ARCHIVE
 from analysis.reading.archive import read_curves
 from analysis.reading.loading import Runs
 from analysis.regimes import Facts, facts_by_agent, of_published
-from benchmark.common.errors import check_choice
+from benchmark.common.errors import UserError, check_choice
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,22 @@ class Results:
     def only(self, rows: pd.Series) -> Results:
         """The results of some rows of the evaluations alone."""
         return self if rows.all() else dataclasses.replace(self, evaluations=self.evaluations[rows])
+
+    def by(self, measure: str) -> Results:
+        """The results with "return" or "length" of an episode, in hundreds, in the place of success: scores of it are
+        then printed as it is, where those of success are in percent. A diverged seed has neither at the end, and is
+        left out. Raises a UserError of what was imported, which has no such figures.
+        """
+        if measure == "success":
+            return self
+        seeds = self.evaluations.groupby(["agent", "task", "seed"])["imputed"]
+        data = self.evaluations[~seeds.transform("max").astype(bool)]
+        lacking = agents_in_order(data["agent"][data[measure].isna()])
+        if lacking:
+            raise UserError(f"of {', '.join(lacking)} no {measure} is on record, only success")
+        gone = " Diverged seeds have none at the end, and are left out." if len(data) < len(self.evaluations) else ""
+        notes = [*self.notes, f"In the place of success: the mean {measure} of an episode.{gone}"]
+        return dataclasses.replace(self, evaluations=data.assign(success=data[measure] / 100), notes=notes)
 
     def of_agents(self, agents: Sequence[str] | None) -> Results:
         """The results of some agents alone, all where none are named. Raises a UserError for one that is not there."""

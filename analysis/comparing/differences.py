@@ -86,6 +86,7 @@ def compare(
     scopes: Sequence[str] = ("overall", "task"),
     orders: Mapping[tuple[str, str, int], str] | None = None,
     seed: int = 0,
+    bounded: bool = True,
 ) -> list[Comparison]:
     """Every other agent of the scores against the baseline, on the tasks that both have.
 
@@ -96,6 +97,7 @@ def compare(
         orders: on which batches, and in which order, a seed trained, by (agent, task, seed): see `data_orders`.
             Without it no scores are compared seed by seed.
         seed: of the random draws.
+        bounded: whether scores are from 0 to 1, as success, so that intervals may be cut at -1 and 1.
 
     Returns:
         By scope in the order asked for, then by agent, then by task. Families for Holm's correction are the scopes:
@@ -113,7 +115,7 @@ def compare(
                 task: _pair(table[agent][task], table[baseline][task], (agent, baseline, task), orders or {})
                 for task in common
             }
-            of_scope += [_one(agent, baseline, scope, group, pairs, drawn) for group in _groups(common, scope)]
+            of_scope += [_one(agent, baseline, scope, group, pairs, drawn, bounded) for group in _groups(common, scope)]
         found += _corrected(of_scope)
     return found
 
@@ -187,7 +189,13 @@ class _Draws:
 
 
 def _one(
-    agent: str, baseline: str, scope: str, tasks: tuple[str, ...], pairs: Mapping[str, Pair], draws: _Draws
+    agent: str,
+    baseline: str,
+    scope: str,
+    tasks: tuple[str, ...],
+    pairs: Mapping[str, Pair],
+    draws: _Draws,
+    bounded: bool,
 ) -> Comparison:
     """One agent over one set of tasks, its p-value not corrected yet."""
     chosen = [pairs[task] for task in tasks]
@@ -202,7 +210,7 @@ def _one(
         interval = (
             bounds(expanded_percentiles(same_tasks(chosen, shares), freedom_of(kinds)))
             if len(tasks) > 1
-            else of_one_task(chosen[0])
+            else of_one_task(chosen[0], bounded)
         )
         improvement = bounds(expanded_percentiles(np.mean(chances, axis=0), freedom_of(kinds)))
     elsewhere = NOWHERE
@@ -228,8 +236,9 @@ def freedom_of(kinds: Sequence[Kind]) -> int:
     return sum(min(kind[:2]) - 1 for kind in kinds)
 
 
-def of_one_task(pair: Pair) -> tuple[float, float]:
-    """Student's interval of the difference on one task (Welch's where seeds are not paired), cut at -1 and 1.
+def of_one_task(pair: Pair, bounded: bool = True) -> tuple[float, float]:
+    """Student's interval of the difference on one task (Welch's where seeds are not paired), cut at -1 and 1 where
+    scores are bounded.
 
     A bootstrap of a handful of seeds is too narrow: it has no more values than they have. Where no seed differs from
     another of its agent the interval is a point.
@@ -239,7 +248,7 @@ def of_one_task(pair: Pair) -> tuple[float, float]:
         return float(x.mean() - y.mean()), float(x.mean() - y.mean())
     test = stats.ttest_rel(x, y) if pair[2] else stats.ttest_ind(x, y, equal_var=False)
     low, high = test.confidence_interval(1 - LEVEL)
-    return max(-1.0, float(low)), min(1.0, float(high))
+    return (max(-1.0, float(low)), min(1.0, float(high))) if bounded else (float(low), float(high))
 
 
 def _corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:

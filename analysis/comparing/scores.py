@@ -57,15 +57,22 @@ class Scores:
 
 
 def read(
-    runs: Sequence[str], archive: str | None, last: int = 1, diverged: Literal["zero", "exclude"] = "zero"
+    runs: Sequence[str],
+    archive: str | None,
+    last: int = 1,
+    diverged: Literal["zero", "exclude"] = "zero",
+    measure: str = "success",
 ) -> Scores:
-    """Read final scores. Raises a UserError where no run is finished."""
+    """Read final scores, of another measure than success in hundreds: see `Results.by`.
+
+    Raises a UserError where no run is finished, or the archive is to have another measure.
+    """
     own = comparable(load_runs(*runs), diverged=diverged, last=last)
     if own.evaluations.empty and runs:
         said = f" ({' '.join(own.notes)})" if own.notes else ""
         raise UserError(f"no finished run under {', '.join(runs)}{said}")
     names = own.evaluations.drop_duplicates("run")
     orders = data_orders(own.runs.runs, dict(zip(names["run"], names["agent"], strict=True)))
-    results = own.beside_archive(archive) if archive else own
-    text = results.caption.partition(";")[0] + "."
+    results = (own.beside_archive(archive) if archive else own).by(measure)
+    text = results.caption.partition(";")[0].replace("Success", measure.capitalize(), 1) + "."
     return Scores(results.scores, orders, results.facts, text, results.notes)

@@ -24,10 +24,12 @@ def table(
     caption: str,
     notes: Iterable[str] = (),
     apart: Mapping[str, str] = MappingProxyType({}),
+    measure: str = "success",
 ) -> PrintedTable:
     """A row a comparison: differences and chances in percent, p-values as numbers, the verdict in words.
 
     `apart`: agents of other regimes with the reason; what is there of them is marked, and a note says why.
+    `measure`: of what the scores are.
     """
     rows: list[Row] = []
     for one in comparisons:
@@ -40,8 +42,9 @@ def table(
         numbers = [_p(one.p, one.floor), _p(one.corrected, one.floor)]
         said = verdict(one, label(baseline)) + ("; of another regime" if mark else "")
         rows.append([one.agent, one.where, one.seeds, difference, elsewhere, chance, *numbers, said])
+    what = "percent of success" if measure == "success" else measure
     text = (
-        f"Difference to {label(baseline)} in percent of success, paired by task. {caption.strip()} Difference: with "
+        f"Difference to {label(baseline)} in {what}, paired by task. {caption.strip()} Difference: with "
         f"the interval for other seeds on these tasks (bootstrap over seeds, {REPETITIONS:,} repetitions; Welch's of a "
         "single task). Other tasks: the interval for other tasks like these (bootstrap over tasks with their seeds). "
         "Chance: of a run of the agent above one of the baseline. p: exact or Monte Carlo permutation test within "

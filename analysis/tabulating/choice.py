@@ -12,12 +12,12 @@ from analysis.tabulating.cells import PrintedTable
 from analysis.tabulating.cost import cost_table
 from analysis.tabulating.formats import save_tables
 from analysis.tabulating.reproduction import reproduction_table
-from analysis.tabulating.runs import d4rl_table, summary
+from analysis.tabulating.runs import d4rl_table, returns_table, summary
 from analysis.tabulating.with_published import domain_table, task_table
 
 WITH_PUBLISHED = {"domain": domain_table, "task": task_table}
 RANKING = {"reproduction": reproduction_table, "order": order_table}
-OF_RUNS = {"summary": summary, "cost": cost_table, "d4rl": d4rl_table}
+OF_RUNS = {"summary": summary, "returns": returns_table, "cost": cost_table, "d4rl": d4rl_table}
 
 
 def table_of(

@@ -1,4 +1,4 @@
-"""Tables of one's own runs alone: their success, and the normalised scores of those on D4RL's tasks."""
+"""Tables of one's own runs alone: their success, their returns, and the normalised scores of those on D4RL's tasks."""
 
 from __future__ import annotations
 
@@ -44,6 +44,25 @@ def summary(results: Results, agents: Iterable[str] | None = None) -> PrintedTab
         apart = why_apart({label(agent): regime for agent, regime in regimes.items()}, "rows stand by regime")
         notes = [*notes, apart]
     return PrintedTable("summary", text, header, rows, notes=notes, marks=marks_of(results.scores))
+
+
+def returns_table(results: Results, agents: Iterable[str] | None = None) -> PrintedTable:
+    """Mean return and length of an episode by task and agent: they tell agents apart where hardly one solves a task."""
+    chosen = chosen_agents(agents, agents_in_order(results.evaluations["agent"]))
+    found = {}
+    for measure in ("return", "length"):
+        of = results.by(measure)
+        means = task_means(of.scores[of.scores["agent"].isin(chosen)], bounded=False)
+        found[measure] = {(row.task, row.agent): row for row in means.itertuples()}
+    order = {agent: place for place, agent in enumerate(chosen)}
+    rows: list[Row] = []
+    for task, agent in sorted(found["return"], key=lambda key: (key[0], order[key[1]])):
+        each = [found[measure][task, agent] for measure in ("return", "length")]
+        cells = [Cell(one.mean, one.low, one.high) for one in each]
+        rows.append([agent, task, *cells, str(each[0].seeds)])
+    text = "Mean return and length of an episode. " + results.caption.replace("Success", "Both", 1)
+    header, marks = ["agent", "task", "return", "length", "seeds"], marks_of(results.scores)
+    return PrintedTable("returns", text, header, rows, notes=results.notes, marks=marks)
 
 
 def print_summary(results: Results) -> None:
