@@ -12,7 +12,6 @@ Given again after an interruption, seeds that were finished are not made again.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,7 +30,9 @@ def parser() -> Parser:
     )
     parser.add_argument("--run", required=True, help="folder of a finished run of ours")
     parser.add_argument("--authors", nargs="+", required=True, metavar="DIR", help="checkouts of the authors' code")
-    parser.add_argument("--authors-python", required=True, help="a Python that has what their requirements name")
+    parser.add_argument(
+        "--authors-python", type=Path, required=True, help="a Python that has their requirements"
+    )
     parser.add_argument("--data", metavar="FILE", help="its dataset, where the run's records do not say where that is")
     parser.add_argument("--out", default="runs/authors", help="folder for their results (default: runs/authors)")
     parser.add_argument("--jobs", default="1", help="seeds that train at once (default: 1)")
@@ -43,13 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     run, out = input_folder("--run", options.run), folder("--out", options.out)
     checkouts = [input_folder("--authors", name) for name in options.authors]
-    python = input_file("--authors-python", options.authors_python)
     data = input_file("--data", options.data) if options.data else None
     jobs = whole_number("--jobs", options.jobs, high=MOST_JOBS)
-    if not os.access(python, os.X_OK):
-        raise UserError(f"--authors-python: '{python}' is no program")
     from benchmark.checking.same_experiment import experiment_of, train_authors
+    from benchmark.speed.from_options import program
 
+    python = program(options.authors_python)
     experiment = experiment_of(run, checkouts, data)
     if out.resolve() in Path(run).resolve().parents:
         raise UserError("--out must be another folder than that of our runs")

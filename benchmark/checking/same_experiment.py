@@ -9,6 +9,7 @@ their eval.csv says becomes a run in our store, labelled "<agent>-authors", with
 from __future__ import annotations
 
 import csv
+import datetime
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ from typing import Any
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_json
 from benchmark.common.machine import now
-from benchmark.common.reading import Damaged
+from benchmark.common.reading import Damaged, read_json
 from benchmark.loop.device import device_name
 from benchmark.runs.provenance import command_line
 from benchmark.runs.reading import read_records
@@ -190,9 +191,9 @@ def command(experiment: Experiment, python: Path, keys: Sequence[str], folder: P
 
 
 def _train(experiment: Experiment, python: Path, keys: Sequence[str], folder: Path, seed: int) -> float:
-    """Have their code train one seed, unless it did; return the seconds."""
+    """Have their code train one seed, unless it did; return the seconds that it took, now or then."""
     if set(_rows(experiment, folder)) == set(experiment.evaluations):
-        return 0.0
+        return _seconds_then(folder)
     shutil.rmtree(folder, ignore_errors=True)
     home = folder / "home"
     for suffix in ("", "-val"):
@@ -212,6 +213,12 @@ def _train(experiment: Experiment, python: Path, keys: Sequence[str], folder: Pa
     if set(_rows(experiment, folder)) != set(experiment.evaluations):
         raise UserError(f"the authors' code ended with code {code} at seed {seed}: {_last_line(said)} ({folder})")
     return time.perf_counter() - started
+
+
+def _seconds_then(folder: Path) -> float:
+    """From the start of their code to its last evaluation, of a seed that was finished before."""
+    started = datetime.datetime.fromisoformat(read_json(folder / "command.json", {})["time"]).timestamp()
+    return max(path.stat().st_mtime for path in folder.glob("results/**/eval.csv")) - started
 
 
 def _last_line(text: str) -> str:

@@ -1,13 +1,16 @@
 """The authors' code on a run of ours: how it is driven, and what becomes of what it says."""
 
 import dataclasses
+import datetime
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from analysis.reading.loading import load_runs
+from benchmark import same_experiment
 from benchmark.checking.end_to_end import compare
 from benchmark.checking.same_experiment import command, experiment_of, train_authors
 from benchmark.common.errors import UserError
@@ -93,10 +96,26 @@ def test_a_seed_that_was_finished_is_not_made_again(run, checkout, tmp_path, mon
     with pytest.raises(UserError, match="at seed 1: ValueError: no memory"):
         train_authors(experiment, Path(sys.executable), tmp_path / "theirs")
     first = next((tmp_path / "theirs").glob(".authors/**/seed-0/results/**/eval.csv"))
+    begun = json.loads((first.parents[3] / "command.json").read_text())["time"]
+    ended = datetime.datetime.fromisoformat(begun).timestamp() + 1000
+    os.utime(first, (ended, ended))
     before = first.stat().st_mtime_ns
     monkeypatch.delenv("FAIL_AT")
     train_authors(experiment, Path(sys.executable), tmp_path / "theirs")
     assert first.stat().st_mtime_ns == before
+    assert load_runs(tmp_path / "theirs", cache=False).runs["state"].tolist() == ["done"]
+    (status,) = (tmp_path / "theirs").glob("rql-authors/*/*/status.json")
+    assert 1000 < json.loads(status.read_text())["train_seconds"] < 1100  # what it took then counts too
+
+
+def test_their_python_may_be_named_from_where_one_stands(run, checkout, tmp_path, monkeypatch):
+    facts = json.loads((run / "provenance.json").read_text())
+    facts["starts"][0]["dataset"]["path"] = "data/puzzle-3x3-play-v0.npz"
+    (run / "provenance.json").write_text(json.dumps(facts))
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    words = ["--run", str(run.relative_to(tmp_path)), "--authors", "rql", "--out", "theirs"]
+    assert same_experiment.main([*words, "--authors-python", "./python"]) == 0
     assert load_runs(tmp_path / "theirs", cache=False).runs["state"].tolist() == ["done"]
 
 
