@@ -30,9 +30,7 @@ def parser() -> Parser:
     )
     parser.add_argument("--run", required=True, help="folder of a finished run of ours")
     parser.add_argument("--authors", nargs="+", required=True, metavar="DIR", help="checkouts of the authors' code")
-    parser.add_argument(
-        "--authors-python", type=Path, required=True, help="a Python that has their requirements"
-    )
+    parser.add_argument("--authors-python", type=Path, required=True, help="a Python that has their requirements")
     parser.add_argument("--data", metavar="FILE", help="its dataset, where the run's records do not say where that is")
     parser.add_argument("--out", default="runs/authors", help="folder for their results (default: runs/authors)")
     parser.add_argument("--jobs", default="1", help="seeds that train at once (default: 1)")
