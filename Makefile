@@ -104,7 +104,8 @@ claims: install
 	  $(VARIANT) --agents=rql --set expectile=0.$$tenths --label=rql_expectile_0$$tenths || exit 1; done
 	for share in 0.0 0.5 1.0; do $(VARIANT) --agents=examples/rql_ablations.py --set alpha=1 --set expectile=0.7 \
 	  --set continuous=$$share --label=rql_continuous_$$(echo $$share | tr . _) || exit 1; done
-	$(BIN)/python -m benchmark.evaluate --run $(call CLAIMED,rql_continuous_0_5,-2) --sweep acting_steps=1,3,5,10,20
+	$(BIN)/python -m benchmark.evaluate --run $(call CLAIMED,rql_continuous_0_5,-2) --episodes=20 \
+	  --sweep acting_steps=1,3,5,10,20
 	$(BIN)/python -m benchmark.claims --out runs/claims/claims.json --runs \
 	  $(foreach label,fbrac bam,$(call CLAIMED,$(label))) \
 	  $(foreach label,rql tfql rql_3_steps rql_5_steps tfql_3_steps tfql_5_steps,$(call CLAIMED,$(label),-2))
