@@ -77,16 +77,20 @@ reproduction: install
 	  $(BIN)/python -m analysis.submit --runs runs/small --out results/reproduction/small || exit 1; done
 	$(MAKE) reading
 
-# What is made of the records that are there: tables, comparisons, figures, a page. Seconds.
+# What is made of the records that are there: tables, comparisons, figures and a page, in runs/reading. Seconds.
+OURS := results/reproduction
 reading: install
-	mkdir -p runs/small
-	$(BIN)/python -m analysis.verify results/reproduction/small
-	for table in task returns order cost; do $(BIN)/python -m analysis.tables --runs results/reproduction/small \
+	mkdir -p runs/reading
+	$(BIN)/python -m analysis.verify $(OURS)/small
+	for table in task returns order cost; do $(BIN)/python -m analysis.tables --runs $(OURS)/small \
 	  --table=$$table $$(test $$table = order && echo --across-regimes) || exit 1; done
-	$(BIN)/python -m analysis.compare --runs results/reproduction/small --baseline rql --by overall,task
-	$(BIN)/python -m analysis.compare --runs results/reproduction/small --baseline bc --by task --measure=return
-	$(BIN)/python -m analysis.figures --runs results/reproduction/small --out results/reproduction/figures
-	$(BIN)/python -m analysis.report --runs results/reproduction/small --out runs/small/reproduction.html
+	$(BIN)/python -m analysis.compare --runs $(OURS)/small --baseline rql --by overall,task
+	$(BIN)/python -m analysis.compare --runs $(OURS)/small --baseline bc --by task --measure=return
+	$(BIN)/python -m analysis.compare --runs $(OURS)/same_experiment --baseline "rql (rql-authors)" --by task
+	for runs in small same_experiment antmaze; do \
+	  $(BIN)/python -m analysis.figures --runs $(OURS)/$$runs --out runs/reading/$$runs || exit 1; done
+	$(BIN)/python -m analysis.figures --claims $(OURS)/claims.json --out runs/reading/claims
+	$(BIN)/python -m analysis.report --runs $(OURS)/small --out runs/reading/small.html
 
 # The paper's claims at the size of `small`, evaluated at the end alone: rql and tfql, also with other numbers of flow
 # steps, and for the cost of their updates a seed of fbrac and bam, with their states kept; rql with other expectiles and

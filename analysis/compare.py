@@ -13,11 +13,11 @@ from __future__ import annotations
 import sys
 
 from analysis.averaging.from_options import check_inputs
+from analysis.names import MEASURES
 from benchmark.common.errors import UserError, check_choice, printable, run_main
 from benchmark.common.options import Parser, names
 
 FORMATS = ("md", "csv", "latex", "html")
-MEASURES = ("success", "return", "length")
 
 
 def parser() -> Parser:

@@ -26,6 +26,9 @@ DOMAINS: tuple[str, ...] = tuple(domain.name for domain in _PRINTED)
 TASKS: tuple[str, ...] = tuple(task.name for task in tasks_of(*_PRINTED))
 """The fifty tasks of the published tables, in their order."""
 
+MEASURES = ("success", "return", "length")
+"""What an evaluation measures of its episodes."""
+
 GENERATED = " (generated data)"
 """Ends the names of tasks whose data were generated here: they are other tasks than those on the published files."""
 

@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.common.progress_bar import bar
-from analysis.names import SHARED, TASKS, in_order, own_first
+from analysis.names import MEASURES, SHARED, TASKS, in_order, own_first
 from analysis.reading.loading import Runs, read_training
 from benchmark.runs.seeds import format_seeds
 
-MEASURES = ("success", "return", "length")
 TRAINING_RUNS = 100
 """Up to so many runs, the report holds the training metrics too; they are large and slow to read."""
 TRAINING_POINTS = 100

@@ -20,7 +20,7 @@ PROTOCOLS = {
     # Of the length at which the tasks of the suite begin to tell methods apart: results/reproduction/README.md.
     "small": Protocol(12_000, 2_400, 50, eval_first=False, log_every=600, checkpoint_every=2_400),
     # The same training, for what is measured of its end: `make claims`.
-    "small_end": Protocol(12_000, 12_000, 50, eval_first=False, log_every=600, checkpoint_every=12_000),
+    "small_end": Protocol(12_000, 12_000, 50, eval_first=False, log_every=600, checkpoint_every=2_400),
     # To try a launcher out: a run writes what was asked and is done, without data.
     "empty": Protocol(0, 0, 0, eval_first=False, log_every=0, checkpoint_every=0),
     "toy": Protocol(4_000, 4_000, 100, eval_first=False, log_every=1_000, checkpoint_every=4_000),
