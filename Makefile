@@ -98,6 +98,8 @@ reading: install
 TASK := puzzle-3x3-play-singletask-task1-v0
 VARIANT = $(BIN)/python run_all.py --suite=small --protocol=small_end --tasks=$(TASK) --out=runs/claims
 CLAIMED = runs/claims/$(1)/$(TASK)/seeds-0$(2)
+BY_STEPS := rql tfql rql_3_steps rql_5_steps tfql_3_steps tfql_5_steps
+ABLATED := rql_expectile_05 rql_expectile_09 rql_continuous_0_5 rql_continuous_0_0 rql_continuous_1_0
 claims: install
 	$(VARIANT) --agents=rql,tfql --keep-checkpoints --jobs=2
 	$(VARIANT) --agents=fbrac,bam --keep-checkpoints --jobs=2 --seeds=0
@@ -112,7 +114,8 @@ claims: install
 	  --sweep acting_steps=1,3,5,10,20
 	$(BIN)/python -m benchmark.claims --out runs/claims/claims.json --runs \
 	  $(foreach label,fbrac bam,$(call CLAIMED,$(label))) \
-	  $(foreach label,rql tfql rql_3_steps rql_5_steps tfql_3_steps tfql_5_steps,$(call CLAIMED,$(label),-2))
+	  $(foreach label,$(BY_STEPS),$(call CLAIMED,$(label),-2)) \
+	  --ablations $(foreach label,$(BY_STEPS) $(ABLATED),$(call CLAIMED,$(label),-2))
 	$(BIN)/python -m analysis.figures --runs runs/claims --claims runs/claims/claims.json --out runs/claims/figures
 
 lint: install

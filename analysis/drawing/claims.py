@@ -1,8 +1,9 @@
 """The paper's claims, from a file that `benchmark.claims` writes of trained policies.
 
 It is JSON with lists of rows: `reversal` (seed, steps, depth, mean, low, high), `targets` (seed, within, between),
-`ranking` (seed, f, mean, low, high), `horizon` (agent, steps, seed, bias, error) and `cost` (agent, steps, seconds,
-gradient_norm, scratch_bytes: None where the compiler does not say).
+`ranking` (seed, f, mean, low, high), `horizon` (agent, steps, seed, bias, error), `cost` (agent, steps, seconds,
+gradient_norm, scratch_bytes: None where the compiler does not say) and, where it was asked for, `ablations` (agent,
+option, value, seed, success, return: None of a seed that diverged).
 """
 
 from __future__ import annotations
@@ -14,7 +15,20 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.drawing.style import BLUE, VERMILLION, Drawing, agent_text, looks, new_figure, short_name, styled
+from analysis.drawing.axes import success_limits
+from analysis.drawing.style import (
+    BLUE,
+    INK,
+    TEXT_WIDTH,
+    VERMILLION,
+    WIDTH,
+    Drawing,
+    agent_text,
+    looks,
+    new_figure,
+    short_name,
+    styled,
+)
 from benchmark.common.reading import LIST, Damaged, check_fields, read_json
 
 ROWS = {
@@ -26,6 +40,9 @@ ROWS = {
     "cost": ("agent", "steps", "seconds", "gradient_norm"),
 }
 """What each list's rows must have."""
+ABLATIONS = {"ablations": ("agent", "option", "value", "seed", "success")}
+"""The list that may be missing."""
+TEXTS = ("agent", "task", "option")
 
 
 def read_claims(path: str | Path) -> dict[str, Any]:
@@ -34,10 +51,10 @@ def read_claims(path: str | Path) -> dict[str, Any]:
     if found is None:
         raise Damaged(Path(path), "missing; python -m benchmark.claims makes it")
     check_fields(Path(path), found, dict.fromkeys(ROWS, LIST))
-    for name, fields in ROWS.items():
-        for row in found.get(name, [None]):
+    for name, fields in (ROWS | ABLATIONS).items():
+        for row in found.get(name, [None] if name in ROWS else []):
             if not isinstance(row, dict) or any(
-                not isinstance(row.get(field), str if field in ("agent", "task") else int | float) for field in fields
+                not isinstance(row.get(field), str if field in TEXTS else int | float) for field in fields
             ):
                 raise Damaged(Path(path), f"no list '{name}' of rows with {', '.join(fields)}")
     return found
@@ -63,6 +80,35 @@ def draw_claims(found: dict[str, Any]) -> Drawing:
         within, between = (np.mean([row[name] for row in found["targets"]]) for name in ("within", "between"))
         text += f" Bootstrap values spread by {within:.2g} over noise in a state, by {between:.2g} over states."
     return Drawing("claims", figure, text)
+
+
+def draw_ablations(found: dict[str, Any]) -> Drawing | None:
+    """Success and return of each agent by each hyperparameter that was changed alone; None where none was."""
+    rows = found.get("ablations", [])
+    panels = list(dict.fromkeys((row["agent"], row["option"]) for row in rows))
+    if not panels:
+        return None
+    look = looks(list(dict.fromkeys(agent for agent, _ in panels)))
+    with styled():
+        width = min(TEXT_WIDTH, max(WIDTH, 1.75 * len(panels)))
+        figure, axes = new_figure(3.6, 2, len(panels), width, sharex="col", sharey="row")
+        for (agent, option), column in zip(panels, axes.T, strict=True):
+            for axis, measure in zip(column, ("success", "return"), strict=True):
+                own = [row for row in rows if (row["agent"], row["option"]) == (agent, option)]
+                own = [row for row in own if row.get(measure) is not None]
+                values, means = _mean_by(own, "value", measure)
+                axis.plot(values, means, color=look[agent].colour, linestyle=look[agent].dash)
+                axis.plot([r["value"] for r in own], [r[measure] for r in own], ".", color=INK, markersize=3, alpha=0.6)
+                axis.set_xticks(values, [f"{value:g}" for value in values])
+            column[0].set_title(agent_text(agent))
+            column[1].set_xlabel(option)
+        axes[0, 0].set_ylabel("success, %")
+        axes[1, 0].set_ylabel("return")
+        success_limits(axes[0, 0], max(row["success"] for row in rows))
+    seeds = len({row["seed"] for row in rows})
+    task = short_name(found["runs"][0]["task"]) if found["runs"] else "no run"
+    text = f"Final evaluations with one hyperparameter changed alone ({task}, {seeds} seeds: points; lines are means)."
+    return Drawing("claims_ablations", figure, text)
 
 
 def _mean_by(rows: Sequence[dict[str, Any]], key: str, value: str) -> tuple[list[float], list[float]]:

@@ -22,7 +22,7 @@ from analysis.common.progress_bar import bar
 from analysis.drawing.aggregates import draw_aggregates, draw_improvement, draw_improvement_matrix, draw_profiles
 from analysis.drawing.axes import left_out
 from analysis.drawing.bars import draw_bars
-from analysis.drawing.claims import draw_claims, read_claims
+from analysis.drawing.claims import draw_ablations, draw_claims, read_claims
 from analysis.drawing.costs import draw_cost
 from analysis.drawing.curves import draw_learning_curves, draw_learning_curves_by_agent, draw_learning_curves_by_domain
 from analysis.drawing.ranks import FEWEST_TASKS, draw_ranks
@@ -158,5 +158,7 @@ def write_figures(
     """
     made = [*more]
     made += [draw_reversal(read_reversal(reversal))] if reversal else []
-    made += [draw_claims(read_claims(claims))] if claims else []
+    if claims:
+        found = read_claims(claims)
+        made += [drawing for drawing in (draw_claims(found), draw_ablations(found)) if drawing is not None]
     return save(itertools.chain(made, drawings(results, published, highlight, across)), out_dir)

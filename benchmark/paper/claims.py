@@ -2,7 +2,7 @@
 
 From runs of one task, with their checkpoints: one of rql for what is said of reversal, targets and values on partial
 actions; of fbrac and bam besides for what backpropagation through time costs; of rql and tfql with several numbers of
-flow steps for what a longer horizon does to values.
+flow steps for what a longer horizon does to values. Runs that differ in one hyperparameter are compared besides.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 
 from agents.base import Agent, Batch, State
 from benchmark.common.errors import UserError
 from benchmark.common.files import write_json
 from benchmark.loop.reversal import load_run
+from benchmark.paper.ablations import ablations
 from benchmark.paper.measures import (
     gradient_norm,
     horizon_error,
@@ -43,14 +45,24 @@ BY_LEVELS = ("rql", "tfql")
 Row = dict[str, Any]
 
 
-def measure(runs: Sequence[Path], out: Path, states: int = 256, say: Callable[[str], None] = print) -> Path:
+def measure(
+    runs: Sequence[Path],
+    out: Path,
+    states: int = 256,
+    ablated: Sequence[Path] = (),
+    say: Callable[[str], None] = print,
+    on_progress: Callable[[int, str], None] = lambda done, what: None,
+) -> Path:
     """Measure what these runs can tell, write it to `out`, and return that; a sentence a claim goes to `say`.
 
-    Of several runs of an agent the first is taken for all but the horizon. Raises a UserError for a run of another
-    agent or of another task, or without its checkpoint.
+    Of several runs of an agent the first is taken for all but the horizon; final evaluations alone are taken of those
+    `ablated` (`benchmark.paper.ablations`). `on_progress` is told how many runs are done and what is under way. Raises
+    a UserError for a run of another agent or of another task, or without its checkpoint.
     """
     found: dict[str, Any] = {"runs": [], "reversal": [], "targets": [], "ranking": [], "horizon": [], "cost": []}
-    for path in runs:
+    found["ablations"] = ablations(ablated) if ablated else []
+    for done, path in enumerate(runs):
+        on_progress(done, f"loading {path}")
         agent, trained, data, config = load_run(path, agents=tuple(dict.fromkeys((*TRAINED, *BY_LEVELS))))
         first = agent.name not in {run["agent"] for run in found["runs"]}
         if found["runs"] and config["task"] != found["runs"][0]["task"]:
@@ -60,6 +72,7 @@ def measure(runs: Sequence[Path], out: Path, states: int = 256, say: Callable[[s
         batch = sample_sequences(data, jax.random.PRNGKey(0), states, c.chunk_length, c.discount)
         seeds = {seed: jax.tree.map(lambda leaf, i=i: leaf[i], trained) for i, seed in enumerate(config["seeds"])}
         for seed, state in seeds.items():
+            on_progress(done, f"{agent.name}, {c.flow_steps} steps, seed {seed}: values")
             if agent.name in BY_LEVELS:
                 found["horizon"] += horizon(agent, state, batch, seed)
             if agent.name == "rql" and first:
@@ -67,6 +80,7 @@ def measure(runs: Sequence[Path], out: Path, states: int = 256, say: Callable[[s
                 found["targets"] += targets(agent, state, batch, seed)
                 found["ranking"] += ranking(agent, state, batch, seed)
         if agent.name in TRAINED and first:
+            on_progress(done, f"{agent.name}: cost of an update")
             found["cost"] += cost(agent, next(iter(seeds.values())), batch)
     for sentence in sentences(found):
         say(sentence)
@@ -164,4 +178,9 @@ def sentences(found: dict[str, Any]) -> list[str]:
         said.append(
             f"{agent}: from 3 to 50 steps an update takes {times:.1f} times as long, its gradient is {norms:.2g} times."
         )
+    for agent, option in dict.fromkeys((row["agent"], row["option"]) for row in found["ablations"]):
+        own = pd.DataFrame([row for row in found["ablations"] if (row["agent"], row["option"]) == (agent, option)])
+        means = own.groupby("value")[["success", "return"]].mean()
+        text = ", ".join(f"{100 * won:.3g}% ({got:.5g}) at {value:g}" for value, (won, got) in means.iterrows())
+        said.append(f"{agent}: success (return) by {option}: {text}.")
     return said

@@ -143,7 +143,7 @@ COMMANDS = {
     "analysis.import_archive": ["{text}"],
     "analysis.compare": ["--runs={runs}", "--baseline=rql"],
     "analysis.seeds": ["--agents=rql,fql", "--difference=5", "--runs={runs}", "--out=new"],
-    "benchmark.claims": ["--runs={run}", "--out=new.json"],
+    "benchmark.claims": ["--runs={run}", "--ablations={runs}", "--out=new.json"],
     "analysis.submit": ["--runs={runs}", "--out=new"],
     "analysis.verify": ["{folder}"],
     "analysis.leaderboard": ["--out=new.html"],

@@ -14,7 +14,10 @@ from agents.networks import pessimistic
 from agents.rql import RQL, RQLConfig
 from analysis import figures
 from analysis.drawing.claims import read_claims
+from analysis.names import TASKS
 from benchmark.common.errors import UserError
+from benchmark.loop.evaluating import FILE
+from benchmark.paper.ablations import ablations
 from benchmark.paper.measures import (
     forward,
     gradient_norm,
@@ -25,6 +28,7 @@ from benchmark.paper.measures import (
     target_spread,
     values_along,
 )
+from tests.helpers.simulated_runs import write_run
 
 SIZES = dict(hidden=(16, 16), ensemble=2, chunk_length=2, flow_steps=4)
 O, D, B = 3, 2, 8
@@ -137,7 +141,69 @@ def test_a_file_of_claims_is_drawn_and_what_is_none_is_named(tmp_path):
     (tmp_path / "claims.json").write_text(json.dumps(found))
     figures.main(["--claims", str(tmp_path / "claims.json"), "--out", str(tmp_path / "out")])
     assert (tmp_path / "out" / "claims.png").stat().st_size > 10_000
-    for wrong in ({}, found | {"cost": [{}]}, found | {"ranking": "many"}):
+    assert not (tmp_path / "out" / "claims_ablations.png").exists()
+    rows = [dict(agent="rql", option="expectile", value=v, seed=0, success=v / 2) for v in (0.5, 0.9)]
+    (tmp_path / "more.json").write_text(json.dumps(found | {"ablations": [row | {"return": None} for row in rows]}))
+    figures.main(["--claims", str(tmp_path / "more.json"), "--out", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "claims_ablations.png").stat().st_size > 10_000
+    for wrong in ({}, found | {"ablations": [{}]}, found | {"cost": [{}]}, found | {"ranking": "many"}):
         (tmp_path / "wrong.json").write_text(json.dumps(wrong))
         with pytest.raises(UserError, match=r"wrong\.json"):
             read_claims(tmp_path / "wrong.json")
+
+
+def settings(**others):
+    return {"alpha": 1.0, "expectile": 0.7, "flow_steps": 10} | others
+
+
+def test_an_ablation_is_a_row_of_each_value_that_was_changed_alone_and_seed(tmp_path):
+    first = write_run(tmp_path / "first", success={(0, 500): 0, (1, 500): 0, (0, 1000): 0.2, (1, 1000): 0.4})
+    (first / "config.json").write_text((first / "config.json").read_text().replace('"alpha": 3.0', '"expectile": 0.7'))
+    low = write_run(tmp_path / "low", success=0.1, hyperparameters={"expectile": 0.5, "discount": 0.99})
+    far = write_run(tmp_path / "far", success=0.5, hyperparameters={"expectile": 0.7, "discount": 0.9})
+    away = write_run(tmp_path / "away", "fql", success=0.5, diverged={1: 600})
+    other = write_run(tmp_path / "other", "fql", success=0.5, hyperparameters={"alpha": 9.0, "discount": 0.99})
+    rows = ablations([first, low, far, away, other])
+    found = [(r["agent"], r["option"], r["value"], r["seed"], r["success"], r["return"]) for r in rows]
+    assert found == [
+        ("fql", "alpha", 3.0, 0, 0.5, -99.5),
+        ("fql", "alpha", 3.0, 1, 0.0, None),
+        *(("fql", "alpha", 9.0, seed, 0.5, -99.5) for seed in (0, 1)),
+        *(("rql", "discount", 0.9, seed, 0.5, -99.5) for seed in (0, 1)),
+        ("rql", "discount", 0.99, 0, 0.2, -99.8),
+        ("rql", "discount", 0.99, 1, 0.4, -99.6),
+        *(("rql", "expectile", 0.5, seed, 0.1, -99.9) for seed in (0, 1)),
+        ("rql", "expectile", 0.7, 0, 0.2, -99.8),
+        ("rql", "expectile", 0.7, 1, 0.4, -99.6),
+    ]
+
+
+def test_what_was_played_at_other_values_of_what_acting_reads_is_an_ablation_too(tmp_path):
+    run = write_run(tmp_path)
+    head = (
+        "pass,agent,task,step,seed,episode_seed,episodes_of,acting_steps,guidance,episodes,success,return,length,chosen"
+    )
+    rows = [f"report,rql,t,9,{s},0,9,{v},1,5,{v / 10},-{v},9,0" for v in (1, 3) for s in (0, 1)]
+    once = "report,rql,t,9,0,0,9,7,1,5,1,-1,9,"  # at one value alone: nothing was swept
+    (run / FILE).write_text("\n".join([head, *rows, rows[0].replace("report", "selection"), once]) + "\n")
+    found = [(r["agent"], r["option"], r["value"], r["seed"], r["success"], r["return"]) for r in ablations([run])]
+    assert found == [("rql", "acting_steps", v, s, v / 10, -v) for v in (1.0, 3.0) for s in (0, 1)]
+
+
+def test_runs_that_are_no_ablation_are_named_and_why(tmp_path):
+    first = write_run(tmp_path / "first", hyperparameters=settings())
+    wrong = {
+        "differs from .* in alpha, expectile": write_run(
+            tmp_path / "two", hyperparameters=settings(alpha=2.0, expectile=0.9)
+        ),
+        "in no hyperparameter": write_run(tmp_path / "same", hyperparameters=settings()),
+        "which is no number": write_run(tmp_path / "text", hyperparameters=settings(hidden=[1])),
+        "not the folder of a finished run": write_run(tmp_path / "begun", state="running", step=500),
+        "is of cube-quadruple": write_run(tmp_path / "task", task=TASKS[-1]),
+    }
+    for said, path in wrong.items():
+        with pytest.raises(UserError, match=said):
+            ablations([first, path])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no run under"):
+        ablations([tmp_path / "empty"])
