@@ -21,15 +21,16 @@ MEASURES = ("success", "return")
 
 
 def ablations(runs: Sequence[Path]) -> list[Row]:
-    """Rows (agent, option, value, seed, success, return) of the finished runs of one task in some folders.
+    """Rows (agent, option, value, seed, success, return) of finished runs of one task, from their folders.
 
     Of each agent the first run is what the others are compared with: each must differ from it in one hyperparameter.
     What `benchmark.evaluate --sweep` has reported of a run follows, by each option that it swept. Raises a UserError
-    where there is no run, and for one that is not finished, is of another task, or differs in more or in nothing.
+    for what is no run, for one that is not finished, is of another task, or differs in more or in nothing.
     """
+    for path in runs:
+        if not (path / "config.json").is_file():
+            raise UserError(f"--ablations: {path} is not the folder of a run")
     loaded = load_runs(*runs, cache=False)
-    if not len(loaded):
-        raise UserError(f"no run under {', '.join(map(str, runs))}")
     evaluations = comparable(loaded, mixed="pool").evaluations
     first: dict[str, Row] = {}
     compared: set[tuple[str, str]] = set()

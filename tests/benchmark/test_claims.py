@@ -205,5 +205,6 @@ def test_runs_that_are_no_ablation_are_named_and_why(tmp_path):
         with pytest.raises(UserError, match=said):
             ablations([first, path])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no run under"):
-        ablations([tmp_path / "empty"])
+    for path in (tmp_path, tmp_path / "empty"):  # tmp_path holds runs, and is none
+        with pytest.raises(UserError, match="is not the folder of a run"):
+            ablations([path])
