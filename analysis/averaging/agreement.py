@@ -16,7 +16,7 @@ from scipy import stats
 
 from analysis import published
 from analysis.averaging.statistics import CONFIDENCE, REPETITIONS
-from analysis.names import TASKS, in_order
+from analysis.names import GENERATED, TASKS, in_order
 
 FEWEST = 4
 """Methods below which an order says nothing."""
@@ -37,15 +37,20 @@ class Agreement:
 
 def agreements(scores: pd.DataFrame, seed: int = 0) -> list[Agreement]:
     """Agreement on each task that has `FEWEST` methods with figures both here and published; `scores` as `Results` has
-    them (agent, task, seed, score).
+    them (agent, task, seed, score). A task learned from generated data is set against the published files' figures: of
+    orders that is what is asked.
     """
-    figures = published.by_task().groupby(["task", "agent"])["success"].mean()
+    figures = {
+        str(task): dict(zip(part["agent"], part["success"], strict=True))
+        for task, part in published.by_task().groupby("task")
+    }
     found = []
     for task in in_order(scores["task"].unique(), TASKS):
         own = {str(agent): part["score"].to_numpy() for agent, part in scores[scores["task"] == task].groupby("agent")}
-        names = [agent for agent in own if (task, agent) in figures.index]
+        known = figures.get(task.removesuffix(GENERATED), {})
+        names = [agent for agent in own if agent in known]
         if len(names) >= FEWEST:
-            theirs = np.array([figures[task, agent] for agent in names])
+            theirs = np.array([known[agent] for agent in names])
             found.append(_agreement(task, [own[agent] for agent in names], theirs, seed))
     return found
 

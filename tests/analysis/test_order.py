@@ -68,3 +68,11 @@ def test_the_table_has_a_row_a_task(tmp_path):
         write_run(tmp_path, agent, TASKS[0], success=0.1 + 0.2 * k)
     rows = order_table(comparable(load_runs(tmp_path))).rows
     assert [row[:2] for row in rows] == [[TASKS[0], "4"], [TASK, "4"]]
+
+
+def test_a_task_learned_from_generated_data_is_set_against_the_published_figures(tmp_path):
+    generated = {"dataset": {"name": "data", "fingerprint": "sha256:1", "transitions": 1000, "source": "generated"}}
+    for agent in ("bam", "fql", "ifql", "qam"):
+        write_run(tmp_path, agent, TASK, success=FIGURES[agent], start=generated)
+    (row,) = order_table(comparable(load_runs(tmp_path))).rows
+    assert row[:3] == [f"{TASK} (generated data)", "4", "1.00"]
