@@ -3,7 +3,7 @@
 Their main.py is started as their commands start it, for each seed a process, with the task, data file, hyperparameters,
 updates, evaluations and seeds of a finished run of ours. Their data, batches, updates and evaluation are theirs. Only
 where their data lie (a home folder of its own) and their tracker (a stand-in without a network) are given to them. What
-their eval.csv says becomes a run in our store, labelled "<agent>-authors", with their commit in its record.
+their eval.csv says becomes a run in our store, labelled "<label or agent>-authors", with their commit in its record.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Experiment:
 
     @property
     def label(self) -> str:
-        """What their results are stored and shown under."""
-        return f"{self.agent}-authors"
+        """What their results are stored and shown under: our run's label, or its agent, and that it is theirs."""
+        return f"{self.config.get('label') or self.agent}-authors"
 
     @property
     def evaluations(self) -> list[int]:
@@ -133,7 +133,7 @@ def train_authors(
     """
     seeds = format_seeds(experiment.seeds)
     place = run_directory(out, experiment.label, experiment.task.name, seeds)
-    work = out / ".authors" / experiment.agent / experiment.task.name
+    work = out / ".authors" / experiment.label.removesuffix("-authors") / experiment.task.name
     keys = _their_hyperparameters(experiment, python)
     with RunDirectory(place) as directory:
         config = {**experiment.config, "label": experiment.label, "code": _digests(experiment)}
@@ -191,8 +191,11 @@ def command(experiment: Experiment, python: Path, keys: Sequence[str], folder: P
 
 
 def _train(experiment: Experiment, python: Path, keys: Sequence[str], folder: Path, seed: int) -> float:
-    """Have their code train one seed, unless it did; return the seconds that it took, now or then."""
-    if set(_rows(experiment, folder)) == set(experiment.evaluations):
+    """Have their code train one seed, unless the same did; return the seconds that it took, now or then."""
+    words = command(experiment, python.absolute(), keys, folder.absolute(), seed)
+    asked = {"command": words, "data": experiment.dataset.get("fingerprint"), "code": _digests(experiment)}
+    before = read_json(folder / "command.json", {})
+    if before == asked | {"time": before.get("time")} and set(_rows(experiment, folder)) == set(experiment.evaluations):
         return _seconds_then(folder)
     shutil.rmtree(folder, ignore_errors=True)
     home = folder / "home"
@@ -203,8 +206,7 @@ def _train(experiment: Experiment, python: Path, keys: Sequence[str], folder: Pa
     (home / "wandb.py").write_text(TRACKER)
     environment = {**os.environ, "HOME": str(home.absolute()), "PYTHONPATH": str(home.absolute())}
     environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl")}
-    words = command(experiment, python.absolute(), keys, folder.absolute(), seed)
-    write_json(folder / "command.json", {"command": words, "time": now()})
+    write_json(folder / "command.json", asked | {"time": now()})
     started = time.perf_counter()
     with (folder / "log.txt").open("w+") as log:
         code = subprocess.call(words, cwd=experiment.checkout, env=environment, stdout=log, stderr=log)

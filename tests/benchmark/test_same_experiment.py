@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -106,6 +107,30 @@ def test_a_seed_that_was_finished_is_not_made_again(run, checkout, tmp_path, mon
     assert load_runs(tmp_path / "theirs", cache=False).runs["state"].tolist() == ["done"]
     (status,) = (tmp_path / "theirs").glob("rql-authors/*/*/status.json")
     assert 1000 < json.loads(status.read_text())["train_seconds"] < 1100  # what it took then counts too
+
+
+@pytest.mark.parametrize("other", [{"settings": HYPERPARAMETERS | {"alpha": 3.0}}, {"dataset": {"fingerprint": "2"}}])
+def test_a_seed_of_another_experiment_is_made_again(run, checkout, tmp_path, other):
+    first = experiment_of(run, [checkout])
+    train_authors(first, Path(sys.executable), tmp_path / "theirs")
+    (rows,) = (tmp_path / "theirs").glob(".authors/**/seed-0/results/**/eval.csv")
+    rows.write_text(rows.read_text().replace("-5.0", "-6.0"))
+    again, anew = (
+        dataclasses.replace(first, seeds=(0,), config={**first.config, "seeds": [0]}, **change)
+        for change in ({}, other)
+    )
+    for experiment, gained in ((again, -6.0), (anew, -5.0)):
+        made = train_authors(experiment, Path(sys.executable), tmp_path / "theirs")
+        assert set(load_runs(made, cache=False).evaluations["return"]) == {gained}
+        shutil.rmtree(made)
+
+
+def test_runs_of_ours_with_a_label_of_their_own_keep_it_in_theirs(run, checkout, tmp_path):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"label": "rql_expectile_09"}))
+    made = train_authors(experiment_of(run, [checkout]), Path(sys.executable), tmp_path / "theirs")
+    assert made == tmp_path / "theirs" / "rql_expectile_09-authors" / TASK / "seeds-0-1"
+    assert load_runs(made, cache=False).runs["label"].tolist() == ["rql_expectile_09-authors"]
 
 
 def test_their_python_may_be_named_from_where_one_stands(run, checkout, tmp_path, monkeypatch):
