@@ -111,9 +111,10 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str, lo
     evaluations = shared(evaluations, "domain")
     curves = statistics.learning_curves(evaluations, "domain")
     domains = in_order(curves["domain"], DOMAINS)
-    rows = math.ceil(len(domains) / 2)
+    columns = min(2, len(domains))
+    rows = math.ceil(len(domains) / columns)
     with styled():
-        figure, axes = new_figure(0.3 + 1.15 * rows, rows, 2, shown=len(domains), sharex=True)
+        figure, axes = new_figure(0.3 + 1.15 * rows, rows, columns, shown=len(domains), sharex=True)
         for axis, domain in zip(axes.flat, domains, strict=False):
             of_domain = {agent: c for agent, c in curves[curves["domain"] == domain].groupby("agent")}
             others = [agent for agent in of_domain if agent != highlight]

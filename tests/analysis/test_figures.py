@@ -90,6 +90,11 @@ def test_many_agents_get_small_multiples_and_every_aggregate() -> None:
     assert made["bars"].figure.get_figheight() < 3.5
 
 
+def test_many_agents_on_one_domain_have_the_whole_width() -> None:
+    made = {drawing.name: drawing for drawing in drawings(simulated(PAPER_AGENTS, [TASKS[0]]))}
+    assert [axis.get_visible() for axis in made["learning_curves_by_domain"].figure.axes] == [True]
+
+
 def test_an_agent_looks_the_same_in_every_figure_and_no_two_look_alike() -> None:
     everybody = looks([*AGENT_LABELS, "mine", "rql (2)"])
     few = looks(["rql", "qam", "mine"])
