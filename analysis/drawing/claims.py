@@ -50,7 +50,7 @@ def read_claims(path: str | Path) -> dict[str, Any]:
     found = read_json(Path(path))
     if found is None:
         raise Damaged(Path(path), "missing; python -m benchmark.claims makes it")
-    check_fields(Path(path), found, dict.fromkeys(ROWS, LIST))
+    check_fields(Path(path), found, dict.fromkeys(ROWS | ABLATIONS, LIST))
     for name, fields in (ROWS | ABLATIONS).items():
         for row in found.get(name, [None] if name in ROWS else []):
             if not isinstance(row, dict) or any(

@@ -17,6 +17,7 @@ from analysis.drawing.claims import read_claims
 from analysis.names import TASKS
 from benchmark.common.errors import UserError
 from benchmark.loop.evaluating import FILE
+from benchmark.paper import claims
 from benchmark.paper.ablations import ablations
 from benchmark.paper.measures import (
     forward,
@@ -28,6 +29,8 @@ from benchmark.paper.measures import (
     target_spread,
     values_along,
 )
+from envs.data.dataset import from_transitions
+from tests.helpers import worlds
 from tests.helpers.simulated_runs import write_run
 
 SIZES = dict(hidden=(16, 16), ensemble=2, chunk_length=2, flow_steps=4)
@@ -146,7 +149,13 @@ def test_a_file_of_claims_is_drawn_and_what_is_none_is_named(tmp_path):
     (tmp_path / "more.json").write_text(json.dumps(found | {"ablations": [row | {"return": None} for row in rows]}))
     figures.main(["--claims", str(tmp_path / "more.json"), "--out", str(tmp_path / "out")])
     assert (tmp_path / "out" / "claims_ablations.png").stat().st_size > 10_000
-    for wrong in ({}, found | {"ablations": [{}]}, found | {"cost": [{}]}, found | {"ranking": "many"}):
+    for wrong in (
+        {},
+        found | {"ablations": [{}]},
+        found | {"ablations": 5},
+        found | {"cost": [{}]},
+        found | {"ranking": "many"},
+    ):
         (tmp_path / "wrong.json").write_text(json.dumps(wrong))
         with pytest.raises(UserError, match=r"wrong\.json"):
             read_claims(tmp_path / "wrong.json")
@@ -208,3 +217,23 @@ def test_runs_that_are_no_ablation_are_named_and_why(tmp_path):
     for path in (tmp_path, tmp_path / "empty"):  # tmp_path holds runs, and is none
         with pytest.raises(UserError, match="is not the folder of a run"):
             ablations([path])
+
+
+def test_what_is_measured_of_runs_is_written_with_their_ablations(tmp_path, monkeypatch):
+    """On an agent that was not trained, in the place of those that a checkpoint would give."""
+    agent, state = made()
+    rows = worlds.transitions((9, 14))
+    data = from_transitions(**rows | {name: rows[name][:, :O] for name in ("observations", "next_observations")})
+    config = {"agent": "rql", "task": TASKS[0], "seeds": [5], "protocol": {}}
+    seeds = jax.tree.map(lambda leaf: leaf[None], state)
+    monkeypatch.setattr(claims, "load_run", lambda path, agents: (agent, seeds, data, config))
+    monkeypatch.setattr(claims, "STEPS", (3, 50))
+    runs = [write_run(tmp_path / name, hyperparameters=settings(alpha=a)) for name, a in (("one", 1.0), ("two", 2.0))]
+    said, told = [], []
+    out = claims.measure([tmp_path], tmp_path / "claims.json", 8, runs, said.append, lambda *at: told.append(at))
+    found = read_claims(out)
+    assert [row["value"] for row in found["ablations"]] == [1.0, 1.0, 2.0, 2.0]
+    assert {row["seed"] for name in ("reversal", "targets", "ranking", "horizon") for row in found[name]} == {5}
+    assert [row["steps"] for row in found["cost"]] == [3, 50] and len(found["ranking"]) == SIZES["flow_steps"] + 1
+    assert said[-1] == "rql: success (return) by alpha: 50% (-99.5) at 1, 50% (-99.5) at 2."
+    assert {done for done, _ in told} == {0} and told[-1][1] == "rql: cost of an update"
