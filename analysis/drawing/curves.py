@@ -97,6 +97,8 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str, loo
             )
             success_limits(axis, highest)
             steps_axis(axis, evaluations["step"], ticks=2, named=False)
+        for axis in axes.flat[max(0, len(agents) - columns) : len(agents)]:  # those with no panel below them
+            axis.tick_params(labelbottom=True)
         figure.supxlabel("gradient steps", fontsize=7)
         figure.supylabel("success, %, mean over tasks", fontsize=7)
     text = f"Success in percent while training, mean over tasks; in every panel {label(highlight)} is coloured "

@@ -84,6 +84,8 @@ def test_many_agents_get_small_multiples_and_every_aggregate() -> None:
     ]
     panels = [axis for axis in made["learning_curves_by_agent"].figure.axes if axis.get_visible()]
     assert [panel.get_title() for panel in panels] == [AGENT_LABELS[agent] for agent in agents]
+    numbered = [panel.xaxis.get_tick_params()["labelbottom"] for panel in panels]  # where no panel is below
+    assert numbered == [False] * (len(agents) - 4) + [True] * 4
     # Bars of many groups of tasks need both columns of a page; what is in one column is at most as high as a page.
     widths = {name: drawing.figure.get_figwidth() for name, drawing in made.items()}
     assert widths.pop("bars") == 6.9 and all(width < 3.4 for width in widths.values())
