@@ -33,7 +33,7 @@ from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import run_directory
 from benchmark.runs.seeds import format_seeds
 from benchmark.runs.table import Table
-from benchmark.speed.authors import MODULES, checkout_of, theirs
+from benchmark.speed.authors import FIELDS, MODULES, SWITCHES, checkout_of, theirs
 from envs.data.origin import fingerprint
 from envs.tasks import TASKS, Task
 
@@ -54,6 +54,8 @@ def init(**_):
     return run
 def log(*_, **__): ...
 '''
+IN_THEIR_CODE = {"matmul_precision": "default", "max_weight": 100.0}
+"""Hyperparameters of ours that their code has no name for, and the only values at which both are the same."""
 LOOK_SECONDS = 2.0
 """How often to look how far their code is."""
 
@@ -129,7 +131,8 @@ def train_authors(
     """Have their code make the experiment, `jobs` seeds at a time; return the folder of the run that it makes.
 
     A seed that was finished before is not made again. `on_progress` is told how many of all seeds' evaluations are
-    there. Raises a UserError with the last line of what their code said where it fails.
+    there. Raises a UserError for a hyperparameter that their code has not, before any work, and with the last line of
+    what their code said where it fails.
     """
     seeds = format_seeds(experiment.seeds)
     place = run_directory(out, experiment.label, experiment.task.name, seeds)
@@ -164,12 +167,19 @@ def train_authors(
 
 
 def _their_hyperparameters(experiment: Experiment, python: Path) -> list[str]:
-    """Names in the configuration of their agent."""
+    """Names in the configuration of their agent. Raises a UserError where one of ours has no place there."""
     code = f"import json, agents.{MODULES[experiment.agent][0]} as m; print(json.dumps(sorted(m.get_config())))"
     asked = subprocess.run([python, "-c", code], cwd=experiment.checkout, capture_output=True, text=True)
     if asked.returncode:
         raise UserError(f"the authors' code in {experiment.checkout} cannot be imported: {_last_line(asked.stderr)}")
-    return json.loads(asked.stdout.splitlines()[-1])
+    keys = json.loads(asked.stdout.splitlines()[-1])
+    for name, value in experiment.settings.items():
+        known = name in SWITCHES or any(other in keys for other in FIELDS.get(name, ()))
+        if not known and IN_THEIR_CODE.get(name, value) != value:
+            raise UserError(f"the authors' {experiment.agent} has {name} {IN_THEIR_CODE[name]}; our run has {value}")
+        if not known and name not in IN_THEIR_CODE:
+            raise UserError(f"the authors' {experiment.agent} has no {name}, which our run has at {value}")
+    return keys
 
 
 def command(experiment: Experiment, python: Path, keys: Sequence[str], folder: Path, seed: int) -> list[str]:

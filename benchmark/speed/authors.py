@@ -37,12 +37,19 @@ MODULES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "fql": ("fql", "FQLAgent", {}),
     "ifql": ("ifql", "IFQLAgent", {}),
     "qam": ("qam", "QAMAgent", {"fql_alpha": 0.0, "edit_scale": 0.0}),
+    "qam_f": ("qam", "QAMAgent", {"edit_scale": 0.0}),
+    "qam_e": ("qam", "QAMAgent", {"fql_alpha": 0.0}),
+    "cgql": ("cgql", "CGQLAgent", {"mode": "simple"}),
+    "cgql_m": ("cgql", "CGQLAgent", {"mode": "mse"}),
+    "cgql_l": ("cgql", "CGQLAgent", {"mode": "linex"}),
     "dac": ("dcgql", "DCGQLAgent", {"actor_loss_type": "dac", "clip_sampler_before": True}),
+    "qsm": ("dcgql", "DCGQLAgent", {"actor_loss_type": "qsm", "clip_sampler_after": True}),
     "bam": ("bam", "BAMAgent", {}),
     "fbrac": ("fbrac", "FBRACAgent", {}),
     "fawac": ("fawac", "FAWACAgent", {}),
     "dsrl": ("dsrl", "DSRLAgent", {}),
     "fedit": ("fedit", "FEditAgent", {}),
+    "rebrac": ("rebrac", "ReBRACAgent", {}),
 }
 """Of each of our agents: the module and the class in the authors' `agents`, and the switches that make it this one."""
 
@@ -57,11 +64,33 @@ FIELDS = {
     "ensemble": ("num_qs", "ensemble_ct"),
     "flow_steps": ("flow_steps",),
     "diffusion_steps": ("diffusion_steps",),
+    "step_features": ("time_dim",),
     "expectile": ("expectile", "kappa"),
-    "alpha": ("alpha",),
+    "candidates": ("num_samples",),
+    "alpha": ("alpha", "alpha_actor"),
     "inv_temp": ("inv_temp",),
+    "fql_alpha": ("fql_alpha",),
+    "edit_scale": ("edit_scale",),
+    "noise_scale": ("noise_scale",),
+    "guidance_coef": ("guidance_coef",),
+    "noisy_coef": ("noisy_coef",),
+    "isd_clip": ("isd_clip",),
+    "actor_noise": ("actor_noise",),
+    "noise_clip": ("actor_noise_clip",),
+    "target_period": ("actor_freq",),
+    "ema_rate": ("ema",),
+    "target_entropy": ("target_entropy_multiplier", "edit_target_entropy_multiplier"),
 }
 """Our names of hyperparameters and theirs. Those of a field that their configuration lacks are passed over."""
+
+CONVERTED: dict[str, Callable[[float], float]] = {
+    "ema_rate": lambda rate: 1 - rate,
+    "target_entropy": lambda entropy: -entropy,
+}
+"""What makes theirs of our value, where both are not the same number."""
+
+SWITCHES = {"distill": "fql_alpha", "edit": "edit_scale"}
+"""Hyperparameters that switch a part off where they are false, and which of theirs is 0 then."""
 
 
 def checkout_of(agent: str, checkouts: Sequence[Path]) -> Path | None:
@@ -165,8 +194,13 @@ def begin(agent: str, settings: Mapping[str, Any], sizes: Sequence[int]) -> tupl
 
 def theirs(settings: Mapping[str, Any], switches: Mapping[str, Any]) -> dict[str, Any]:
     """Our settings under the authors' names, with chunks of actions as both papers have them."""
-    named = {name: value for key, value in settings.items() for name in FIELDS.get(key, ())}
+    named = {name: CONVERTED.get(key, _same)(value) for key, value in settings.items() for name in FIELDS.get(key, ())}
+    named |= {name: 0.0 for key, name in SWITCHES.items() if settings.get(key) is False}
     return {**named, "action_chunking": True, **switches}
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def sampler(data: dict[str, Any], config: Any) -> tuple[tuple[Any, Any], Callable[[], Any]]:

@@ -13,15 +13,21 @@ import pytest
 from analysis.reading.loading import load_runs
 from benchmark import same_experiment
 from benchmark.checking.end_to_end import compare
-from benchmark.checking.same_experiment import command, experiment_of, train_authors
+from benchmark.checking.same_experiment import IN_THEIR_CODE, command, experiment_of, train_authors
 from benchmark.common.errors import UserError
 from benchmark.planning.protocols import get_protocol
+from benchmark.planning.registry import agent_class
 from benchmark.planning.suites import SUITES
 from benchmark.runs.protocol import Generated
+from benchmark.speed.authors import FIELDS, MODULES, SWITCHES, theirs
 from envs.data.origin import fingerprint
 
 TASK = "puzzle-3x3-play-singletask-task1-v0"
 HYPERPARAMETERS = {"learning_rate": 1e-3, "chunk_length": 5, "hidden": [64, 64], "ensemble": 2, "alpha": 1.0}
+THEIR_NAMES = (
+    *("alpha", "expectile", "ema", "flow_steps", "lr", "discount", "tau", "rho", "h", "batch_size", "ensemble_ct"),
+    *("actor_hidden_dims", "value_hidden_dims"),
+)
 PROTOCOL = {"steps": 20, "eval_every": 10, "eval_episodes": 2, "log_every": 10, "checkpoint_every": 20}
 
 # Reads its options as text and writes what an evaluation gives, as main.py of github.com/aoberai/rql does.
@@ -50,7 +56,7 @@ with open(folder / "eval.csv", "w") as file:
 def checkout(tmp_path):
     (tmp_path / "rql" / "agents").mkdir(parents=True)
     (tmp_path / "rql" / "main.py").write_text(MAIN)
-    text = "def get_config():\n    return dict(lr=0, h=0, alpha=0, actor_hidden_dims=0, ensemble_ct=0)\n"
+    text = f"def get_config():\n    return dict.fromkeys({THEIR_NAMES})\n"
     (tmp_path / "rql" / "agents" / "rql.py").write_text(text)
     return tmp_path / "rql"
 
@@ -77,6 +83,33 @@ def test_their_main_gets_our_hyperparameters_under_their_names(run, checkout):
     assert {"--agent=agents/rql.py", f"--env_name={TASK}", "--seed=1", "--sparse", "--offline_steps=20"} < set(words)
     assert {"--agent.lr=0.001", "--agent.h=5", "--agent.actor_hidden_dims=(64, 64)"} < set(words)
     assert not any("ensemble" in word or "horizon" in word for word in words)
+
+
+@pytest.mark.parametrize("agent", MODULES)
+def test_every_hyperparameter_of_an_agent_has_a_place_in_their_code(agent):
+    settings = dataclasses.asdict(agent_class(agent).Config())
+    handed = {name for name in settings if FIELDS.get(name)} | set(SWITCHES)
+    assert settings.keys() - handed == settings.keys() & IN_THEIR_CODE.keys()
+    assert all(settings[name] == value for name, value in IN_THEIR_CODE.items() if name in settings)
+
+
+def test_values_are_converted_where_theirs_are_other_numbers_and_parts_that_are_switched_off_are_zero_there():
+    settings = {"ema_rate": 0.001, "target_entropy": -0.5, "edit": False, "edit_scale": 0.1, "distill": True}
+    words = theirs(settings, MODULES["qam_e"][2])
+    assert (words["ema"], words["edit_target_entropy_multiplier"]) == (0.999, 0.5)
+    assert (words["edit_scale"], words["fql_alpha"]) == (0.0, 0.0)
+    assert theirs(settings | {"edit": True}, {})["edit_scale"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [({"candidates": 4}, "has no candidates, .* at 4"), ({"matmul_precision": "bfloat16"}, "matmul_precision default")],
+)
+def test_a_hyperparameter_that_they_have_not_is_refused_before_any_work(run, checkout, tmp_path, setting, said):
+    experiment = dataclasses.replace(experiment_of(run, [checkout]), settings=HYPERPARAMETERS | setting)
+    with pytest.raises(UserError, match=said):
+        train_authors(experiment, Path(sys.executable), tmp_path / "theirs")
+    assert not (tmp_path / "theirs").exists()
 
 
 def test_what_they_say_becomes_a_run_beside_ours(run, checkout, tmp_path):
