@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -246,7 +247,9 @@ def of_one_task(pair: Pair, bounded: bool = True) -> tuple[float, float]:
     x, y = pair[0][0], pair[1][0]
     if np.ptp(x - y if pair[2] else np.concatenate([x - x.mean(), y - y.mean()])) < 1e-9:
         return float(x.mean() - y.mean()), float(x.mean() - y.mean())
-    test = stats.ttest_rel(x, y) if pair[2] else stats.ttest_ind(x, y, equal_var=False)
+    with warnings.catch_warnings():  # scipy warns where the seeds of one agent do not differ, which is no loss here
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        test = stats.ttest_rel(x, y) if pair[2] else stats.ttest_ind(x, y, equal_var=False)
     low, high = test.confidence_interval(1 - LEVEL)
     return (max(-1.0, float(low)), min(1.0, float(high))) if bounded else (float(low), float(high))
 

@@ -178,6 +178,13 @@ def test_each_scope_is_a_family_of_its_own():
     assert [(one.scope, one.family) for one in found] == [("overall", 2)] * 2 + [("domain", 2)] * 2 + [("task", 6)] * 6
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_agent_whose_seeds_do_not_differ_has_welchs_interval_without_a_warning():
+    same = [0.02] * 3  # whose mean in floating point is another number
+    low, high = of_one_task(pair(same, [0.0, 0.18, 0.0]))
+    assert (low + high) / 2 == pytest.approx(-0.04) and high - low == pytest.approx(2 * 4.3027 * 0.06, rel=1e-4)
+
+
 def test_an_agent_does_not_change_anothers_interval():
     rng = np.random.default_rng(2)
     tasks = {name: rng.uniform(size=(3, 4)).tolist() for name in "abc"}
