@@ -34,9 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
     taken, left = submit(folders, out)
     for sentence in left:
         print(printable(f"left out: {sentence}"))
-    for agent, regime in verify(out).regimes.items():
+    verdict = verify(out)
+    for agent, regime in verdict.regimes.items():
         print(printable(f"regime of {agent}: {regime}"))
-    print(f"{out}: {len(taken)} runs; python -m analysis.verify {out} checks it")
+    there = f", {len(verdict.runs)} there" if verdict.runs else ""
+    print(f"{out}: {len(taken)} run{'s' * (len(taken) > 1)} taken in{there}; python -m analysis.verify {out} checks it")
     return 0
 
 

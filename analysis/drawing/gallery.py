@@ -22,6 +22,7 @@ from analysis.common.progress_bar import bar
 from analysis.drawing.aggregates import draw_aggregates, draw_improvement, draw_improvement_matrix, draw_profiles
 from analysis.drawing.axes import left_out
 from analysis.drawing.bars import draw_bars
+from analysis.drawing.beside_authors import draw_beside_authors, pairs_of
 from analysis.drawing.claims import draw_ablations, draw_claims, read_claims
 from analysis.drawing.costs import draw_cost
 from analysis.drawing.curves import draw_learning_curves, draw_learning_curves_by_agent, draw_learning_curves_by_domain
@@ -114,6 +115,8 @@ def _of_one_regime(results: Results, chosen: str, look: Looks) -> list[Callable[
         chosen = chosen if chosen in there else choose_highlight(there, None)
         averaged(draw_learning_curves_by_agent, common.evaluations, chosen, look)
         supported.append(partial(draw_learning_curves_by_domain, evaluations, chosen, look))
+    if pairs_of(own):
+        supported.append(partial(draw_beside_authors, evaluations))
     chosen = chosen if chosen in there else choose_highlight(there, None)
     # On a single task these would say again, of a handful of scores, what the bars say.
     if len(there) > 1 and common.scores["task"].nunique() > 1:

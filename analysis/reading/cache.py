@@ -19,7 +19,7 @@ from benchmark.common.files import write_bytes
 CACHE_NAME = ".analysis-cache.npz"
 CACHE_SCHEMA = 5
 SEALED = "submission.json"
-"""In a folder that was handed on: its files are told by their digests, so no cache is written beside them."""
+"""In a folder that was handed on: its files are told by their digests, so no cache is written among them."""
 RECORDS = ("config.json", "provenance.json", "status.json", "eval.csv")
 Entry = tuple[str, dict[str, Any], np.ndarray]
 """Of a run: the signature of its records, its row of the runs frame, its measures."""
@@ -52,8 +52,11 @@ def read_cache(folder: Path) -> dict[str, Entry]:
 
 
 def write_cache(folder: Path, entries: dict[str, Entry]) -> None:
-    """Replace the folder's cache in one step, so that a reader sees the old one or the new one; none if `SEALED`."""
-    if (folder / SEALED).exists():
+    """Replace the folder's cache in one step, so that a reader sees the old one or the new one; none where that, or a
+    folder that it is in, is `SEALED`.
+    """
+    place = folder.resolve()
+    if any((above / SEALED).exists() for above in (place, *place.parents)):
         return
     header = {"schema": CACHE_SCHEMA, "runs": [(path, signature, row) for path, (signature, row, _) in entries.items()]}
     blocks = [block for _, _, block in entries.values()]

@@ -28,7 +28,7 @@ from benchmark.common.reading import read_bytes, read_json
 def submit(folders: Iterable[Path], out: Path) -> tuple[list[str], list[str]]:
     """Copy the records of all finished runs under `folders` to `out`; what is there already stays, or is renewed.
 
-    Returns the runs that are in it now, and a sentence for each run that was left out. Raises a UserError where there
+    Returns the runs that were taken in, and a sentence for each run that was left out. Raises a UserError where there
     is none to send, or where `out` holds something else.
     """
     if out.exists() and any(out.iterdir()) and not (out / INDEX).exists():

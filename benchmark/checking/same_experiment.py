@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import datetime
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -30,7 +31,7 @@ from benchmark.loop.device import device_name
 from benchmark.runs.provenance import command_line
 from benchmark.runs.reading import read_records
 from benchmark.runs.record import RunDirectory
-from benchmark.runs.run import run_directory
+from benchmark.runs.run import AUTHORS, run_directory
 from benchmark.runs.seeds import format_seeds
 from benchmark.runs.table import Table
 from benchmark.speed.authors import FIELDS, MODULES, SWITCHES, checkout_of, theirs
@@ -80,7 +81,7 @@ class Experiment:
     @property
     def label(self) -> str:
         """What their results are stored and shown under: our run's label, or its agent, and that it is theirs."""
-        return f"{self.config.get('label') or self.agent}-authors"
+        return f"{self.config.get('label') or self.agent}{AUTHORS}"
 
     @property
     def evaluations(self) -> list[int]:
@@ -136,7 +137,7 @@ def train_authors(
     """
     seeds = format_seeds(experiment.seeds)
     place = run_directory(out, experiment.label, experiment.task.name, seeds)
-    work = out / ".authors" / experiment.label.removesuffix("-authors") / experiment.task.name
+    work = out / ".authors" / experiment.label.removesuffix(AUTHORS) / experiment.task.name
     keys = _their_hyperparameters(experiment, python)
     with RunDirectory(place) as directory:
         config = {**experiment.config, "label": experiment.label, "code": _digests(experiment)}
@@ -148,13 +149,13 @@ def train_authors(
             ends = [pool.submit(_train, experiment, python, keys, work / f"seed-{s}", s) for s in experiment.seeds]
             total = len(experiment.seeds) * len(experiment.evaluations)
             while not all(end.done() for end in ends):
-                done = sum(len(_rows(experiment, work / f"seed-{seed}")) for seed in experiment.seeds)
+                done = sum(len(rows_of(experiment, work / f"seed-{seed}")) for seed in experiment.seeds)
                 on_progress(done, total)
                 time.sleep(LOOK_SECONDS)
             seconds = sum(end.result() for end in ends)
         table = Table(place / "eval.csv")
         for seed in experiment.seeds:
-            for step, values in _rows(experiment, work / f"seed-{seed}").items():
+            for step, values in rows_of(experiment, work / f"seed-{seed}").items():
                 table.add(step, seed, values)
         table.rows.sort(key=lambda row: (row["step"], row["seed"]))
         table.save()
@@ -205,7 +206,9 @@ def _train(experiment: Experiment, python: Path, keys: Sequence[str], folder: Pa
     words = command(experiment, python.absolute(), keys, folder.absolute(), seed)
     asked = {"command": words, "data": experiment.dataset.get("fingerprint"), "code": _digests(experiment)}
     before = read_json(folder / "command.json", {})
-    if before == asked | {"time": before.get("time")} and set(_rows(experiment, folder)) == set(experiment.evaluations):
+    if before == asked | {"time": before.get("time")} and set(rows_of(experiment, folder)) == set(
+        experiment.evaluations
+    ):
         return _seconds_then(folder)
     shutil.rmtree(folder, ignore_errors=True)
     home = folder / "home"
@@ -222,7 +225,7 @@ def _train(experiment: Experiment, python: Path, keys: Sequence[str], folder: Pa
         code = subprocess.call(words, cwd=experiment.checkout, env=environment, stdout=log, stderr=log)
         log.seek(0)
         said = log.read()
-    if set(_rows(experiment, folder)) != set(experiment.evaluations):
+    if set(rows_of(experiment, folder)) != set(experiment.evaluations):
         raise UserError(f"the authors' code ended with code {code} at seed {seed}: {_last_line(said)} ({folder})")
     return time.perf_counter() - started
 
@@ -237,18 +240,21 @@ def _last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
 
 
-def _rows(experiment: Experiment, folder: Path) -> dict[int, dict[str, float]]:
+def rows_of(experiment: Experiment, folder: Path) -> dict[int, dict[str, float]]:
     """Update to what their eval.csv says of it, under our names; {} where there is none yet."""
     rows: dict[int, dict[str, float]] = {}
     for path in folder.glob("results/**/eval.csv"):
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                named = {str(name).rpartition("/")[2]: text for name, text in row.items()}
-                if not all(named.get(name) for name in ("step", "success", "episode.return", "episode.length")):
-                    continue  # a line that is being written
-                values = {"episodes": experiment.protocol["eval_episodes"], "success": float(named["success"])}
-                values |= {"return": float(named["episode.return"]), "length": float(named["episode.length"])}
-                rows[int(named["step"])] = values
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            continue  # another experiment's, which is being removed
+        for row in csv.DictReader(io.StringIO(text)):
+            named = {str(name).rpartition("/")[2]: text for name, text in row.items()}
+            if not all(named.get(name) for name in ("step", "success", "episode.return", "episode.length")):
+                continue  # a line that is being written
+            values = {"episodes": experiment.protocol["eval_episodes"], "success": float(named["success"])}
+            values |= {"return": float(named["episode.return"]), "length": float(named["episode.length"])}
+            rows[int(named["step"])] = values
     return {step: rows[step] for step in experiment.evaluations if step in rows}
 
 

@@ -22,6 +22,10 @@ MOST_LETTERS = 200
 """Letters in the name of a run's folder; file systems allow 255."""
 
 
+AUTHORS = "-authors"
+"""Ends the label of a run that the authors' own code made beside one of ours (`benchmark.same_experiment`)."""
+
+
 @dataclass(frozen=True)
 class Start:
     """What a run starts from: networks of a finished run's first seed, which each of its own seeds is given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from analysis.averaging.ranks import critical_difference, mean_ranks, not_told_apart
 from analysis.averaging.selection import comparable
+from analysis.drawing.beside_authors import pairs_of
 from analysis.drawing.gallery import drawings
 from analysis.drawing.scatter import draw_scatter
 from analysis.drawing.sensitivity import along, draw_sensitivities, read_sweep, swept
@@ -28,6 +30,31 @@ def scores_of(table: dict[str, list[float]]) -> pd.DataFrame:
     """Scores of one seed from {agent: [score a task]}."""
     rows = [(agent, f"t{task}", 0, score) for agent, scores in table.items() for task, score in enumerate(scores)]
     return pd.DataFrame(rows, columns=["agent", "task", "seed", "score"])
+
+
+# ---- beside the authors' code
+
+
+def test_what_the_authors_code_made_is_told_from_other_variants() -> None:
+    agents = ["fql", "rql", "rql (rql-authors)", "rql (e9)", "rql (e9-authors)", "rql (alpha=3)", "ifql (ifql-authors)"]
+    assert pairs_of(agents) == {"rql": "rql (rql-authors)", "rql (e9)": "rql (e9-authors)"}
+
+
+def test_ours_and_the_authors_curves_are_means_over_the_tasks_and_seeds_that_both_have(tmp_path: Path) -> None:
+    def values(seeds: range, gain: float) -> dict[tuple[int, int], float]:
+        return {(seed, step): gain + seed / 100 + step / 10_000 for seed in seeds for step in (500, 1000)}
+
+    for task in (CUBE, SCENE):
+        write_run(tmp_path / "ours", "fql", task, range(3), values(range(3), 0.1))
+    theirs = write_run(tmp_path / "theirs", "fql", CUBE, range(2), values(range(2), 0.3))
+    config = json.loads((theirs / "config.json").read_text())
+    (theirs / "config.json").write_text(json.dumps(config | {"label": "fql-authors"}))
+    write_run(tmp_path, "rql", CUBE)
+    found = [figure for figure in drawings(comparable(load_runs(tmp_path))) if figure.name == "beside_authors"]
+    success, returns = (axis for axis in found[0].figure.axes if axis.get_visible())
+    thick = [line.get_ydata() for line in success.lines if line.get_linewidth() > 1]
+    assert [list(line) for line in thick] == [pytest.approx([0.16, 0.21]), pytest.approx([0.355, 0.405])]
+    assert len(success.lines) == 2 + 3 + 2 and success.get_title() == "FQL" and returns.get_ylabel() == "return"
 
 
 # ---- ranks

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,19 @@ def test_reading_what_is_sent_leaves_nothing_beside_it(sent):
     before = sorted(sent.rglob("*"))
     assert len(load_runs(sent).runs) == 2
     assert sorted(sent.rglob("*")) == before and verify(sent).faults == []
+
+
+def test_reading_a_part_of_what_is_sent_leaves_nothing_in_it_either(sent, monkeypatch):
+    before = sorted(sent.rglob("*"))
+    monkeypatch.chdir(sent)
+    assert [len(load_runs(part).runs) for part in (Path("rql"), *sent.glob("rql/*"))] == [1, 1]
+    assert sorted(sent.rglob("*")) == before and verify(sent).faults == []
+
+
+def test_the_command_tells_what_it_took_from_what_is_there(runs, sent, tmp_path, capsys):
+    write_run(tmp_path / "later", "ifql")
+    submit_command.main(["--runs", str(tmp_path / "later"), "--out", str(sent)])
+    assert "1 run taken in, 3 there" in capsys.readouterr().out
 
 
 def test_runs_that_are_not_finished_are_left_out_and_named(runs, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from analysis.reading.loading import load_runs
 from benchmark import same_experiment
 from benchmark.checking.end_to_end import compare
-from benchmark.checking.same_experiment import IN_THEIR_CODE, command, experiment_of, train_authors
+from benchmark.checking.same_experiment import IN_THEIR_CODE, command, experiment_of, rows_of, train_authors
 from benchmark.common.errors import UserError
 from benchmark.planning.protocols import get_protocol
 from benchmark.planning.registry import agent_class
@@ -156,6 +156,12 @@ def test_a_seed_of_another_experiment_is_made_again(run, checkout, tmp_path, oth
         made = train_authors(experiment, Path(sys.executable), tmp_path / "theirs")
         assert set(load_runs(made, cache=False).evaluations["return"]) == {gained}
         shutil.rmtree(made)
+
+
+def test_rows_that_are_removed_while_they_are_looked_for_are_none(run, checkout, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "eval.csv").symlink_to("removed")  # found by its name, and not there when it is read
+    assert rows_of(experiment_of(run, [checkout]), tmp_path) == {}
 
 
 def test_runs_of_ours_with_a_label_of_their_own_keep_it_in_theirs(run, checkout, tmp_path):
