@@ -86,7 +86,7 @@ reading: install
 	  --table=$$table $$(test $$table = order && echo --across-regimes) || exit 1; done
 	$(BIN)/python -m analysis.compare --runs $(OURS)/small --baseline rql --by overall,task
 	$(BIN)/python -m analysis.compare --runs $(OURS)/small --baseline bc --by task --measure=return
-	for agent in rql ifql fql cgql; do for measure in success return; do \
+	for agent in rql ifql fql qam cgql; do for measure in success return; do \
 	  $(BIN)/python -m analysis.compare --runs $(OURS)/same_experiment --baseline "$$agent ($$agent-authors)" \
 	    --agents $$agent --by task --measure=$$measure || exit 1; done; done
 	for runs in small same_experiment antmaze; do \

@@ -86,7 +86,7 @@ def _draw_pair(evaluations: pd.DataFrame, ours: str, theirs: str, panels: dict[s
             axis.plot(mean.index, mean, color=look.colour, linestyle=look.dash, linewidth=1.2, marker="o", markersize=2)
         if place == 0:
             title = agent_text(ours)
-            axis.set_title(title, fontsize=fitting_size(title, 16))
+            axis.set_title(title, fontsize=fitting_size(title, 13))
         if measure == "success":
             success_limits(axis, float(np.nanmax([side["success"].max() for side in sides])))
         axis.set_ylabel(ROWS[measure] if named else "")
