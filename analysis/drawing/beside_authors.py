@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
-from analysis.drawing.axes import steps_axis, success_limits
+from analysis.averaging import statistics
+from analysis.drawing.axes import legend, steps_axis, success_limits
+from analysis.drawing.curves import curve, seed_curves
 from analysis.drawing.style import (
     BLUE,
     TEXT_WIDTH,
@@ -47,7 +46,7 @@ def pairs_of(agents: Sequence[str]) -> dict[str, str]:
 def draw_beside_authors(evaluations: pd.DataFrame) -> Drawing:
     """Success, and below it return, against gradient steps: means over seeds and, on a single task, every seed.
 
-    Of tasks that both have; a step at which one of them was not evaluated is left out.
+    Of tasks that both have, at the steps that all of a side's seeds have.
     """
     pairs = pairs_of(list(evaluations["agent"]))
     measures = [name for name in ROWS if evaluations[name].notna().any()]
@@ -62,8 +61,7 @@ def draw_beside_authors(evaluations: pd.DataFrame) -> Drawing:
             block, column = divmod(number, columns)
             panels = axes[block * len(measures) : (block + 1) * len(measures), column]
             _draw_pair(evaluations, ours, theirs, dict(zip(measures, panels, strict=True)), named=column == 0)
-        handles = [Line2D([], [], color=look.colour, linestyle=look.dash, linewidth=1.2) for look in LOOKS.values()]
-        figure.legend(handles, list(LOOKS), loc="outside lower center", ncols=2, handlelength=2.2)
+        legend(figure, list(LOOKS), LOOKS)
     text = "Ours and the authors' code on the same data with the same settings: success in percent and return while "
     text += "training, mean over seeds and over the tasks that both have; where that is one, thin lines: single seeds."
     return Drawing("beside_authors", figure, text)
@@ -77,17 +75,14 @@ def _draw_pair(evaluations: pd.DataFrame, ours: str, theirs: str, panels: dict[s
     for place, (measure, axis) in enumerate(panels.items()):
         axis.set_visible(True)
         for side, look in zip(sides, LOOKS.values(), strict=True):
+            measured = side.assign(success=side[measure])  # what curves are of
             if len(tasks) == 1:
-                for _, own in side.sort_values("step").groupby("seed"):
-                    thin: dict[str, Any] = {"linewidth": 0.4, "alpha": 0.6, "marker": ".", "markersize": 1.5}
-                    axis.plot(own["step"], own[measure], color=look.colour, **thin)
-            of_tasks = side.groupby(["step", "task"])[measure].mean().unstack().dropna()
-            mean = of_tasks.mean(axis=1)
-            axis.plot(mean.index, mean, color=look.colour, linestyle=look.dash, linewidth=1.2, marker="o", markersize=2)
+                seed_curves(axis, measured, look)
+            curve(axis, statistics.learning_curves(measured, "overall", bounded=False), look, band=False)
         if place == 0:
             title = agent_text(ours)
             axis.set_title(title, fontsize=fitting_size(title, 13))
         if measure == "success":
-            success_limits(axis, float(np.nanmax([side["success"].max() for side in sides])))
+            success_limits(axis, max(side["success"].max() for side in sides))
         axis.set_ylabel(ROWS[measure] if named else "")
         steps_axis(axis, pd.concat([side["step"] for side in sides]), ticks=2, named=place == len(panels) - 1)

@@ -18,7 +18,7 @@ MOST_MARKERS = 30
 """A curve of more points than this has no markers: they would hide it."""
 
 
-def _curve(axis: Axes, rows: pd.DataFrame, look: Look, band: bool = True, **line: Any) -> None:
+def curve(axis: Axes, rows: pd.DataFrame, look: Look, band: bool = True, **line: Any) -> None:
     """Draw one mean curve with a marker at each evaluation, and its interval where it has one and `band` is true."""
     line = {"marker": "o" if len(rows) <= MOST_MARKERS else "", "markersize": 2.5} | line
     axis.plot(rows["step"], rows["mean"], color=look.colour, linestyle=look.dash, **line)
@@ -28,7 +28,7 @@ def _curve(axis: Axes, rows: pd.DataFrame, look: Look, band: bool = True, **line
         axis.fill_between(rows["step"], rows["low"], rows["high"], color=look.colour, alpha=0.18, linewidth=0)
 
 
-def _seed_curves(axis: Axes, rows: pd.DataFrame, look: Look) -> None:
+def seed_curves(axis: Axes, rows: pd.DataFrame, look: Look) -> None:
     """Draw every seed as a thin line."""
     for _, own in rows.sort_values("step").groupby("seed"):
         axis.plot(own["step"], own["success"], color=look.colour, linewidth=0.4, alpha=0.7, marker=".", markersize=1.5)
@@ -57,9 +57,9 @@ def draw_learning_curves(evaluations: pd.DataFrame, look: Looks) -> Drawing:
             for agent in agents:
                 mine = evaluations[(evaluations["agent"] == agent) & (evaluations[by] == group)]
                 if each_seed and len(mine):
-                    _seed_curves(axis, mine, look[agent])
+                    seed_curves(axis, mine, look[agent])
                     highest = max(highest, mine["success"].max())
-                _curve(axis, of_group[of_group["agent"] == agent], look[agent], band=not each_seed, linewidth=1.0)
+                curve(axis, of_group[of_group["agent"] == agent], look[agent], band=not each_seed, linewidth=1.0)
             title = panel_title(set(evaluations["task"][evaluations[by] == group]), group)
             axis.set_title(title, fontsize=fitting_size(max(title.split("\n"), key=len), 28 if columns > 1 else 60))
             axis.set_ylabel("success, %" if axis in axes[:, 0] else "")
@@ -90,7 +90,7 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str, loo
             if reference is not None:
                 axis.plot(reference["step"], reference["mean"], color=look[highlight].colour, linewidth=0.9, zorder=2)
             own = look[highlight] if agent == highlight else Look(INK, "-")
-            _curve(axis, curves[agent], own, markersize=1.5, linewidth=0.9, zorder=3)
+            curve(axis, curves[agent], own, markersize=1.5, linewidth=0.9, zorder=3)
             weight = "bold" if agent == highlight else "normal"
             axis.set_title(
                 agent_text(agent), color=own.colour, fontweight=weight, fontsize=fitting_size(agent_text(agent), 13)
@@ -125,7 +125,7 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str, lo
             best = sorted(others, key=lambda agent: -of_domain[agent]["mean"].iloc[-1])[:1]
             for agent, drawn in [*((agent, Look(INK, "-")) for agent in best), (highlight, look[highlight])]:
                 if agent in of_domain:
-                    _curve(axis, of_domain[agent], drawn, markersize=1.8, linewidth=1.0)
+                    curve(axis, of_domain[agent], drawn, markersize=1.8, linewidth=1.0)
             title = panel_title(set(evaluations["task"][evaluations["domain"] == domain]), domain)
             other = f"best other: {agent_text(best[0])}" if best else ""
             axis.set_title(f"{title}\n{other}".strip(), fontsize=fitting_size(max(title, other, key=len), 32, 6.5))

@@ -206,9 +206,8 @@ def _train(experiment: Experiment, python: Path, keys: Sequence[str], folder: Pa
     words = command(experiment, python.absolute(), keys, folder.absolute(), seed)
     asked = {"command": words, "data": experiment.dataset.get("fingerprint"), "code": _digests(experiment)}
     before = read_json(folder / "command.json", {})
-    if before == asked | {"time": before.get("time")} and set(rows_of(experiment, folder)) == set(
-        experiment.evaluations
-    ):
+    finished = set(rows_of(experiment, folder)) == set(experiment.evaluations)
+    if finished and before == asked | {"time": before.get("time")}:
         return _seconds_then(folder)
     shutil.rmtree(folder, ignore_errors=True)
     home = folder / "home"
