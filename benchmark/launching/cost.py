@@ -56,7 +56,8 @@ def costs(
     rows: Sequence[Mapping[str, Any]],
     evaluations: Sequence[Mapping[str, Any]] = (),
 ) -> list[Hours | None]:
-    """Hours that each (run, step it has reached) still needs; None where no rate is known for its agent and sizes.
+    """Hours that each (run, step it has reached) still needs, its online phase not counted; None where no rate is
+    known for its agent and sizes.
 
     `rows` as `throughput.read_rates` gives them, `evaluations` as `evaluation_speed.read_rows`: without a row for a
     domain its evaluation is not counted (see `evaluation_hours`).
@@ -64,6 +65,9 @@ def costs(
     known: dict[Case, tuple[tuple[float, float, float] | None, int, Hours | None]] = {}
     found: list[Hours | None] = []
     for spec, step in runs:
+        if spec.protocol.steps == 0:
+            found.append(Hours())
+            continue
         case = case_of(spec)
         if case not in known:
             known[case] = _rate(spec, rows), _pretraining(spec), evaluation_hours(spec, evaluations)
@@ -71,10 +75,10 @@ def costs(
         if rate is None:
             found.append(None)
             continue
-        left = 1 - step / spec.protocol.steps
-        updates = spec.protocol.steps - step + (0 if step else pretraining)
+        left = max(0, spec.protocol.steps - step)  # a run in its online phase has none left
+        updates = left + (0 if step else pretraining)
         training = Hours(*(updates / 3600 / rate[i] for i in (0, 2, 1)))
-        found.append(training + evaluation * left if evaluation else training)
+        found.append(training + evaluation * (left / spec.protocol.steps) if evaluation else training)
     return found
 
 
@@ -105,7 +109,7 @@ def estimate(
     found: list[dict[str, Any]] = []
     for spec in runs:
         domain = get_task(spec.task).domain
-        if domain.name not in DOMAINS or _rate(spec, [*rows, *found]):
+        if domain.name not in DOMAINS or spec.protocol.steps == 0 or _rate(spec, [*rows, *found]):
             continue
         say(f"timing {spec.agent}, {len(spec.seeds)} seeds together, on random data as {domain.name}")
         plan = measuring.Measurement(

@@ -103,7 +103,7 @@ def state_of(run: Run) -> tuple[str, int, str]:
     """(the state, as of `RunInPlan`; the step that the run has reached; what is damaged)."""
     try:
         if run.is_done():
-            return "done", run.spec.protocol.steps, ""
+            return "done", run.spec.steps, ""
         step = run.step()
     except Damaged as error:
         return "damaged", 0, error.brief
@@ -115,9 +115,7 @@ def table_of_runs(planned: list[RunInPlan]) -> Table:
     table = Table("agent", "task", "seeds", "steps", "state", "hours")
     for run in planned:
         seeds = format_seeds(run.spec.seeds)
-        table.add_row(
-            run.spec.label, run.spec.task, seeds, f"{run.spec.protocol.steps:,}", run.state, str(run.hours or "")
-        )
+        table.add_row(*(run.spec.label, run.spec.task, seeds, f"{run.spec.steps:,}", run.state, str(run.hours or "")))
     return table
 
 
@@ -212,6 +210,8 @@ def print_cost(waiting: list[RunInPlan], device: str, evaluated: set[str]) -> No
                 f"python -m benchmark.evaluation_speed --domains={','.join(without)}",
                 soft_wrap=True,
             )
+        if any(run.hours and run.spec.online for run in waiting):
+            console.print("online phases are not counted: their speed depends on the environment's")
     unknown = [run.spec for run in waiting if run.hours is None]
     if unknown:
         seeds = ",".join(map(str, sorted({len(spec.seeds) for spec in unknown})))

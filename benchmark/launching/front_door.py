@@ -353,12 +353,11 @@ def begin(out: Path, runs: list[RunSpec], how: How) -> Launch:
 
 def submit(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How) -> None:
     """Submit the runs that are not in Slurm's queue already."""
-    busy, done = set(), set()
+    busy = set()
     if read_launches(out):
         states = {run.path: run.state for run in status.run_states(out)}
         busy = {path for path, state in states.items() if state in ("queued", "running")}
-        done = {path for path, state in states.items() if state == "done"}  # since the runs were planned
-    ready = [spec for spec in ready if spec.path not in done]
+    ready = [spec for spec in ready if not Run(spec).says_done()]  # some are done since they were planned
     chosen = [spec for spec in ready if spec.path not in busy]
     if len(chosen) < len(ready):
         console.print(f"{len(ready) - len(chosen)} runs are queued or running already")

@@ -183,7 +183,7 @@ class LocalLauncher:
             spec = self.waiting.popleft()
             path = spec.path
             try:
-                done = RunDirectory(path).status.get("state") == "done"
+                done = spec.is_done_by(RunDirectory(path).status)
             except Damaged as error:
                 self._note(spec, "failed", error.brief)
                 continue

@@ -61,7 +61,8 @@ class RunState:
     def seconds_left(self) -> float | None:
         """Seconds of training to go, None where no rate is known."""
         rate = self.record.get("updates_per_second", 0)
-        return (self.spec.protocol.steps - self.record.get("step", 0)) / rate if rate > SLOWEST else None
+        left = max(0, self.spec.steps - self.record.get("step", 0))
+        return left / rate if rate > SLOWEST else None
 
     @property
     def seconds(self) -> float:
@@ -141,7 +142,7 @@ def _judge(place: Place, queue: dict[str, str], alive: bool) -> RunState:
     except Damaged as error:
         return RunState(spec, path, "damaged", {}, error.brief, log)
     recorded = record.get("state")
-    if recorded == "done":
+    if spec.is_done_by(record):
         return RunState(spec, path, "done", record)
     job = queue.get(place.job or "", "")
     running = recorded == "running" and (job == "RUNNING" or is_locked(path / ".lock"))
@@ -208,7 +209,7 @@ def _running_table(running: Sequence[RunState]) -> Table:
     more = len(running) - MOST_LINES
     table = Table("running", "seeds", "step", "", "updates/s", "left", caption=f"and {more} more" if more > 0 else None)
     for run in running[:MOST_LINES]:
-        step, steps = max(0, run.record.get("step", 0)), run.spec.protocol.steps
+        step, steps = max(0, run.record.get("step", 0)), run.spec.steps
         rate, left = run.record.get("updates_per_second"), run.seconds_left
         table.add_row(
             *(f"{run.spec.label} on {run.spec.task}", format_seeds(run.spec.seeds)),

@@ -101,8 +101,8 @@ class Run:
         return records.status.get("state") == "done" and not longer
 
     def says_done(self) -> bool:
-        """Whether its records say that it is finished, whatever its configuration. Raises `Damaged`."""
-        return read_records(self.path).status.get("state") == "done"
+        """Whether its records say that it is finished, whatever else its configuration. Raises `Damaged`."""
+        return self.spec.is_done_by(read_records(self.path).status)
 
     def step(self) -> int:
         """The step that it has reached. Raises `Damaged`."""

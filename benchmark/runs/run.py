@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,17 @@ class RunSpec:
     def path(self) -> Path:
         """The run's directory. Imports no agent: who reads results runs nothing of what stands in them."""
         return run_directory(Path(self.out), self.label, self.task, format_seeds(self.seeds))
+
+    @property
+    def steps(self) -> int:
+        """Where it ends: updates, and environment steps of an online phase after them."""
+        return self.protocol.steps + (self.online.steps if self.online else 0)
+
+    def is_done_by(self, status: Mapping[str, Any]) -> bool:
+        """Whether a status.json says that all of it is done: a run that is finished, and is asked for more updates, is
+        not. Whatever else differs is not looked at.
+        """
+        return status.get("state") == "done" and status.get("steps", self.steps) == self.steps
 
     def to_json(self) -> str:
         """As one line of text."""

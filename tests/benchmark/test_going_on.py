@@ -6,9 +6,13 @@ import json
 import shutil
 
 import pytest
+from rich.console import Console
 
 from benchmark import train
 from benchmark.common.errors import UserError
+from benchmark.launching import front_door, slurm
+from benchmark.launching.ledger import Launch
+from benchmark.launching.local import run_locally
 from benchmark.loop.worker import execute
 from benchmark.planning.missing import only_missing
 from benchmark.planning.run import Run
@@ -58,6 +62,24 @@ def test_a_longer_run_goes_on_and_ends_as_one_that_was_asked_for_at_once(out, tm
     assert read_card(policy_folder(longer.path, 3)).step == 8 and Run(longer).is_done()
     with pytest.raises(UserError, match=r"another configuration .*steps: 8, not 4"):
         Run(spec_of(out)).is_done()
+
+
+def test_a_launcher_goes_on_with_a_finished_run_as_one_command_does(out):
+    runs = [spec_of(out), spec_of(out, LONGER)]
+    assert [outcome.reason for outcome in run_locally(runs[:1], Console(quiet=True))] == [""]
+    assert len(read(runs[0].path / "provenance.json")["starts"]) == 1
+    assert [outcome.reason for outcome in run_locally(runs[1:], Console(quiet=True))] == [""]
+    assert read(runs[1].path / "status.json")["step"] == 8 and Run(runs[1]).is_done()
+
+
+def test_a_finished_run_is_submitted_for_more_updates(out, monkeypatch):
+    submitted = []
+    monkeypatch.setattr(slurm, "limits", lambda options: slurm.Limits())
+    monkeypatch.setattr(slurm, "submit", lambda launch, runs, *rest, **more: submitted.extend(runs))
+    Launch.begin(out, [spec_of(out)], "slurm", {})
+    for spec, count in ((spec_of(out), 0), (spec_of(out, LONGER), 1)):
+        front_door.submit(out, [spec], [spec], front_door.How("slurm"))
+        assert len(submitted) == count
 
 
 def test_a_run_that_ends_between_its_extension_and_its_next_checkpoint_is_not_finished(out):

@@ -22,6 +22,7 @@ from benchmark.planning.protocols import PROTOCOLS
 from benchmark.planning.registry import agent_class
 from benchmark.planning.run import Run
 from benchmark.runs import provenance
+from benchmark.runs.protocol import Online
 from benchmark.runs.run import RunSpec
 from benchmark.speed import episodes
 from benchmark.speed import updates as measuring
@@ -54,6 +55,27 @@ def test_hours_are_updates_over_the_recorded_rate():
 def test_pretraining_costs_too():
     spec = spec_of(agent="bdpo", settings={"pretraining_steps": HOUR})
     assert cost.costs([(spec, 0), (spec, HOUR // 2)], [row("bdpo")]) == [Hours(0.2, 0.1, 0.4), Hours(0.05, 0.025, 0.1)]
+
+
+def test_what_is_behind_a_run_in_its_online_phase_costs_nothing_more():
+    spec = spec_of(online=Online(HOUR, 10))
+    assert cost.costs([(spec, HOUR + 7)], [row()]) == [Hours()]
+    assert cost.costs([(spec, 0)], [row()]) == cost.costs([(spec_of(), 0)], [row()])
+
+
+def test_a_plan_without_updates_costs_nothing(tmp_path, capsys):
+    empty = spec_of(protocol=PROTOCOLS["empty"], out=str(tmp_path))
+    assert cost.costs([(empty, 0), (spec_of(), 0)], [row()]) == [Hours(), Hours(0.1, 0.05, 0.2)]
+    assert cost.estimate([empty], [], print) == []
+
+
+def test_the_plan_says_that_an_online_phase_is_not_counted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(dry_run, "read_rates", lambda path: [row() | {"device": "a device"}])
+    for online in (None, Online(HOUR, 10)):
+        dry_run.print_plan([spec_of(online=online, out=str(tmp_path), data_dir=str(tmp_path))], estimate=False)
+        said = capsys.readouterr().out
+        assert ("online phases are not counted" in said) == bool(online)
+        assert f"{2 * HOUR if online else HOUR:,}" in said
 
 
 def test_evaluation_is_counted_where_its_speed_was_measured():

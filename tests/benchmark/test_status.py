@@ -13,6 +13,7 @@ from benchmark.launching import slurm
 from benchmark.launching.ledger import JobArray, Launch
 from benchmark.launching.status import page, run_states, show
 from benchmark.planning.protocols import PROTOCOLS
+from benchmark.runs.protocol import Online
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec
 
@@ -59,6 +60,29 @@ def test_every_state_of_a_local_run_is_told(tmp_path):
     assert states == ["done", "stopped", "stopped", "failed", "failed", "planned"]
     assert f"stopped: 2 runs, the first {runs[1].path}: its process is gone" in text_of(tmp_path)
     assert show(tmp_path, Console(quiet=True)) == 1
+
+
+def test_a_finished_run_that_more_updates_are_asked_of_is_not_done(tmp_path):
+    short, longer = (dataclasses.replace(PROTOCOLS["toy"], steps=steps) for steps in (4000, 8000))
+    before, after = (dataclasses.replace(SPEC, out=str(tmp_path), protocol=each) for each in (short, longer))
+    write_status(before, state="done", step=4000, steps=4000)
+    Launch.begin(tmp_path, [before], "local", {})
+    assert [run.state for run in run_states(tmp_path)] == ["done"]
+    launch = Launch.begin(tmp_path, [after], "local", {})
+    with launch.lock:
+        assert [run.state for run in run_states(tmp_path)] == ["queued"]
+    assert [run.state for run in run_states(tmp_path)] == ["stopped"]
+
+
+def test_the_steps_of_an_online_phase_count(tmp_path):
+    (run,) = [dataclasses.replace(spec, online=Online(2000, 10)) for spec in plan_of(tmp_path, 1)]
+    Launch.begin(tmp_path, [run], "local", {})
+    write_status(run, state="running", step=5000, steps=6000, updates_per_second=100.0)
+    with RunDirectory(run.path):
+        text = text_of(tmp_path)
+        assert "5,000 of 6,000" in text and "83%" in text and "0:00:10" in text
+    write_status(run, state="done", step=6000, steps=6000)
+    assert [each.state for each in run_states(tmp_path)] == ["done"]
 
 
 def test_a_job_of_slurm_is_judged_by_the_queue_and_by_how_it_ended(tmp_path, monkeypatch):
