@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from benchmark.common.errors import UserError
 from envs.d4rl import environments
 from envs.files.fetching import ensure_dataset
@@ -59,6 +61,10 @@ class Family:
     def load(self, task: Task, path: Path, env, **options: Any) -> Dataset:
         """A file of the task's data, for its environment `env`; options as of `envs.data.dataset.load`."""
         raise UserError(f"'{task.name}' has no file of data")
+
+    def dataset_rewards(self, task: Task, rewards: np.ndarray) -> np.ndarray:
+        """An environment's rewards (N,) in the form that the task's dataset has for training, offline and online."""
+        return rewards
 
     def record(self, task: Task) -> dict[str, Any]:
         """What a run's record says of the task beyond its data."""
@@ -125,6 +131,9 @@ class OGBench(Family):
 
         return load(task, path, env, **options)
 
+    def dataset_rewards(self, task: Task, rewards: np.ndarray) -> np.ndarray:
+        return np.where(rewards != 0, -1.0, 0.0) if task.domain.sparse else rewards
+
     def open_world(
         self, task: Task, path: Path | None, environments: int, sampler: str = "sequences", chunk_length: int = 1
     ) -> World:
@@ -141,7 +150,7 @@ class OGBench(Family):
     def open_live(self, task: Task, seeds: Sequence[int]) -> Live:
         from envs.play.live import SimulatorLive
 
-        return SimulatorLive(partial(self.make_env, task), task, seeds)
+        return SimulatorLive(self, task, seeds)
 
     def check_drawing(self, task: Task) -> None:
         from envs.play.renderer import choose_renderer
@@ -178,6 +187,9 @@ class D4RL(OGBench):
         from envs.data.dataset import load_d4rl
 
         return load_d4rl(task, path, env, **options)  # actions are always clipped
+
+    def dataset_rewards(self, task: Task, rewards: np.ndarray) -> np.ndarray:
+        return environments.dataset_rewards(task, rewards)
 
     def record(self, task: Task) -> dict[str, Any]:
         return environments.record(task)

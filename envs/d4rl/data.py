@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.common.errors import UserError
-from envs.d4rl.environments import import_h5py, is_maze
+from envs.d4rl.environments import dataset_rewards, import_h5py, is_maze
 from envs.data.arrays import check_claim, check_flags, check_lengths, check_numbers, check_within
 from envs.tasks import Task
 
@@ -28,8 +28,8 @@ def read_rows(task: Task, path: Path) -> dict[str, np.ndarray]:
 
     As D4RL does, the row at which an episode is cut is left out (its successor is another episode's start), and masks
     are 0 where the file has a terminal. As FQL does, a trajectory ends (terminals 1) where the next row does not
-    continue it; in adroit at a terminal too, whereas a maze's trajectory goes on past its goal. A maze's rewards are
-    lowered by 1, to -1 and 0.
+    continue it; in adroit at a terminal too, whereas a maze's trajectory goes on past its goal. Rewards take the form
+    of `dataset_rewards`.
 
     Raises:
         UserError: no such file, h5py is not installed, or it is not such a file.
@@ -49,7 +49,7 @@ def read_rows(task: Task, path: Path) -> dict[str, np.ndarray]:
         "observations": observations[kept],
         "actions": content["actions"][kept].astype(np.float32),
         "next_observations": following,
-        "rewards": content["rewards"].reshape(count)[kept].astype(np.float32) - (1.0 if maze else 0.0),
+        "rewards": dataset_rewards(task, content["rewards"].reshape(count)[kept].astype(np.float32)),
         "masks": 1.0 - done[kept].astype(np.float32),
         "terminals": (breaks if maze else breaks | done[kept]).astype(np.float32),
     }

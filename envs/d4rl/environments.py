@@ -45,6 +45,11 @@ def is_maze(task: Task) -> bool:
     return task.name.startswith("antmaze-")
 
 
+def dataset_rewards(task: Task, rewards: np.ndarray) -> np.ndarray:
+    """D4RL's rewards (N,) as FQL trains on them: a maze's lowered by 1, to -1 and 0, and adroit's as they are."""
+    return rewards - 1.0 if is_maze(task) else rewards
+
+
 def file_of(name: str) -> str:
     """Path of a task's HDF5 file below `BASES`, and below `FOLDER` in the data folder."""
     if name.startswith("antmaze-"):

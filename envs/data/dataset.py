@@ -26,6 +26,7 @@ from envs.d4rl import data as d4rl
 from envs.data.arrays import UNREADABLE, check_flags, check_lengths, check_within, head_in, read_head
 from envs.data.environment import env_name
 from envs.data.samplers import SAMPLERS
+from envs.family import family_of
 from envs.files.local import REQUIRED
 from envs.tasks import Task
 
@@ -123,7 +124,7 @@ def load(
 ) -> Dataset:
     """Load a file of OGBench's for a task, relabelled with the task's goal as OGBench does it.
 
-    Rewards become -1 and 0 where the domain is sparse; actions are clipped to ±(1 - 1e-5) unless `clip_actions` is
+    Rewards take the form of `Family.dataset_rewards`; actions are clipped to ±(1 - 1e-5) unless `clip_actions` is
     False (as the authors' code leaves those of the 100M files, which then must lie in [-1, 1]). Raises a UserError for
     a file that is missing, damaged, or of another environment, for numbers that cannot be learned from, and where no
     trajectory is as long as the sampler's chunks. `env` is the task's environment (it knows the goal).
@@ -166,9 +167,7 @@ def _relabelled(task: Task, rows: dict[str, np.ndarray], env, clip_actions: bool
     transitions, kept, last = split_rows(rows["terminals"])
     relabelled = {name: rows[name][transitions] for name in GOAL_ARRAYS if name in rows}
     relabel_dataset(env_name(task), env, relabelled)
-    rewards = relabelled["rewards"]
-    if task.domain.sparse:
-        rewards = np.where(rewards != 0, -1.0, 0.0)
+    rewards = family_of(task).dataset_rewards(task, relabelled["rewards"])
     actions = _clipped(rows["actions"][transitions], clip_actions)
     return _from_rows(rows["observations"][kept], actions, rewards, relabelled["masks"], last)
 

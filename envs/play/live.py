@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -17,6 +17,9 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from envs.play.worker import reset_episode, task_number
 from envs.tasks import Task
+
+if TYPE_CHECKING:
+    from envs.family import Family
 
 ONLINE = 0x0A11FE
 """Part of the identity of the episodes of online phases, none of which evaluation has as a step."""
@@ -29,9 +32,9 @@ class Steps:
     next_observations: np.ndarray
     """s', (S, O) float32."""
     rewards: np.ndarray
-    """(S,), as the datasets have them: of the state in which the action was taken."""
+    """(S,), as the task's dataset has them."""
     masks: np.ndarray
-    """(S,) bool: False where that state solves the task."""
+    """(S,) bool: False where the task is solved, in the state that the dataset judges by."""
     ended: np.ndarray
     """(S,) bool: whether the episode is over, solved or cut."""
     success: np.ndarray
@@ -79,10 +82,10 @@ def make_repeatable(make_env: Callable[[], gymnasium.Env], task_name: str) -> gy
 class SimulatorLive:
     """Environments of a simulator, a worker process for each seed."""
 
-    def __init__(self, make_env: Callable[[], gymnasium.Env], task: Task, seeds: Sequence[int]):
-        """Start the workers; making the environments, for which `make_env` is sent to them, takes seconds."""
-        self.task, self.seeds = task, list(seeds)
-        make = partial(make_repeatable, make_env, task.name)
+    def __init__(self, family: Family, task: Task, seeds: Sequence[int]):
+        """Start the workers; making the environments, for which `family.make_env` is sent to them, takes seconds."""
+        self.seeds, self.dataset_rewards = list(seeds), partial(family.dataset_rewards, task)
+        make = partial(make_repeatable, partial(family.make_env, task), task.name)
         self.env = AsyncVectorEnv([make] * len(self.seeds), context="spawn", autoreset_mode=AutoresetMode.DISABLED)
 
     def reset(self, which, step):
@@ -92,12 +95,12 @@ class SimulatorLive:
         return observations.astype(np.float32)
 
     def step(self, actions):
-        """See `Live.step`. Success and reward are of the state before the action, and success ends the episode."""
+        """See `Live.step`. Success ends the episode. OGBench judges it, and rewards, by the state before the action,
+        D4RL by the state after it.
+        """
         observations, rewards, terminated, truncated, info = self.env.step(np.asarray(actions, np.float32))
-        if self.task.domain.sparse:
-            rewards = np.where(rewards != 0, -1.0, 0.0)
-        success = np.asarray(info["success"], float)
-        return Steps(observations.astype(np.float32), rewards, ~terminated, terminated | truncated, success)
+        success, ended = np.asarray(info["success"], float), terminated | truncated
+        return Steps(observations.astype(np.float32), self.dataset_rewards(rewards), ~terminated, ended, success)
 
     def close(self):
         """See `Live.close`."""

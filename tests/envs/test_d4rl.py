@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from gymnasium.vector import SyncVectorEnv
 
 from analysis import comparable, load_runs
 from analysis.tabulating.runs import d4rl_table
@@ -30,8 +31,10 @@ from envs.d4rl import data as d4rl
 from envs.d4rl import environments as d4rl_environments
 from envs.d4rl.antmaze import GOAL_RADIUS, MAZES, MazeAnt
 from envs.data import dataset
+from envs.family import family_of
 from envs.files import fetching, transfer
 from envs.files import local as files
+from envs.play import live
 from envs.tasks import D4RL_TASKS, get_task
 
 NAMES = [task.name for task in D4RL_TASKS]
@@ -250,6 +253,27 @@ def test_a_file_becomes_the_transitions_that_d4rl_and_fql_make_of_it(folder: Pat
     data = dataset.load_d4rl(UMAZE, path, MazeAnt("umaze"))
     assert (data.size, data.first.shape[0], data.observation_dim, data.action_dim) == (396, 4, 29, 8)
     assert float(np.abs(data.actions).max()) <= 1 - 1e-5 + 1e-7
+
+
+def test_a_mazes_live_rewards_are_those_of_its_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def here(makers: list, context: str, **options) -> SyncVectorEnv:
+        return SyncVectorEnv(makers, **options)
+
+    monkeypatch.setattr(live, "AsyncVectorEnv", here)
+    rows = d4rl.read_rows(UMAZE, folder / files.d4rl_file(UMAZE.name))
+    of_data = {(mask > 0, reward) for mask, reward in zip(rows["masks"], rows["rewards"], strict=True)}
+    environments = family_of(UMAZE).open_live(UMAZE, [0, 1])
+    environments.reset(np.ones(2, bool), 0)
+    ants = [env.unwrapped for env in environments.env.envs]
+    ants[1].goal = ants[1].get_xy()
+    made = environments.step(np.zeros((2, 8)))
+    assert made.rewards.tolist() == [-1, 0] and made.ended.tolist() == [False, True]
+    assert set(zip(made.masks.tolist(), made.rewards.tolist(), strict=True)) == of_data
+
+
+def test_a_hands_live_rewards_are_as_they_are() -> None:
+    task = get_task("pen-human-v1")
+    assert family_of(task).dataset_rewards(task, np.array([-0.5, 0.0, 61.0])).tolist() == [-0.5, 0, 61]
 
 
 def test_an_adroit_trajectory_ends_at_a_terminal_and_its_rewards_are_as_they_are(tmp_path: Path) -> None:
