@@ -120,8 +120,7 @@ class Training:
 
     def next_row(self) -> int:
         """The progress at which the next row of train.csv is due."""
-        log_every = self.protocol.log_every
-        end = min(self.end_of_updates, self.progress + log_every - self.step % log_every)
+        end = min(self.end_of_updates, self.offset + self.protocol.next_due(self.step))
         return min(end, self.offset) if self.progress < self.offset else end
 
     def update_until(self, end: int) -> dict[str, np.ndarray]:

@@ -162,7 +162,7 @@ class OnlineTraining(Training):
             self.begin_episodes()
         while self.progress < self.end:
             started, begun = time.perf_counter(), self.progress
-            due = self.protocol.log_every - self.step % self.protocol.log_every
+            due = self.protocol.next_due(self.step) - self.step
             metrics = self.interact(min(due, self.end - self.progress))
             self.after_row(metrics, begun, time.perf_counter() - started)
             if self.step % self.protocol.checkpoint_every == 0:

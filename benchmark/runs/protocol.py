@@ -28,6 +28,12 @@ class Protocol:
         """Evaluations of a whole run."""
         return -(-self.steps // self.eval_every) + self.eval_first if self.steps else 0
 
+    def next_due(self, step: int) -> int:
+        """The first step after `step` at which a row, an evaluation or a checkpoint is due: with them all of a row, as
+        their intervals need not be multiples of one another.
+        """
+        return min(step + every - step % every for every in (self.log_every, self.eval_every, self.checkpoint_every))
+
     def scaled_to(self, steps: int) -> Protocol:
         """The same protocol with another length; intervals that no longer fit shrink to the whole length."""
         shorter = {name: min(getattr(self, name), steps) for name in ("eval_every", "log_every", "checkpoint_every")}

@@ -86,6 +86,10 @@ def train(path, agent, task="toy-detour", protocol=PROTOCOL, phase=ONLINE, seeds
     return training
 
 
+class Cut(Exception):
+    pass
+
+
 AGENT = FQL(FQL.Config(**SMALL, ensemble=2, flow_steps=2), 2, 2)
 
 
@@ -110,6 +114,23 @@ def test_steps_count_on_and_evaluations_keep_their_schedule(whole):
     assert (status["state"], status["step"], status["steps"]) == ("done", 30, 30)
 
 
+def test_what_is_due_between_rows_is_done_where_intervals_are_no_multiples_of_one_another(tmp_path):
+    protocol = Protocol(steps=12, eval_every=10, eval_episodes=3, eval_first=False, log_every=4, checkpoint_every=9)
+
+    def cut(what, now, total):
+        if what == "training" and now == 20:
+            raise Cut
+
+    train(tmp_path / "run", AGENT, protocol=protocol)
+    steps = [int(row["step"]) for row in csv.DictReader((tmp_path / "run/eval.csv").open()) if row["seed"] == "0"]
+    assert steps == [10, 12, 20, 30]
+    with pytest.raises(Cut):
+        train(tmp_path / "cut", AGENT, protocol=protocol, on_progress=cut)
+    said = []
+    train(tmp_path / "cut", AGENT, protocol=protocol, say=said.append)
+    assert "continuing from step 18" in said and records(tmp_path / "cut") == records(tmp_path / "run")
+
+
 def test_every_step_is_in_the_replay_as_the_environment_gave_it(whole):
     training, _ = whole
     own = training.replay.replays
@@ -122,10 +143,6 @@ def test_every_step_is_in_the_replay_as_the_environment_gave_it(whole):
         np.asarray(rows.observations[:, 1:])[follows], np.asarray(rows.next_observations[:, :-1])[follows]
     )
     assert own.episodes.tolist() == [3, 3], "cut at the checkpoints of steps 18 and 24, not at the end"
-
-
-class Cut(Exception):
-    pass
 
 
 @pytest.mark.parametrize("done", [6, 12, 15, 18, 21, 27])
