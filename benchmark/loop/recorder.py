@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from agents.base import Agent, State
+from benchmark.common.errors import UserError
 from benchmark.loop.evaluator import Results
 from benchmark.loop.experiment import Watch
 from benchmark.loop.keeping import keep_policies
-from benchmark.runs.record import RunDirectory
+from benchmark.runs.record import ANEW, RunDirectory, shortened
 from benchmark.runs.table import Table
 from envs.play.pool import EpisodeResults
 
@@ -49,11 +50,14 @@ class Recorder:
         """The step at which each seed that diverged did."""
         self.code: list[str] = []
         """Digests of the code that made the numbers so far, in order: several where another code went on with them."""
+        self.data = ""
+        """The fingerprint of the data that it trains on, "" where that is not known."""
         self.further: dict[str, Vouched] = {}
         """What a checkpoint vouches for besides the tables, by its name in the checkpoint."""
 
     def start(self, made: dict[str, Any]) -> None:
         """Record what makes this (re)start."""
+        self.data = made.get("dataset", {}).get("fingerprint", "")
         self.directory.add_start(made)
 
     # ---- going on
@@ -64,18 +68,22 @@ class Recorder:
         return {table.path.name: table for table in (self.train_table, self.eval_table)}
 
     def vouch(self, step: int, clocks: dict[str, float]) -> dict[str, Any]:
-        """What a checkpoint keeps beside the states: clocks, divergence, code, and digests of the rows up to it."""
+        """What a checkpoint keeps beside the states: clocks, divergence, code, which data, and digests of the rows up
+        to it.
+        """
         diverged = {str(seed): at for seed, at in self.diverged.items() if at <= step}
         tables = {name: table.vouch(step) for name, table in self.tables.items()}
         further = {name: files.vouch(step) for name, files in self.further.items()}
-        return {"clocks": clocks, "diverged": diverged, "code": self.code, "tables": tables, **further}
+        made = {"code": self.code, "data": self.data}
+        return {"clocks": clocks, "diverged": diverged, **made, "tables": tables, **further}
 
     def go_on(self, step: int, vouched: dict[str, Any] | None) -> None:
         """Be where the checkpoint of a step was made, with what it keeps; at the beginning where there is none (None).
 
-        Raises a UserError where files are not those that went with it.
+        Raises a UserError where files, or the data, are not those that went with it.
         """
         if vouched:
+            self.refuse_other_data(step, vouched.get("data", ""))
             for name, table in self.tables.items():
                 table.check(step, vouched["tables"][name])
             for name, own in self.further.items():
@@ -91,6 +99,14 @@ class Recorder:
             if self.code:
                 self.say("the code has changed since: the run is marked as made by several")
             self.code = [*self.code, self.directory.code]
+
+    def refuse_other_data(self, step: int, before: str) -> None:
+        """Raise a UserError where a checkpoint was made on other data, as far as it says."""
+        if before and self.data and before != self.data:
+            raise UserError(
+                f"{self.directory.path} was trained on other data up to its checkpoint of step {step} "
+                f"({shortened(before)}, not {shortened(self.data)}): go on with those, or begin again with {ANEW}"
+            )
 
     # ---- what happened
 

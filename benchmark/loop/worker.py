@@ -32,6 +32,7 @@ def execute(spec: RunSpec, quiet: bool = False) -> None:
     with run.directory as directory:
         directory.check_config(asked, own_files(spec.agent))
         if directory.status.get("state") == "done":
+            run.refuse_other_data()
             other = run.other_code()
             print(f"{run.path} is finished already" + (f" (made by {other})" if other else ""))
             return

@@ -43,11 +43,11 @@ def _of_place(place: Path, asked: Sequence[RunSpec]) -> list[RunSpec]:
 
 def _seeds_of(path: Path, like: RunSpec) -> tuple[int, ...]:
     """The seeds of the run in a folder, where it is the same but for these; () otherwise."""
+    aside = {"seeds": None, "extended": None}
     try:
-        known = read_config(path / "config.json")
+        known, other_data = read_config(path / "config.json"), Run(like, path).other_data()
     except Damaged:
         return ()
-    aside = {"seeds": None, "extended": None}
-    if known is None or differences(known | aside, Run(like).config | aside):
+    if known is None or differences(known | aside, Run(like).config | aside) or other_data:
         return ()
     return tuple(known["seeds"])

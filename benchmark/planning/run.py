@@ -14,8 +14,9 @@ from benchmark.common.files import make_folder
 from benchmark.common.reading import Damaged
 from benchmark.runs.code import code_digest, own_digests
 from benchmark.runs.reading import read_records
-from benchmark.runs.record import SCHEMA, RunDirectory, updates_before
+from benchmark.runs.record import ANEW, SCHEMA, RunDirectory, shortened, updates_before
 from benchmark.runs.run import RunSpec
+from envs.data.origin import recorded_fingerprint
 from envs.family import family_of
 from envs.files.local import data_folder
 from envs.ogbench.generating import generate
@@ -97,6 +98,7 @@ class Run:
                 found, asked = records.config.get(name), self.config[name]
                 raise Damaged(self.path / "config.json", f"{name} is {found}, not {asked}")
         self.directory.refuse_another(records.config, self.config)
+        self.refuse_other_data()
         longer = updates_before(records.config, self.config) is not None
         return records.status.get("state") == "done" and not longer
 
@@ -116,6 +118,23 @@ class Run:
             return ""
         commits = dict.fromkeys(str(start.get("commit"))[:12] for start in records.starts if start.get("code") in made)
         return f"other code, commit {' and '.join(commits) or 'unknown'}"
+
+    def other_data(self) -> str:
+        """Which data it was made from, where those at `data_path` are others, as far as the records of both say; else
+        "". Raises `Damaged`.
+        """
+        used = [start.get("dataset", {}).get("fingerprint") for start in read_records(self.path).starts]
+        there = recorded_fingerprint(self.data_files) if any(used) else ""
+        return next((each for each in used if each and there and each != there), "")
+
+    def refuse_other_data(self) -> None:
+        """Raise a UserError where its folder holds a run that was made from other data than it would use now."""
+        if other := self.other_data():
+            now = shortened(recorded_fingerprint(self.data_files))
+            raise UserError(
+                f"{self.path} holds a run on other data ({shortened(other)}) than {self.data_path} ({now}); "
+                f"choose another --out, or begin again with {ANEW}"
+            )
 
     def begin_anew(self) -> None:
         """Move its folder aside, where there is one."""
@@ -141,6 +160,18 @@ class Run:
         family_of(self.task).check_generated(self.task)
         made = f"{data.transitions}-seed{data.seed}"
         return data_folder(folder) / "generated" / made / f"{self.task.dataset}.npz"
+
+    @property
+    def data_files(self) -> list[Path]:
+        """The files of its dataset, which may not be there yet; none of a toy's."""
+        path = self.data_path
+        if path is None:
+            return []
+        if path.is_dir():
+            from envs.data.shards import shard_files
+
+            return shard_files(path)
+        return [path]
 
     def missing_data(self) -> list[tuple[str, int | None]]:
         """Files that its dataset lacks, each with its bytes where they are known; uses no network."""

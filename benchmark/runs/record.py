@@ -132,7 +132,7 @@ class RunDirectory:
         changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]
         kept = self.status.get("state") == "done" or self.has_checkpoint
         if changed and kept:
-            told = [f"{name} was {_digest(was.get(name))}, is {_digest(now.get(name))} now" for name in changed]
+            told = [f"{each} was {shortened(was.get(each))}, is {shortened(now.get(each))} now" for each in changed]
             raise UserError(
                 f"{self.path} was made by other code ({'; '.join(told)}; the old files: {self.path / 'code'}); "
                 f"choose another --out, or begin again with {ANEW}"
@@ -184,8 +184,9 @@ class RunDirectory:
             file.truncate(len(content))
 
 
-def _digest(sha256: str | None) -> str:
-    return f"sha256 {sha256[:12]}" if sha256 else "none"
+def shortened(fingerprint: str | None) -> str:
+    """A digest as messages have it."""
+    return f"sha256 {fingerprint.removeprefix('sha256:')[:12]}" if fingerprint else "none"
 
 
 INTERVALS = ("eval_every", "log_every", "checkpoint_every")

@@ -15,11 +15,15 @@ from benchmark.launching.ledger import Launch
 from benchmark.launching.local import run_locally
 from benchmark.loop.worker import execute
 from benchmark.planning.missing import only_missing
+from benchmark.planning.protocols import PROTOCOLS
 from benchmark.planning.run import Run
 from benchmark.runs.policies import policy_folder, read_card
-from benchmark.runs.protocol import Online, Protocol
+from benchmark.runs.protocol import Generated, Online, Protocol
 from benchmark.runs.record import RunDirectory, updates_before
 from benchmark.runs.run import RunSpec
+from envs.data.origin import fingerprint
+from envs.files.local import sha256_of, write_record
+from envs.toy.world import ToyWorld
 
 PROTOCOL = Protocol(steps=4, eval_every=2, eval_episodes=4, eval_first=False, log_every=2, checkpoint_every=2)
 LONGER = dataclasses.replace(PROTOCOL, steps=8)
@@ -80,6 +84,48 @@ def test_a_finished_run_is_submitted_for_more_updates(out, monkeypatch):
     for spec, count in ((spec_of(out), 0), (spec_of(out, LONGER), 1)):
         front_door.submit(out, [spec], [spec], front_door.How("slurm"))
         assert len(submitted) == count
+
+
+def test_a_run_does_not_go_on_with_other_data(out, monkeypatch):
+    make = ToyWorld.__init__
+    monkeypatch.setattr(ToyWorld, "__init__", lambda self, task: make(self, task, seed=1))
+    before = RunDirectory(spec_of(out).path).status["step"]
+    with pytest.raises(
+        UserError, match=r"other data up to its checkpoint of step 4 \(sha256 \w{12}, not sha256 .*--anew"
+    ):
+        execute(spec_of(out, LONGER), quiet=True)
+    monkeypatch.undo()
+    execute(spec_of(out, LONGER), quiet=True)
+    assert before == 4 and Run(spec_of(out, LONGER)).is_done()
+
+
+def made_file(folder, content):
+    """A dataset as `envs.generate` leaves it, of any content."""
+    path = folder / "generated/10-seed0/cube-single-play-v0.npz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    write_record(path, {}, sha256_of(path), {"source": "generated"})
+    return path
+
+
+def test_a_finished_run_is_not_taken_for_one_on_other_data(tmp_path):
+    one, other = (made_file(tmp_path / name, name.encode()) for name in ("one", "other"))
+
+    def asked(folder, seeds=(0,), out="out"):
+        task, data, protocol = "cube-single-play-singletask-task1-v0", Generated(10), PROTOCOLS["empty"]
+        where = dict(out=str(tmp_path / out), data=data, data_dir=str(tmp_path / folder))
+        return RunSpec("bc", task, seeds, {}, protocol, name="bc", **where)
+
+    execute(asked("one"))
+    with RunDirectory(asked("one").path) as directory:
+        directory.add_start({"dataset": {"fingerprint": fingerprint([one])}})
+    assert Run(asked("one")).is_done() and only_missing([asked("one", (0, 1))])[0].seeds == (0,)
+    for do in (lambda spec: Run(spec).is_done(), execute):
+        with pytest.raises(UserError, match=rf"holds a run on other data .* than {other} .*--anew"):
+            do(asked("other"))
+    assert [spec.seeds for spec in only_missing([asked("other", (0, 1))])] == [(0, 1)]
+    other.unlink()
+    assert Run(asked("other")).is_done(), "where data are not there, no one can say that they are others"
 
 
 def test_a_run_that_ends_between_its_extension_and_its_next_checkpoint_is_not_finished(out):
