@@ -28,9 +28,15 @@ LARGER = {"10M": (8 * MILLION, 50 * MILLION), "100M": (50 * MILLION, 10**12)}
 """Transitions, from and below, of the data that are not a domain's standard file; that has at most five million."""
 
 
+STATED = ("online_steps", "start")
+"""Facts of which every source says something: empty is that there is none of it."""
+
+
 @dataclass(frozen=True)
 class Facts:
-    """What one agent's number on one task was made under. Empty (0, "") is what the source does not say."""
+    """What one agent's number on one task was made under. Empty (0, "") is what the source does not say, but of those
+    that are `STATED`.
+    """
 
     data: str = ""
     """ "standard", "10M", "100M", or "generated"."""
@@ -44,13 +50,28 @@ class Facts:
     environment: str = ""
     """ "ogbench 1.2.2", or the one that a benchmark with several names."""
     mujoco: str = ""
+    online_steps: int = 0
+    """Environment steps of a phase after the updates that collects data; 0 of a run that is offline alone."""
+    start: str = ""
+    """Digest of the networks of another run that it began with; "" of one that began anew."""
     fingerprint: str = dataclasses.field(default="", compare=False)
     """Of the data: it tells two agents' data on one task apart, and is another one on every task of a regime."""
 
     def differing(self, other: Facts) -> list[str]:
         """The names of the facts that both say, and say differently."""
-        names = [field.name for field in dataclasses.fields(self)]
-        return [n for n in names if getattr(self, n) and getattr(other, n) and getattr(self, n) != getattr(other, n)]
+
+        def differs(name: str) -> bool:
+            pair = getattr(self, name), getattr(other, name)
+            return pair[0] != pair[1] and (name in STATED or all(pair))
+
+        return [field.name for field in dataclasses.fields(self) if differs(field.name)]
+
+    @property
+    def of_every_task(self) -> Facts:
+        """The same without what each task of one regime may have its own of: chunks, data file, networks to begin with
+        (of which it is left whether there are any).
+        """
+        return dataclasses.replace(self, chunk_length=0, fingerprint="", start="another run's" if self.start else "")
 
 
 @dataclass(frozen=True)
@@ -102,13 +123,15 @@ def facts_of(run: Any, last: int = 1) -> Facts:
     ogbench = (run.versions or {}).get("ogbench", "")
     return Facts(
         data=data_of(run.source, run.transitions),
-        updates=int(run.protocol.get("steps") or run.steps or 0),
+        updates=int(run.protocol.get("steps", run.steps) or 0),
         networks="x".join(map(str, hidden)),
         chunk_length=int(run.hyperparameters.get("chunk_length") or 0),
         evaluation=evaluation_rule(last),
         episodes=int(run.protocol.get("eval_episodes") or 0),
         environment=run.environment or (f"ogbench {ogbench}" if ogbench else ""),
         mujoco=run.mujoco,
+        online_steps=int(run.protocol.get("online_steps") or 0),
+        start=run.start,
         fingerprint=run.fingerprint or "",
     )
 
@@ -169,12 +192,12 @@ def facts_by_agent(runs: pd.DataFrame, evaluations: pd.DataFrame, last: int = 1)
 def name_of(facts: Mapping[str, Facts]) -> str:
     """The regime of an agent's facts by task: the first named one that has them all, else what they say, in words.
 
-    Tasks may differ in the length of chunks only; where they differ in more, the text begins with `SEVERAL`.
+    Tasks may differ in what `Facts.of_every_task` leaves out; where they do in more, the text begins with `SEVERAL`.
     """
     found = next((regime.name for regime in named().values() if facts and regime.has(facts)), None)
     if found:
         return found
-    alike = {dataclasses.replace(one, chunk_length=0) for one in facts.values()}
+    alike = {one.of_every_task for one in facts.values()}
     return f"{SEVERAL}: {_spelled(facts.values())}" if len(alike) > 1 else _spelled(facts.values())
 
 
@@ -183,21 +206,30 @@ def _spelled(facts: Iterable[Facts]) -> str:
     every = list(facts)
 
     def values(name: str) -> str:
-        found = dict.fromkeys(getattr(one, name) for one in every if getattr(one, name))
-        return " or ".join(f"{value:,}" if isinstance(value, int) else value for value in found)
+        found = list(dict.fromkeys(getattr(one, name) for one in every))
+        said = [_text(value)[: 8 if name == "start" else None] for value in found if value]
+        lacking = ["no" if name == "online_steps" else "none"] if said and name in STATED and not all(found) else []
+        return " or ".join([*said, *lacking])
 
-    form = {"updates": "{} updates", "data": "{} data", "networks": "networks {}", "chunk_length": "chunks of {}"}
-    form |= {"episodes": "{} episodes"}
+    form = {"updates": "{} updates", "online_steps": "{} online steps", "start": "begun with networks {}"}
+    form |= {"data": "{} data", "networks": "networks {}", "chunk_length": "chunks of {}", "episodes": "{} episodes"}
     return ", ".join(text.format(values(name)) for name, text in form.items() if values(name)) or "not recorded"
 
 
+def _text(value: int | str) -> str:
+    """A fact's value in print: "1,000,000", a digest's digits; "none" of one that is empty."""
+    return (f"{value:,}" if isinstance(value, int) else value.removeprefix("sha256:")[:40]) if value else "none"
+
+
 def reason(x: Mapping[str, Facts], y: Mapping[str, Facts], tasks: Collection[str]) -> str:
-    """Why two agents' numbers on these tasks do not compare, "updates 7,000 against 1,000,000"; "" where they do."""
+    """Why two agents' numbers on these tasks do not compare, "updates 7,000 against 1,000,000"; "" where they do.
+
+    Tasks on which nothing is known of one of them tell nothing.
+    """
     said: dict[str, None] = {}
-    for task in tasks:
-        ours, theirs = x.get(task, Facts()), y.get(task, Facts())
+    for task in (task for task in tasks if task in x and task in y):
+        ours, theirs = x[task], y[task]
         for name in ours.differing(theirs):
-            pair = [getattr(side, name) for side in (ours, theirs)]
-            texts = [f"{value:,}" if isinstance(value, int) else value.removeprefix("sha256:")[:40] for value in pair]
+            texts = [_text(getattr(side, name)) for side in (ours, theirs)]
             said[f"{name.replace('_', ' ')} {texts[0]} against {texts[1]}"] = None
     return ", ".join(said)

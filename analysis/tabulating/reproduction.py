@@ -34,8 +34,9 @@ def reproduction_table(results: Results, agents: Iterable[str] | None = None, ac
     sources = sources_of(results.scores)
     scores = results.scores[results.scores["agent"].map(sources) == "own"]
     chosen, known = agents_in_order(chosen_agents(agents, list(sources_of(scores)))), _published()
-    steps = scores.groupby(["agent", "task"])["step"].min().to_dict()
-    steps |= scores.groupby(["agent", "domain"])["step"].min().to_dict()
+    offline = _offline(results, scores)
+    steps = offline.groupby(["agent", "task"])["step"].min().to_dict()
+    steps |= offline.groupby(["agent", "domain"])["step"].min().to_dict()
     own = [item for item in _own(scores) if item[0] in chosen and (_method(item[0]), item[1]) in known]
     rows: list[Row] = []
     lengths = []
@@ -66,6 +67,12 @@ def reproduction_table(results: Results, agents: Iterable[str] | None = None, ac
     return PrintedTable("reproduction", text, header, rows, notes=said, marks=marks_of(scores))
 
 
+def _offline(results: Results, scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores with the updates before an online phase as their step."""
+    facts = [results.facts.get(row.agent, {}).get(row.task, Facts()) for row in scores.itertuples()]
+    return scores.assign(step=[step - of.online_steps for step, of in zip(scores["step"], facts, strict=True)])
+
+
 def _other_regime(facts: Mapping[str, Facts], method: str, where: str) -> tuple[str, str]:
     """Of an agent's figure: why its tasks are not of one regime, and why it is of another than the published one.
 
@@ -73,10 +80,12 @@ def _other_regime(facts: Mapping[str, Facts], method: str, where: str) -> tuple[
     """
     tasks = [task for task in facts if where in (task, domain_of(task)) and task in TASKS]
     theirs = {task: of_published(published.regime(method), task) for task in tasks}
-    # The rule of scoring is one's own choice (--last), and in the caption; tasks have data of their own.
-    ours = {task: dataclasses.replace(facts[task], evaluation="", fingerprint="") for task in tasks}
-    first = dict.fromkeys(tasks, ours[tasks[0]]) if tasks else {}
-    return reason(ours, first, tasks), reason(ours, theirs, tasks)
+    # The rule of scoring is one's own choice (--last), and in the caption.
+    ours = {task: dataclasses.replace(facts[task], evaluation="") for task in tasks}
+    # Tasks of one domain have chunks of one length.
+    shared = {t: dataclasses.replace(one.of_every_task, chunk_length=one.chunk_length) for t, one in ours.items()}
+    first = dict.fromkeys(tasks, shared[tasks[0]]) if tasks else {}
+    return reason(shared, first, tasks), reason(ours, theirs, tasks)
 
 
 def _said_of(others: Mapping[str, str], across: bool) -> list[str]:

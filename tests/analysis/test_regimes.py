@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
@@ -35,6 +37,26 @@ def run(folder, agent="rql", task=CUBE, steps=1_000_000, chunk=5, hidden=WIDE, *
         hyperparameters=sizes,
         start={"dataset": known | dataset, "versions": {"mujoco": "3.4.0", "ogbench": "1.2.2"}},
     )
+
+
+def run_online(folder, agent="rql", online=500_000, **how):
+    """A run of 1M updates with an online phase after them."""
+    path = run(folder, agent, steps=1_000_000 + online, **how)
+    _change(path, lambda config: config["protocol"].update(steps=1_000_000, online_steps=online))
+    return path
+
+
+def run_begun(folder, agent="rql", digest="sha256:abcdef0123456789", **how):
+    """A run that began with the networks of another one."""
+    path = run(folder, agent, **how)
+    _change(path, lambda config: config.update(start={"digest": digest}))
+    return path
+
+
+def _change(path, change):
+    config = json.loads((path / "config.json").read_text())
+    change(config)
+    (path / "config.json").write_text(json.dumps(config))
 
 
 def facts(folder):
@@ -82,6 +104,50 @@ def test_a_run_of_a_papers_protocol_is_of_its_regime(tmp_path):
 def test_a_run_of_other_length_chunks_networks_or_data_is_not(tmp_path, change, name):
     run(tmp_path, **change)
     assert name in name_of(facts(tmp_path)) and name_of(facts(tmp_path)) != "qam"
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (run_online, "1,000,000 updates, 500,000 online steps, standard data, networks 512x512x512x512, chunks of 5"),
+        (run_begun, "1,000,000 updates, begun with networks abcdef01, standard data"),
+    ],
+)
+def test_a_run_with_an_online_phase_or_begun_with_anothers_networks_is_of_no_papers_regime(tmp_path, make, name):
+    make(tmp_path)
+    assert name_of(facts(tmp_path)).startswith(name)
+
+
+def test_a_run_that_is_online_alone_has_no_updates_before(tmp_path):
+    path = run(tmp_path, steps=500_000)
+    _change(path, lambda config: config["protocol"].update(steps=0, online_steps=500_000))
+    assert (facts(tmp_path)[CUBE].updates, facts(tmp_path)[CUBE].online_steps) == (0, 500_000)
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (Facts(online_steps=500_000), "online steps 500,000 against none"),
+        (Facts(start="sha256:" + 64 * "a"), f"start {40 * 'a'} against none"),
+    ],
+)
+def test_no_online_phase_and_no_other_runs_networks_are_statements(facts, said):
+    assert reason({CUBE: facts}, {CUBE: Facts()}, [CUBE]) == said
+    assert reason({CUBE: facts}, {CUBE: facts}, [CUBE]) == ""
+    assert reason({CUBE: facts}, {}, [CUBE]) == ""
+
+
+def test_tasks_may_begin_with_networks_of_their_own_but_not_some_with_none():
+    begun = Facts("standard", 1_000_000, start="sha256:aaaaaaaaaa")
+    other = Facts("standard", 1_000_000, start="sha256:bbbbbbbbbb")
+    assert (
+        name_of({CUBE: begun, MAZE: other})
+        == "1,000,000 updates, begun with networks aaaaaaaa or bbbbbbbb, standard data"
+    )
+    some = name_of({CUBE: begun, MAZE: Facts("standard", 1_000_000)})
+    assert some.startswith("several regimes: 1,000,000 updates, begun with networks aaaaaaaa or none, standard data")
+    online = name_of({CUBE: Facts(online_steps=500, updates=9), MAZE: Facts(updates=9)})
+    assert online == "several regimes: 9 updates, 500 or no online steps"
 
 
 def test_what_is_not_recorded_is_of_no_named_regime():
@@ -189,6 +255,24 @@ def test_runs_of_the_regime_of_published_figures_are_bold_among_them(tmp_path):
     row = next(row for row in table.rows if row[0] == CUBE)
     assert list(results.scores["regime"].unique()) == ["qam"]
     assert not row[table.header.index("rql*")].bold and any(cell.bold for cell in row[1:])
+
+
+@pytest.mark.parametrize("make", [run_online, run_begun])
+def test_an_online_phase_or_another_runs_networks_leave_an_agent_out_of_comparisons(tmp_path, capsys, make):
+    make(tmp_path, "fql")
+    for agent in ("rql", "ifql"):
+        run(tmp_path, agent)
+    main(["--runs", str(tmp_path), "--baseline", "rql", "--by", "overall"])
+    said = capsys.readouterr().out
+    assert "| FQL |" not in said and "| IFQL |" in said
+    assert "FQL is not compared, for it is of another regime than the baseline:" in said
+
+
+@pytest.mark.parametrize("make", [run_online, run_begun])
+def test_an_online_phase_or_another_runs_networks_make_nothing_bold(tmp_path, make):
+    make(tmp_path, "rql")
+    table = task_table(comparable(load_runs(tmp_path)))
+    assert not any(row[table.header.index("rql*")].bold for row in table.rows)
 
 
 def test_an_agent_alone_in_its_regime_is_the_best_of_nothing(tmp_path):

@@ -13,7 +13,7 @@ from analysis.tables import main
 from analysis.tabulating.agreement import order_table
 from analysis.tabulating.reproduction import reproduction_table
 from analysis.tabulating.runs import summary
-from tests.analysis.test_regimes import CUBE, run
+from tests.analysis.test_regimes import CUBE, run, run_begun, run_online
 from tests.helpers.simulated_runs import write_run
 
 WHY = "differ for other reasons than the agents"
@@ -56,6 +56,25 @@ def test_a_reproduction_of_the_published_regime_is_marked_by_nothing(tmp_path):
     run(tmp_path, "fql")
     (row,) = reproduction_table(comparable(load_runs(tmp_path))).rows
     assert row[-1] in ("agrees", "above", "below") and "¶" not in row[-2].text
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(run_online, "online steps 500,000 against none"), (run_begun, "start abcdef0123456789 against none")],
+)
+def test_a_reproduction_with_an_online_phase_or_another_runs_networks_has_no_verdict(tmp_path, make, said):
+    make(tmp_path, "fql")
+    table = reproduction_table(comparable(load_runs(tmp_path)))
+    (row,) = table.rows
+    assert row[3] == "1,000,000" and row[-2].text == "–" and row[-1] == "another regime"
+    assert any(said in note for note in table.notes)
+
+
+def test_a_domain_whose_tasks_begin_with_networks_of_their_own_is_averaged(tmp_path):
+    for number in range(5):
+        run_begun(tmp_path, "fql", f"sha256:{number}", task=TASKS[35 + number])
+    results = comparable(load_runs(tmp_path))
+    assert ("fql", "cube-double-play") in rows_of(reproduction_table(results))
 
 
 def test_a_domain_whose_tasks_are_of_several_regimes_is_not_averaged(tmp_path):

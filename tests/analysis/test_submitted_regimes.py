@@ -21,6 +21,7 @@ from analysis.submissions.layout import CARD, INDEX
 from analysis.submissions.making import submit
 from analysis.submissions.standing import RESULTS, default_folder, submissions_under
 from benchmark.common.errors import UserError
+from tests.analysis.test_regimes import run_online
 from tests.analysis.test_submissions import edit
 from tests.helpers.simulated_runs import write_run
 
@@ -80,6 +81,12 @@ def test_agents_of_several_regimes_are_not_sent_into_one_folder(tmp_path):
     of_qam(tmp_path, "fql", steps=2_000_000)
     with pytest.raises(UserError, match=r"several regimes \(rql: qam; fql: rql\)"):
         default_folder(load_runs(tmp_path))
+
+
+def test_runs_with_an_online_phase_have_another_default_folder(tmp_path):
+    run_online(tmp_path / "runs", "fql")
+    folder = default_folder(load_runs(tmp_path / "runs"), tmp_path / "submissions")
+    assert folder.parent.name.startswith("1000000-updates-500000-online-steps-standard-data")
 
 
 def test_both_commands_print_the_regime(tmp_path, capsys):
