@@ -13,7 +13,7 @@ from benchmark.common.options import Parser, add_keeping
 from benchmark.loop.worker import execute, serve
 from benchmark.planning.missing import only_missing
 from benchmark.planning.protocols import PROTOCOLS
-from benchmark.planning.run import Run
+from benchmark.planning.run import begin_anew
 from benchmark.runs.run import RunSpec
 
 
@@ -23,9 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[:1] == ["--specs"]:
         return serve(arguments[1:])
     spec, anew = parse_command(arguments)
+    runs = only_missing([spec])
     if anew:
-        Run(spec).begin_anew()
-    for each in only_missing([spec]):
+        begin_anew(runs)
+    for each in runs:
         execute(each)
     return 0
 

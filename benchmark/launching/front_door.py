@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from benchmark.planning.missing import only_missing
 from benchmark.planning.plan import plan
 from benchmark.planning.protocols import AGENT_STEPS
 from benchmark.planning.registry import agent_class
-from benchmark.planning.run import Run
+from benchmark.planning.run import Run, begin_anew
 from benchmark.planning.suites import SUITES, Suite, get_suite
 from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import MOST_SEEDS, parse_seeds
@@ -41,6 +41,11 @@ from envs.tasks import Task
 
 MOST_RUNS = 1_000_000
 """Most seeds of all tasks and agents together, each of which may be a run."""
+OF_SLURM = (*slurm_options.NAMES, "slurm_config", "runs_per_job")
+"""Options that only --launcher=slurm takes."""
+OF_RETRYING = {"retry_failed", "out", "suite", "watch", "last", "launcher", "jobs", "runs_per_process", "run_timeout"}
+OF_RETRYING |= {*OF_SLURM}
+"""Options that --retry-failed takes: which folder, and how its runs are launched."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -66,16 +71,22 @@ def run(options: argparse.Namespace) -> int:
     if options.report:
         report(out, last)
         return 0
-    if options.anew:
-        for spec in runs:
-            Run(spec).begin_anew()
-    return launch(out, runs, how, options.watch, last)
+    return launch(out, runs, how, options.watch, last, anew=options.anew)
+
+
+def refuse(options: argparse.Namespace, names: Collection[str], why: str) -> None:
+    """Raise a UserError that names the first of these options that is given."""
+    for name in names:
+        if getattr(options, name) not in (None, False, []):
+            raise UserError(f"--{name.replace('_', '-')} {why}")
 
 
 def retry(options: argparse.Namespace, last: int) -> int:
     """Launch the failed and the stopped runs of a folder again, as they were launched last. Their configurations, for
     which their agents would be imported, are left to their own processes.
     """
+    refuse(options, vars(options).keys() - OF_RETRYING, "does not go with --retry-failed: runs are made as they were")
+    again: list[tuple[Path, list[RunSpec], How]] = []
     code = 0
     for out in status.folders(options.out, options.suite):
         damage: list[str] = []
@@ -88,6 +99,10 @@ def retry(options: argparse.Namespace, last: int) -> int:
             continue
         before = read_launches(out)[-1].about
         how = dataclasses.replace(how_to_launch(options, 1), **given_before(before, options))
+        if how.launcher != "slurm":
+            refuse(options, OF_SLURM, f"is for Slurm, and the runs of {out} are launched by --launcher={how.launcher}")
+        again.append((out, runs, how))
+    for out, runs, how in again:
         code = max(code, launch(out, runs, how, options.watch, last, is_done=Run.says_done))
     return code
 
@@ -129,10 +144,8 @@ def how_to_launch(options: argparse.Namespace, runs_per_process: int) -> How:
 
     given = {name: getattr(options, name) for name in slurm_options.NAMES}
     launcher = check_choice("launcher", options.launcher or "local", LAUNCHERS)
-    if launcher != "slurm":
-        wrong = [name for name in (*given, "slurm_config", "runs_per_job") if getattr(options, name) is not None]
-        if wrong and not options.retry_failed:
-            raise UserError(f"--{wrong[0].replace('_', '-')} is for --launcher=slurm")
+    if launcher != "slurm" and not options.retry_failed:
+        refuse(options, OF_SLURM, "is for --launcher=slurm")
     minutes = number("run_timeout", MOST_MINUTES)
     if options.slurm_config:
         input_file("--slurm-config", options.slurm_config)
@@ -168,7 +181,7 @@ def given_before(last: dict, options: argparse.Namespace) -> dict:
     }
     kept = {name: value for name, value in before.items() if asked[name] is None}
     given = {name: getattr(options, name) for name in slurm_options.NAMES if getattr(options, name) is not None}
-    return {**kept, "cluster": slurm_options.read_options(options.slurm_config, {**cluster, **given})}
+    return {**kept, "cluster": slurm_options.read_options(options.slurm_config, given, cluster)}
 
 
 def runs_asked_for(options: argparse.Namespace, suite: Suite, out: Path) -> list[RunSpec]:
@@ -207,8 +220,7 @@ def runs_asked_for(options: argparse.Namespace, suite: Suite, out: Path) -> list
     runs = [dataclasses.replace(run, **kept) for run in runs]
     if options.start_from:
         runs = starting_from(options.start_from, runs)
-    if not options.anew:
-        runs = only_missing(runs)
+    runs = only_missing(runs)
     for run in {(run.agent, run.seeds): run for run in runs}.values():
         check_size(run, here=options.launcher != "slurm")
     return runs
@@ -254,8 +266,10 @@ def launch(
     watch: bool = False,
     last: int = 1,
     is_done: Callable[[Run], bool] = Run.is_done,
+    anew: bool = False,
 ) -> int:
-    """Do the runs that are not done, or submit them to a cluster; report, say what failed, return the exit code.
+    """Do the runs that are not done, or submit them to a cluster; report, say what failed, return the exit code. With
+    `anew` all are done, and what their folders hold is moved aside once nothing more is to be refused.
 
     A run whose records `is_done` finds damaged, whose agent's file is gone, or whose data cannot be had, fails alone.
     """
@@ -267,7 +281,7 @@ def launch(
             if run.spec.agent.endswith(".py") and not Path(run.spec.agent).is_file():
                 refused[run.path] = f"no agent file at {run.spec.agent}"
             else:
-                (done if is_done(run) else waiting).append(run)
+                (waiting if anew or not is_done(run) else done).append(run)
         except Damaged as error:
             refused[run.path] = error.brief
     check_disk(waiting, out, how.at_once)
@@ -291,12 +305,14 @@ def launch(
     outcomes = [Outcome(path, reason) for path, reason in refused.items()]
     ready = [run.spec for run in waiting if run.path not in refused]
     if how.launcher == "slurm":
-        submit(out, specs, ready, how)
+        submit(out, specs, ready, how, anew)
         if not watch:
             return print_outcomes(outcomes)
         code = status.show(out, console, watch=True)
         code = max(code, report_if_possible(out, last))
         return max(code, print_outcomes(outcomes))
+    if anew:
+        begin_anew(ready)
     if ready:
         outcomes += run_here(out, specs, ready, how)
         film(out, specs)
@@ -351,20 +367,25 @@ def begin(out: Path, runs: list[RunSpec], how: How) -> Launch:
     return Launch.begin(out, runs, options.pop("launcher"), options)
 
 
-def submit(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How) -> None:
-    """Submit the runs that are not in Slurm's queue already."""
+def submit(out: Path, runs: list[RunSpec], ready: list[RunSpec], how: How, anew: bool = False) -> None:
+    """Submit the runs that are not in Slurm's queue already; with `anew` they must not be."""
     busy = set()
     if read_launches(out):
         states = {run.path: run.state for run in status.run_states(out)}
         busy = {path for path, state in states.items() if state in ("queued", "running")}
-    ready = [spec for spec in ready if not Run(spec).says_done()]  # some are done since they were planned
+    if not anew:
+        ready = [spec for spec in ready if not Run(spec).says_done()]  # some are done since they were planned
     chosen = [spec for spec in ready if spec.path not in busy]
+    if anew and len(chosen) < len(ready):
+        raise UserError(f"{len(ready) - len(chosen)} runs are queued or running: --cancel them before --anew")
     if len(chosen) < len(ready):
         console.print(f"{len(ready) - len(chosen)} runs are queued or running already")
     if not chosen:
         return
     most = slurm.limits(how.cluster)
     size = slurm.runs_per_job(len(chosen), how.runs_per_job, how.runs_per_process * how.in_a_job, most)
+    if anew:
+        begin_anew(chosen)
     record = begin(out, runs, how)
     index = {spec.path: i for i, spec in enumerate(runs)}
     record.about["submitted"] = [index[spec.path] for spec in chosen]

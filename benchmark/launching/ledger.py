@@ -103,7 +103,7 @@ class Launch:
         if missing := [name for name in ABOUT if name not in self.about]:
             raise Damaged(path, f"no field '{missing[0]}'")
         check_fields(path, self.about, ABOUT)
-        if not all(type(index) is int and index >= 0 for index in self.submitted) or self.about["process"] < 2:
+        if not all(type(index) is int and index >= 0 for index in self.submitted) or self.about["process"] < 1:
             raise Damaged(path, "submitted or process is not what a launcher writes")
         for array in self.about["arrays"]:
             if not isinstance(array, dict) or set(array) != set(ARRAY):

@@ -38,6 +38,8 @@ MOST_TIMEOUTS = 100
 SECONDS_TO_REQUEUE = 15
 """Of the time between the signal and the end of a job: what is left for asking to be queued again."""
 CANCEL_SECONDS = 60.0
+ATTEMPTS = 3
+SECONDS_BETWEEN_ATTEMPTS = 2.0
 SECONDS_TO_BE_ENDED = 600
 """How long a job that was told to end waits for its end: one that ends by itself would not be queued again."""
 
@@ -57,6 +59,22 @@ def ask(*command: str, timeout: float = 30) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
+class NoAnswer(UserError):
+    """Slurm does not answer, so that nothing can be said of its jobs, and nothing done."""
+
+
+def insist(*command: str) -> str:
+    """What a Slurm command prints. Asked several times, as a busy controller leaves some unanswered; then raises
+    `NoAnswer`.
+    """
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+        if (answer := ask(*command)) is not None:
+            return answer
+    raise NoAnswer(f"Slurm does not answer ({command[0]} fails)")
+
+
 def check_cluster(options: SlurmOptions, out: Path = Path()) -> None:
     """Raise a UserError for what the cluster would refuse, before anything is submitted; `out` is the results' folder,
     whose name stands in the jobs' script.
@@ -66,9 +84,7 @@ def check_cluster(options: SlurmOptions, out: Path = Path()) -> None:
             raise UserError(f"--launcher=slurm cannot do with control characters in a path: {str(path)!r}")
     if not shutil.which("sbatch"):
         raise UserError("--launcher=slurm needs Slurm's commands, and there is no sbatch on PATH")
-    listed = ask("sinfo", "--noheader", "--format=%R|%l|%P")
-    if listed is None:
-        raise UserError("Slurm's controller does not answer (sinfo fails)")
+    listed = insist("sinfo", "--noheader", "--format=%R|%l|%P")
     partitions = [line.split("|") for line in listed.split()]
     limit_of = {name: limit for name, limit, _ in partitions}
     default = [name for name, _, mark in partitions if mark.endswith("*")]
@@ -104,7 +120,7 @@ def limits(options: SlurmOptions) -> Limits:
     """The cluster's limits, less what is in the queue already."""
     found = dict(re.findall(r"^(\w+)\s*= (\S+)", ask("scontrol", "show", "config") or "", re.MULTILINE))
     array = min(int(found.get("MaxArraySize", 1001)), MOST_JOBS_IN_FOLDER)
-    queued = len((ask("squeue", "-h", "-r", "-o", "%i") or "").splitlines())
+    queued = len(insist("squeue", "-h", "-r", "-o", "%i").splitlines())
     own = len(queue())
     most = [(int(found["MaxJobCount"]) - queued, "MaxJobCount")] if "MaxJobCount" in found else []
     user = f"user={getpass.getuser()}"
@@ -121,8 +137,12 @@ def limits(options: SlurmOptions) -> Limits:
 
 
 def queue() -> dict[str, str]:
-    """State of each of the user's jobs that is pending or running, by the name of the job, e.g. "12_3"."""
-    text = ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T") or ""
+    """State of each of the user's jobs that is pending or running, by the name of the job, e.g. "12_3"; {} where there
+    is no Slurm. Raises `NoAnswer`: a queue that is not known is no empty one.
+    """
+    if not shutil.which("squeue"):
+        return {}
+    text = insist("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T")
     return dict(line.split("|", 1) for line in text.splitlines() if "|" in line)
 
 
@@ -138,12 +158,21 @@ def ended(jobs: Iterable[str]) -> dict[str, str]:
     return {job: state for job, state in first_words.items() if state not in UNFINISHED}
 
 
-def cancel(jobs: Sequence[str]) -> None:
-    """Cancel arrays, and wait until they are gone from the queue."""
-    ask("scancel", *jobs)
+def cancel(jobs: Sequence[str]) -> list[str]:
+    """Cancel arrays, and wait until they are gone from the queue; return those that are not, after a while. Raises
+    `NoAnswer` where that was not taken.
+    """
+    insist("scancel", *jobs)
     deadline = time.monotonic() + CANCEL_SECONDS
-    while any(job.partition("_")[0] in jobs for job in queue()) and time.monotonic() < deadline:
+    while (left := queued_of(jobs)) and time.monotonic() < deadline:
         time.sleep(1)
+    return left
+
+
+def queued_of(arrays: Sequence[str]) -> list[str]:
+    """Those arrays of which a job is pending or running."""
+    numbers = {job.partition("_")[0] for job in queue()}
+    return [array for array in arrays if array in numbers]
 
 
 # --------------------------------------------------------------------------------------------------- submission
@@ -192,7 +221,13 @@ def submit(
             raise UserError(message) from error
         array = JobArray(name, first, len(chunk), size, folder)
         launch.add_array(array)
-        ask("scontrol", "release", name)
+        try:
+            insist("scontrol", "release", name)
+        except NoAnswer as error:
+            raise UserError(
+                f"array {name} is submitted, but held until `scontrol release {name}` ({error}); "
+                f"{first + len(chunk)} of {len(runs)} runs are submitted"
+            ) from error
         on_array(array)
 
 

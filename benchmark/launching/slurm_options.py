@@ -112,8 +112,10 @@ def add_flags(group: Any) -> None:
         group.add_argument(flag, help=option.metadata["text"], **option.metadata.get("flag", {}))
 
 
-def read_options(path: str | None, given: Mapping[str, Any]) -> SlurmOptions:
-    """Options from a YAML file and, stronger, those `given` by flags (None where not); every mistake is named."""
+def read_options(path: str | None, given: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> SlurmOptions:
+    """Options of a launch `before`, stronger than these from a YAML file, and strongest those `given` by flags (None
+    where not); every mistake is named.
+    """
     values: dict[str, Any] = {}
     if path:
         try:
@@ -125,7 +127,7 @@ def read_options(path: str | None, given: Mapping[str, Any]) -> SlurmOptions:
             raise UserError(f"{path} is not YAML: {summary(error)}") from error
         if not isinstance(values, dict):
             raise UserError(f"{path} must hold lines such as 'partition: gpu'")
-    values |= {name: value for name, value in given.items() if value is not None}
+    values = {**(before or {}), **values} | {name: value for name, value in given.items() if value is not None}
     for name in values:
         if name not in NAMES:
             raise UserError(

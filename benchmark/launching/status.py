@@ -270,12 +270,12 @@ def show(out: Path, console: Console, watch: bool = False) -> int:
         with Live(page(out, runs, damage), console=console, auto_refresh=False) as live:
             while _at_work(runs):
                 time.sleep(WATCH_SECONDS)
-                runs, damage = _read(out)
+                runs, damage = _read_again(out, runs, damage, console)
                 live.update(page(out, runs, damage), refresh=True)
     else:
         while watch and _at_work(runs):
             time.sleep(WATCH_SECONDS)
-            runs, damage = _read(out)
+            runs, damage = _read_again(out, runs, damage, console)
         console.print(page(out, runs, damage), soft_wrap=True)
     return int(bool(damage) or any(run.state in NOT_WELL for run in runs))
 
@@ -285,6 +285,17 @@ def _read(out: Path) -> tuple[list[RunState], list[str]]:
     return run_states(out, damage.append), damage
 
 
+def _read_again(
+    out: Path, runs: list[RunState], damage: list[str], console: Console
+) -> tuple[list[RunState], list[str]]:
+    """As `_read`; what was known before where Slurm does not answer."""
+    try:
+        return _read(out)
+    except slurm.NoAnswer as error:
+        console.print(f"{error}; what is shown was known before", soft_wrap=True)
+        return runs, damage
+
+
 def _at_work(runs: Sequence[RunState]) -> bool:
     return any(run.state in ("queued", "running") for run in runs)
 
@@ -292,11 +303,12 @@ def _at_work(runs: Sequence[RunState]) -> bool:
 def cancel(out: Path, console: Console) -> None:
     """Cancel what is queued or running: the cluster's jobs, and local launchers of this machine."""
     for launch in read_launches(out):
-        queued = slurm.queue() if launch.arrays else {}
-        jobs = [a.job for a in launch.arrays if any(job.partition("_")[0] == a.job for job in queued)]
-        if jobs:
-            slurm.cancel(jobs)
-            console.print(f"cancelled Slurm's {', '.join(jobs)}")
+        if launch.arrays and (jobs := slurm.queued_of([array.job for array in launch.arrays])):
+            left = slurm.cancel(jobs)
+            if gone := [job for job in jobs if job not in left]:
+                console.print(f"cancelled Slurm's {', '.join(gone)}")
+            if left:
+                raise UserError(f"Slurm was asked to cancel {', '.join(left)}, and has not ended them yet")
         if launch.is_alive():
             _end_launcher(launch, console)
 
@@ -305,6 +317,8 @@ def _end_launcher(launch: Launch, console: Console) -> None:
     host, process = launch.about["host"], launch.about["process"]
     if host != platform.node():
         raise UserError(f"the launcher, process {process}, runs on {host}: cancel it there")
+    if process == 1:  # of a container; where its host's name is this machine's, process 1 here is another
+        raise UserError(f"the launcher is the first process of a container on {host}: stop that container")
     os.kill(process, signal.SIGTERM)
     deadline = time.monotonic() + CANCEL_SECONDS
     while launch.is_alive() and time.monotonic() < deadline:

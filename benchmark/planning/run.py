@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from benchmark.common.errors import UserError
-from benchmark.common.files import make_folder
+from benchmark.common.files import is_locked, make_folder
 from benchmark.common.reading import Damaged
 from benchmark.runs.code import code_digest, own_digests
 from benchmark.runs.reading import read_records
-from benchmark.runs.record import ANEW, SCHEMA, RunDirectory, shortened, updates_before
+from benchmark.runs.record import ANEW, SCHEMA, Busy, RunDirectory, shortened, updates_before
 from benchmark.runs.run import RunSpec
 from envs.data.origin import recorded_fingerprint
 from envs.family import family_of
@@ -187,3 +188,12 @@ class Run:
         make_folder(path.parent)
         with FileLock(f"{path}.lock"):
             return generate(self.task.domain.name, data.transitions, data.seed, path)
+
+
+def begin_anew(specs: Sequence[RunSpec]) -> None:
+    """Move the folders of all these runs aside, where there are any; of none where another process is at one."""
+    for spec in specs:
+        if is_locked(spec.path / ".lock"):
+            raise Busy(spec.path)
+    for spec in specs:
+        Run(spec).begin_anew()

@@ -46,6 +46,10 @@ LOCK_SECONDS = 1.0
 class Busy(UserError):
     """Another process is writing this run."""
 
+    def __init__(self, run: Path):
+        """`run`: its folder."""
+        super().__init__(f"{run} is being written by another process; wait for it or stop it")
+
 
 class RunDirectory:
     """One run's files. Use as a context manager: it holds the run's lock, which a dead process releases."""
@@ -74,7 +78,7 @@ class RunDirectory:
         try:
             self.lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
-            raise Busy(f"{self.path} is being written by another process; wait for it or stop it") from None
+            raise Busy(self.path) from None
         except OSError as error:
             raise UserError(f"cannot write to {self.path}: {error.strerror or error}") from error
         return self

@@ -17,7 +17,7 @@ from benchmark.common.terminal import console
 from benchmark.loop.stopping import stop_asked, stop_signals_heeded
 from benchmark.loop.worker import execute_all
 from benchmark.planning.configure import configure, describe
-from benchmark.planning.run import Run
+from benchmark.planning.run import Run, begin_anew
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import format_seeds
@@ -56,10 +56,10 @@ def tune(sweep: Sweep) -> int:
     check_room(sweep, [spec for of_domain in runs for spec in of_domain], at_once)
     make_folder(sweep.folder / "tuned")
     check_budget(sweep.folder, runs, sweep.budget)
-    for of_domain in runs if sweep.anew else ():
-        RunDirectory(sweep_path(of_domain[0], sweep.folder)).set_aside()
-        for run in of_domain:
-            Run(run).begin_anew()
+    if sweep.anew:
+        begin_anew([run for of_domain in runs for run in of_domain])
+        for of_domain in runs:
+            RunDirectory(sweep_path(of_domain[0], sweep.folder)).set_aside()
     path = tuned_path(sweep.folder, sweep.cls)
     for domain, of_domain in zip(sweep.domains, runs, strict=True):
         if stop_asked.is_set():
@@ -108,8 +108,8 @@ def show_results(sweep: Sweep) -> int:
     if sweep.dry_run:
         return 0
     check_room(sweep, runs, at_once=1)
-    for run in runs if sweep.anew else ():
-        Run(run).begin_anew()
+    if sweep.anew:
+        begin_anew(runs)
     ends: list[str] = []
     failed = execute_all(runs, lambda state, reason: ends.append(state))
     if "stopped" in ends or len(ends) < len(runs):

@@ -1,6 +1,7 @@
 """Runs are launched apart from one another: what happens to one does not touch the others, and is said at the end."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -17,11 +18,14 @@ import run_all
 from benchmark.common.errors import UserError
 from benchmark.common.files import is_locked
 from benchmark.common.reading import read_json
+from benchmark.launching import front_door, slurm
 from benchmark.launching import local as launch_module
-from benchmark.launching.ledger import read_launches
+from benchmark.launching.ledger import JobArray, Launch, read_launches
 from benchmark.launching.local import LocalLauncher, Slot, gpus, run_locally, slots
+from benchmark.launching.slurm_options import SlurmOptions
 from benchmark.launching.status import run_states
 from benchmark.planning.protocols import PROTOCOLS
+from benchmark.planning.run import Run
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec
 
@@ -110,6 +114,67 @@ def test_failed_runs_are_launched_again_as_they_were_and_others_are_not(tmp_path
     assert starts == [1, 1]
     assert run_all.main(["--retry-failed", f"--out={out}"]) == 0
     assert "no run failed" in capsys.readouterr().out
+
+
+@pytest.fixture
+def failed(tmp_path):
+    """Results of a run that failed, launched by Slurm or here, by the name of the launcher."""
+
+    def launched(launcher="local", **cluster):
+        out = tmp_path / launcher
+        spec = spec_of(out)
+        options = {**dataclasses.asdict(front_door.How(cluster=SlurmOptions(**cluster)))}
+        options.pop("launcher")
+        launch = Launch.begin(out, [spec], launcher, options)
+        spec.path.mkdir(parents=True)
+        spec.path.joinpath("config.json").write_text(json.dumps(Run(spec).config))
+        RunDirectory(spec.path).set_status(state="failed", error="of old", step=0, steps=0)
+        if launcher == "slurm":
+            launch.about["submitted"] = [0]
+            launch.add_array(JobArray("7", 0, 1, 1, "array-0"))
+        return out
+
+    return launched
+
+
+@pytest.fixture
+def launched_again(monkeypatch):
+    """How runs were launched, in order; nothing is."""
+    hows = []
+    monkeypatch.setattr(front_door, "launch", lambda out, runs, how, *rest, **more: hows.append(how) or 0)
+    monkeypatch.setattr(slurm, "queue", dict)
+    monkeypatch.setattr(slurm, "ended", lambda jobs: {})
+    return hows
+
+
+@pytest.mark.parametrize(
+    "option", ["--agents=bc", "--dry-run", "--cancel", "--anew", "--keep-checkpoints", "--set=alpha=3", "--status"]
+)
+def test_what_is_launched_again_takes_no_option_that_it_would_pass_over(failed, launched_again, option):
+    name = option.split("=")[0]
+    with pytest.raises(UserError, match=f"^{name} does not go with --retry-failed"):
+        run_all.main(["--retry-failed", option, f"--out={failed()}"])
+    assert not launched_again
+
+
+def test_options_of_slurm_are_refused_where_runs_are_launched_again_here(failed, launched_again):
+    with pytest.raises(UserError, match=r"--partition is for Slurm, and the runs of .* --launcher=local"):
+        run_all.main(["--retry-failed", "--partition=gpu", f"--out={failed()}"])
+    with pytest.raises(UserError, match=r"--memory is for Slurm, and the runs of .* --launcher=local"):
+        run_all.main(["--retry-failed", "--launcher=local", "--memory=64G", f"--out={failed('slurm')}"])
+    assert not launched_again
+
+
+def test_a_file_of_slurms_options_and_flags_are_stronger_than_the_last_launch(failed, launched_again, tmp_path):
+    out = failed("slurm", partition="gpu", memory="16G", time="4:00:00", cpus=3)
+    (tmp_path / "cluster.yaml").write_text("memory: 64G\ntime: 12:00:00\n")
+    given = [f"--slurm-config={tmp_path / 'cluster.yaml'}", "--time=8:00:00"]
+    for options in ([], given):
+        assert run_all.main(["--retry-failed", *options, f"--out={out}"]) == 0
+    assert [how.cluster for how in launched_again] == [
+        SlurmOptions(partition="gpu", memory="16G", time="4:00:00", cpus=3),
+        SlurmOptions(partition="gpu", memory="64G", time="8:00:00", cpus=3),
+    ]
 
 
 # ---------------------------------------------------------------------------------------------- several at once

@@ -196,7 +196,8 @@ def test_nothing_of_a_path_is_run_by_the_jobs_script(tmp_path, monkeypatch):
     strange.mkdir()
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name, does in (("sbatch", f'cp "$1" {tmp_path}/script; echo Submitted batch job 7'), ("srun", "true")):
+    submits = f'cp "$1" {tmp_path}/script; echo Submitted batch job 7'
+    for name, does in (("sbatch", submits), ("srun", "true"), ("scontrol", "true")):
         (tools / name).write_text(f"#!/bin/sh\n{does}\n")
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")

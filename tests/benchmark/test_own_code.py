@@ -13,6 +13,8 @@ from benchmark.common.errors import UserError
 from benchmark.common.files import write_json
 from benchmark.common.machine import ROOT
 from benchmark.common.reading import read_json
+from benchmark.launching import front_door, slurm
+from benchmark.launching.ledger import JobArray, Launch
 from benchmark.loop import worker
 from benchmark.loop.worker import execute
 from benchmark.planning.plan import plan
@@ -110,6 +112,57 @@ def test_anew_belongs_to_the_front_door_too_and_a_plan_alone_moves_nothing(tmp_p
     assert "0 done, 1 to do" in capsys.readouterr().out and not list(tmp_path.glob("bc/*/.*before"))
     assert run_all.main([*arguments, "--anew"]) == 0
     assert len(list(tmp_path.glob("bc/*/.*before"))) == 1 and len(list(tmp_path.glob("bc/*/seeds-*"))) == 1
+
+
+def asides(out):
+    return sorted(path.name for path in out.glob("bc/*/.*before*"))
+
+
+def test_anew_moves_nothing_where_the_launch_is_refused(tmp_path, monkeypatch):
+    asked = ["--suite=toy", "--agents=bc", "--tasks=toy-modes,toy-detour", "--seeds=0", "--protocol=empty"]
+    asked += [f"--out={tmp_path}"]
+    assert run_all.main([*asked, "--launcher=debug"]) == 0
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="there is no sbatch"):
+        run_all.main([*asked, "--anew", "--launcher=slurm"])
+    with RunDirectory(tmp_path / "bc/toy-modes/seeds-0"), pytest.raises(UserError, match="is being written by another"):
+        run_all.main([*asked, "--anew", "--launcher=debug"])
+    assert not asides(tmp_path) and len(list(tmp_path.glob("bc/*/seeds-0/status.json"))) == 2
+
+
+def test_anew_is_refused_for_runs_in_slurms_queue(tmp_path, monkeypatch):
+    spec = RunSpec("bc", "toy-modes", (0,), {}, PROTOCOLS["empty"], str(tmp_path), "toy")
+    execute(spec, quiet=True)
+    launch = Launch.begin(tmp_path, [spec], "slurm", {})
+    launch.about["submitted"] = [0]
+    launch.add_array(JobArray("7", 0, 1, 1, "array-0"))
+    monkeypatch.setattr(slurm, "queue", lambda: {"7": "PENDING"})
+    RunDirectory(spec.path).set_status(state="interrupted")
+    with pytest.raises(UserError, match="1 runs are queued or running: --cancel them before --anew"):
+        front_door.submit(tmp_path, [spec], [spec], front_door.How("slurm"), anew=True)
+    assert not asides(tmp_path)
+    submitted = []
+    monkeypatch.setattr(slurm, "queue", dict)
+    monkeypatch.setattr(slurm, "ended", lambda jobs: {})
+    monkeypatch.setattr(slurm, "limits", lambda options: slurm.Limits())
+    monkeypatch.setattr(slurm, "submit", lambda launch, runs, *rest, **more: submitted.extend(runs))
+    RunDirectory(spec.path).set_status(state="done")
+    front_door.submit(tmp_path, [spec], [spec], front_door.How("slurm"), anew=True)
+    assert submitted == [spec] and asides(tmp_path) == [".seeds-0-before"]
+
+
+def test_anew_begins_the_groups_that_have_the_seeds_again(tmp_path):
+    asked = ["--agent=bc", "--task=toy-modes", "--protocol=empty", f"--out={tmp_path}"]
+    train.main([*asked, "--seeds=0-1"])
+    train.main([*asked, "--seeds=0-3"])
+    assert not asides(tmp_path)
+    train.main([*asked, "--seeds=0-3", "--anew"])
+    assert asides(tmp_path) == [".seeds-0-1-before", ".seeds-2-3-before"]
+    asked = ["--suite=toy", "--agents=bc", "--tasks=toy-modes", "--protocol=empty", "--launcher=debug"]
+    asked += ["--seeds=0-3", f"--out={tmp_path / 'suite'}"]
+    run_all.main([*asked, "--seeds-per-process=2"])
+    run_all.main([*asked, "--seeds-per-process=4", "--anew"])
+    assert asides(tmp_path / "suite") == [".seeds-0-1-before", ".seeds-2-3-before"]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import time
 
 import pytest
@@ -11,7 +12,8 @@ from rich.console import Console
 from benchmark.common.errors import UserError
 from benchmark.launching import slurm
 from benchmark.launching.ledger import JobArray, Launch
-from benchmark.launching.status import page, run_states, show
+from benchmark.launching.slurm_options import SlurmOptions
+from benchmark.launching.status import cancel, page, run_states, show
 from benchmark.planning.protocols import PROTOCOLS
 from benchmark.runs.protocol import Online
 from benchmark.runs.record import RunDirectory
@@ -62,6 +64,16 @@ def test_every_state_of_a_local_run_is_told(tmp_path):
     assert show(tmp_path, Console(quiet=True)) == 1
 
 
+def test_a_launch_from_the_first_process_of_a_container_is_followed_and_not_killed(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 1)
+        launch = Launch.begin(tmp_path, plan_of(tmp_path, 1), "local", {})
+    assert [run.state for run in run_states(tmp_path)] == ["planned"]
+    monkeypatch.setattr(os, "kill", lambda *asked: pytest.fail("the first process of this machine"))
+    with launch.lock, pytest.raises(UserError, match="the first process of a container"):
+        cancel(tmp_path, Console(quiet=True))
+
+
 def test_a_finished_run_that_more_updates_are_asked_of_is_not_done(tmp_path):
     short, longer = (dataclasses.replace(PROTOCOLS["toy"], steps=steps) for steps in (4000, 8000))
     before, after = (dataclasses.replace(SPEC, out=str(tmp_path), protocol=each) for each in (short, longer))
@@ -101,6 +113,77 @@ def test_a_job_of_slurm_is_judged_by_the_queue_and_by_how_it_ended(tmp_path, mon
     assert found[3].reason == found[4].reason == "its job 7_1 ended as OUT_OF_MEMORY"
     text = text_of(tmp_path)
     assert "--retry-failed" in text
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """Slurm's commands by name, to be written as shell scripts; asked without pauses."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "SECONDS_BETWEEN_ATTEMPTS", 0)
+    monkeypatch.setattr(slurm, "CANCEL_SECONDS", 0)
+    monkeypatch.setattr("benchmark.launching.status.WATCH_SECONDS", 0)
+
+    def write(**scripts):
+        for name, script in scripts.items():
+            (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tools / name).chmod(0o755)
+
+    return write
+
+
+@pytest.fixture
+def submitted(tmp_path):
+    """Results of a run that is job 7 of Slurm's."""
+    runs = plan_of(tmp_path / "out", 1)
+    launch = Launch.begin(tmp_path / "out", runs, "slurm", {})
+    launch.about["submitted"] = [0]
+    launch.add_array(JobArray("7", 0, 1, 1, "array-0"))
+    write_status(runs[0], state="running", step=7)
+    return tmp_path / "out"
+
+
+def test_a_slurm_that_does_not_answer_has_no_empty_queue(submitted, cluster):
+    cluster(squeue="exit 1", sacct="exit 1", scancel="true")
+    for ask in (run_states, show, lambda out, *rest: cancel(out, Console())):
+        with pytest.raises(UserError, match=r"Slurm does not answer \(squeue fails\)"):
+            ask(submitted, *([Console()] if ask is show else []))
+
+
+def test_a_slurm_that_answers_when_asked_again_is_believed(submitted, cluster, tmp_path):
+    cluster(squeue=f"test -e {tmp_path}/asked && echo '7|RUNNING' || {{ touch {tmp_path}/asked; exit 1; }}")
+    assert [run.state for run in run_states(submitted)] == ["running"]
+
+
+def test_who_watches_goes_on_where_slurm_does_not_answer_for_a_while(submitted, cluster, tmp_path, capsys):
+    count = f"echo >> {tmp_path}/asked; n=$(wc -l < {tmp_path}/asked)"
+    cluster(squeue=f"{count}; test $n = 1 && echo '7|RUNNING' && exit; test $n -gt 5", sacct="true")
+    assert show(submitted, Console(), watch=True) == 1
+    said = capsys.readouterr().out
+    assert said.count("does not answer (squeue fails); what is shown was known before") == 1
+    assert "its job 7 is gone" in said
+
+
+def test_a_cancelling_that_slurm_does_not_take_or_do_is_said(submitted, cluster, capsys):
+    cluster(squeue="echo '7|RUNNING'", scancel="exit 1")
+    with pytest.raises(UserError, match=r"Slurm does not answer \(scancel fails\)"):
+        cancel(submitted, Console())
+    cluster(scancel="true")
+    with pytest.raises(UserError, match="Slurm was asked to cancel 7, and has not ended them yet"):
+        cancel(submitted, Console())
+    assert "cancelled" not in capsys.readouterr().out
+
+
+def test_an_array_that_stays_held_is_named_with_the_way_to_release_it(tmp_path, cluster):
+    cluster(sbatch="echo Submitted batch job 7", srun="true", scontrol="exit 1")
+    (run,) = plan_of(tmp_path / "out", 1)
+    launch = Launch.begin(tmp_path / "out", [run], "slurm", {})
+    launch.about["submitted"] = [0]
+    job = slurm.RunsJob(1, 1, None, 120)
+    with pytest.raises(UserError, match=r"array 7 is submitted, but held until `scontrol release 7` .*1 of 1 runs"):
+        slurm.submit(launch, [run], SlurmOptions(), job, 1, slurm.Limits())
+    assert [array.job for array in launch.arrays] == ["7"]
 
 
 def test_a_later_launch_that_leaves_out_what_is_queued_does_not_hide_it(tmp_path, monkeypatch):
