@@ -60,7 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
     if apart and not options.across_regimes:
         together = [agent for agent in read_scores.scores["agent"].unique() if agent not in apart]
         read_scores = read_scores.only(together)
-    found = compare(read_scores.scores, baseline, scopes, read_scores.orders, bounded=options.measure == "success")
+    bounded, facts = options.measure == "success", read_scores.facts.get(baseline)
+    found = compare(read_scores.scores, baseline, scopes, read_scores.orders, bounded=bounded, facts=facts)
     if not found:
         why = f" of its regime ({next(iter(apart.values()))}); --across-regimes compares all the same" if apart else ""
         raise UserError(f"nothing to compare: no other agent has a task of {baseline}'s{why}")

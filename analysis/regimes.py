@@ -24,6 +24,8 @@ ACROSS = "¶"
 """Marks what compares or averages figures of several regimes."""
 SEVERAL = "several regimes"
 """Begins the regime of an agent whose tasks are not all of one."""
+NOT_AVERAGED = "tasks of several regimes are not averaged"
+"""What is done, for `why_apart`, where an agent's own tasks are of several."""
 LARGER = {"10M": (8 * MILLION, 50 * MILLION), "100M": (50 * MILLION, 10**12)}
 """Transitions, from and below, of the data that are not a domain's standard file; that has at most five million."""
 
@@ -194,11 +196,25 @@ def name_of(facts: Mapping[str, Facts]) -> str:
 
     Tasks may differ in what `Facts.of_every_task` leaves out; where they do in more, the text begins with `SEVERAL`.
     """
-    found = next((regime.name for regime in named().values() if facts and regime.has(facts)), None)
-    if found:
+    if found := _named(facts):
         return found
     alike = {one.of_every_task for one in facts.values()}
     return f"{SEVERAL}: {_spelled(facts.values())}" if len(alike) > 1 else _spelled(facts.values())
+
+
+def _named(facts: Mapping[str, Facts]) -> str:
+    """The first regime with a name that has facts by task, "" where none has."""
+    return next((regime.name for regime in named().values() if facts and regime.has(facts)), "")
+
+
+def by_regime(facts: Mapping[str, Facts]) -> list[tuple[str, list[str]]]:
+    """The tasks that may be averaged together, of an agent's facts by task: each group with the name of its regime."""
+    if not name_of(facts).startswith(SEVERAL):
+        return [(name_of(facts), list(facts))]
+    groups: dict[str | Facts, list[str]] = {}
+    for task, one in facts.items():
+        groups.setdefault(_named({task: one}) or one.of_every_task, []).append(task)
+    return [(name_of({task: facts[task] for task in tasks}), tasks) for tasks in groups.values()]
 
 
 def _spelled(facts: Iterable[Facts]) -> str:

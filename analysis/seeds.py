@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from analysis.comparing import cost, power, power_page
     from analysis.comparing.scores import read
+    from analysis.regimes import SEVERAL, why_apart
     from analysis.tabulating.formats import rendered
 
     read_scores = read(options.runs, options.archive)
@@ -69,6 +70,10 @@ def main(arguments: list[str] | None = None) -> None:
     if flat:
         said = "do not count as single tasks, nor domains of such tasks alone"
         notes.append(f"{len(flat)} of {len(tasks)} tasks, on which seeds hardly differ, {said}.")
+    regimes = dict(zip(found["agent"], found["regime"], strict=True))
+    several = {agent: regimes[agent] for agent in agents if regimes.get(agent, "").startswith(SEVERAL)}
+    if several:
+        notes.append(why_apart(several, "spreads of one do not speak for others; here all tasks stand together"))
     if not hours:
         notes.append("No hours: no device's rates are recorded for both agents (python -m benchmark.throughput).")
     made = power_page.table(curves, len(tasks), hours, text, notes)

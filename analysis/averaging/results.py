@@ -7,7 +7,7 @@ from that what may be averaged, and says in `notes` what it left out, filled in 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,12 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.averaging import statistics
-from analysis.averaging.task_sets import shared
+from analysis.averaging.task_sets import over, shared
 from analysis.names import agents_in_order
 from analysis.published import QAM_ARCHIVE
 from analysis.reading.archive import read_curves
 from analysis.reading.loading import Runs
-from analysis.regimes import Facts, facts_by_agent, of_published
+from analysis.regimes import SEVERAL, Facts, facts_by_agent, of_published
 from benchmark.common.errors import UserError, check_choice
 
 
@@ -62,6 +62,18 @@ class Results:
             return dict.fromkeys(agents_in_order(self.evaluations["agent"]), "")
         known = self.evaluations[["agent", "regime"]].drop_duplicates("agent").set_index("agent")["regime"]
         return {agent: known[agent] for agent in agents_in_order(known.index)}
+
+    @cached_property
+    def of_several_regimes(self) -> frozenset[str]:
+        """The agents whose own tasks are of several regimes: nothing of theirs is averaged over tasks unasked."""
+        return frozenset(agent for agent, regime in self.regimes.items() if regime.startswith(SEVERAL))
+
+    def averaged(self, tasks: Collection[str], across: bool = False) -> pd.DataFrame:
+        """The scores on these tasks of the agents that have all of them, to be averaged; of several tasks without the
+        agents `of_several_regimes` unless `across`.
+        """
+        scores = over(self.scores, tasks)
+        return scores if across or len(tasks) < 2 else scores[~scores["agent"].isin(self.of_several_regimes)]
 
     @cached_property
     def caption(self) -> str:

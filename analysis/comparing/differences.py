@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ from analysis.comparing.resampling import (
     smallest_p,
     weights,
 )
-from analysis.names import DOMAINS, TASKS, agents_in_order, domain_of, in_order
+from analysis.names import DOMAINS, GENERATED, TASKS, agents_in_order, domain_of, in_order
+from analysis.regimes import Facts, by_regime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +49,8 @@ class Comparison:
     agent: str
     scope: str
     """One of `SCOPES`."""
+    where: str
+    """The tasks in print."""
     tasks: tuple[str, ...]
     kinds: tuple[Kind, ...]
     difference: float
@@ -68,13 +72,6 @@ class Comparison:
     """How many tests it was corrected for."""
 
     @property
-    def where(self) -> str:
-        """The tasks in print."""
-        if self.scope == "overall":
-            return f"all {len(self.tasks)} tasks" if len(self.tasks) > 1 else self.tasks[0]
-        return domain_of(self.tasks[0]) if self.scope == "domain" else self.tasks[0]
-
-    @property
     def seeds(self) -> str:
         """ "4 against 12", "3-4 against 12"."""
         sides = ([kind[side] for kind in self.kinds] for side in (0, 1))
@@ -88,6 +85,7 @@ def compare(
     orders: Mapping[tuple[str, str, int], str] | None = None,
     seed: int = 0,
     bounded: bool = True,
+    facts: Mapping[str, Facts] | None = None,
 ) -> list[Comparison]:
     """Every other agent of the scores against the baseline, on the tasks that both have.
 
@@ -99,6 +97,8 @@ def compare(
             Without it no scores are compared seed by seed.
         seed: of the random draws.
         bounded: whether scores are from 0 to 1, as success, so that intervals may be cut at -1 and 1.
+        facts: what the baseline's scores were made under, by task: tasks of several regimes, or on published and on
+            generated data, are no group together.
 
     Returns:
         By scope in the order asked for, then by agent, then by task. Families for Holm's correction are the scopes:
@@ -116,7 +116,10 @@ def compare(
                 task: _pair(table[agent][task], table[baseline][task], (agent, baseline, task), orders or {})
                 for task in common
             }
-            of_scope += [_one(agent, baseline, scope, group, pairs, drawn, bounded) for group in _groups(common, scope)]
+            of_scope += [
+                _one(agent, baseline, (scope, where), group, pairs, drawn, bounded)
+                for where, group in _groups(common, scope, facts or {})
+            ]
         found += _corrected(of_scope)
     return found
 
@@ -129,14 +132,26 @@ def _by_task(scores: pd.DataFrame) -> dict[str, dict[str, dict[int, float]]]:
     return table
 
 
-def _groups(tasks: Sequence[str], scope: str) -> list[tuple[str, ...]]:
-    """The sets of tasks of a scope."""
+def _groups(tasks: Sequence[str], scope: str, facts: Mapping[str, Facts]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The sets of tasks of a scope, each of one regime, with their name in print."""
     if scope == "task":
-        return [(task,) for task in tasks]
-    if scope == "domain":
-        domains = in_order({domain_of(task) for task in tasks}, DOMAINS)
-        return [tuple(task for task in tasks if domain_of(task) == domain) for domain in domains]
-    return [tuple(tasks)] if tasks else []
+        yield from ((task, (task,)) for task in tasks)
+        return
+    # Where there is no record, the name of a task says whether its data were generated.
+    known = {task: facts.get(task) or Facts(data="generated" if task.endswith(GENERATED) else "") for task in tasks}
+    places = {task: domain_of(task.removesuffix(GENERATED)) if scope == "domain" else "" for task in tasks}
+    for place in in_order(places.values(), DOMAINS):
+        groups = by_regime({task: known[task] for task in tasks if places[task] == place})
+        kinds = Counter(_generated(group) for _, group in groups)
+        for regime, group in groups:
+            many = f"{'all' if len(groups) == 1 else f'{len(group)} of'} {len(tasks)} tasks"
+            name = f"{place or many}{_generated(group)}{f': {regime}' if kinds[_generated(group)] > 1 else ''}"
+            yield group[0] if len(group) == 1 and not place else name, tuple(group)
+
+
+def _generated(tasks: Sequence[str]) -> str:
+    """What ends the name of tasks of one regime whose data were generated here, "" of others."""
+    return GENERATED if tasks[0].endswith(GENERATED) else ""
 
 
 def _pair(
@@ -192,13 +207,13 @@ class _Draws:
 def _one(
     agent: str,
     baseline: str,
-    scope: str,
+    where: tuple[str, str],
     tasks: tuple[str, ...],
     pairs: Mapping[str, Pair],
     draws: _Draws,
     bounded: bool,
 ) -> Comparison:
-    """One agent over one set of tasks, its p-value not corrected yet."""
+    """One agent over one set of tasks, which are `where` (scope, name in print), its p-value not corrected yet."""
     chosen = [pairs[task] for task in tasks]
     kinds = tuple(kind_of(pair) for pair in chosen)
     differences = np.array([x.mean() - y.mean() for x, y, _ in chosen])
@@ -218,11 +233,12 @@ def _one(
     if len(tasks) >= FEWEST_TASKS:
         samples = other_tasks(chosen, REPETITIONS, draws.stream(agent, baseline, *tasks))
         elsewhere = bounds(expanded_percentiles(samples, len(tasks) - 1))
-    floor = smallest_p(kinds, MOST[scope])
-    p = float(permutation_test(chosen, MOST[scope], draws.seed)[0]) if several and floor <= LEVEL else math.nan
+    most = MOST[where[0]]
+    floor = smallest_p(kinds, most)
+    p = float(permutation_test(chosen, most, draws.seed)[0]) if several and floor <= LEVEL else math.nan
     chance = float(np.mean([won.mean() for won in wins]))
     return Comparison(
-        agent, scope, tasks, kinds, float(differences.mean()), interval, elsewhere, chance, improvement, floor, p
+        agent, *where, tasks, kinds, float(differences.mean()), interval, elsewhere, chance, improvement, floor, p
     )
 
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from analysis import published as published_figures
 from analysis.averaging.results import Results
 from analysis.averaging.statistics import overall_means
-from analysis.averaging.task_sets import over, shared_sets, tasks_of
+from analysis.averaging.task_sets import shared_sets, tasks_of
 from analysis.drawing.axes import CAPS, in_percent, name_rows, panel_title
 from analysis.drawing.style import (
     CROWD,
@@ -31,7 +31,7 @@ from analysis.drawing.style import (
     styled,
 )
 from analysis.names import TASKS, agents_in_order, domain_of, in_order, label
-from analysis.regimes import ACROSS, why_apart
+from analysis.regimes import ACROSS, NOT_AVERAGED, why_apart
 
 
 def task_group(domain: str) -> str:
@@ -52,11 +52,11 @@ def _bar_panels(scores: pd.DataFrame) -> list[tuple[str, frozenset[str]]]:
     return panels + [(panel_title(t, group), frozenset(t)) for group, t in groups.items() if len(groups) > 1]
 
 
-def _bars_of(scores: pd.DataFrame, tasks: frozenset[str], published: bool) -> pd.DataFrame:
+def _bars_of(results: Results, tasks: frozenset[str], published: bool, across: bool) -> pd.DataFrame:
     """Means over a panel's tasks: mean, low, high, published (NaN where there is none), by agent."""
-    own = overall_means(over(scores, tasks)).set_index("agent")[["mean", "low", "high"]].astype(float)
+    own = overall_means(results.averaged(tasks, across)).set_index("agent")[["mean", "low", "high"]].astype(float)
     # An agent whose published curves were imported has its bar already, with an interval.
-    run = set(scores["agent"])
+    run = set(results.scores["agent"])
     theirs = {
         agent: mean
         for agent, mean in (published_figures.means(tasks) if published else {}).items()
@@ -71,11 +71,12 @@ def draw_bars(results: Results, highlight: str, look: Looks, published: bool = F
     """Success by agent, over all tasks and by group of tasks, with 95% intervals; agents ordered by their mean.
 
     Published means are diamonds beside one's own bars, and hollow bars where there is nothing of one's own. Agents
-    stand by regime, ordered within it, with a line between regimes; `across` orders all, marked.
+    stand by regime, ordered within it, with a line between regimes, and have no bar over tasks of several; `across`
+    orders and averages all, marked.
     """
     scores = results.scores
     panels = _bar_panels(scores)
-    bars = [_bars_of(scores, tasks, published) for _, tasks in panels]
+    bars = [_bars_of(results, tasks, published, across) for _, tasks in panels]
     overall = bars[0]
     most = float(np.nanmax([0.05, *(table[["mean", "high", "published"]].max().max() for table in bars)]))
     # The published mean orders all agents where it is shown: an agent run on few tasks would else be misplaced.
@@ -112,16 +113,14 @@ def draw_bars(results: Results, highlight: str, look: Looks, published: bool = F
     text = f"In percent. {results.caption}" if len(scores) else "Success in percent."
     theirs = "Published: means that the methods' authors reported, see results/published/README.md."
     drawing = Drawing("bars", figure, text).saying(theirs if published else "")
-    if len(order) == 1:
+    if len(order) == 1 and not results.of_several_regimes:
         return drawing
-    done = (
-        f"their order, marked {ACROSS}, is no ranking"
-        if across
-        else "a line is between them, each with an order of its own"
-    )
+    done = ["a line is between them, each with an order of its own"] if len(order) > 1 else []
+    done += [NOT_AVERAGED] if results.of_several_regimes else []
     if across:
+        done = [f"their order, marked {ACROSS}, is no ranking"]
         axes[0, 0].set_ylabel(f"{ACROSS} of several regimes", fontsize=6)
-    return drawing.saying(why_apart({label(agent): regimes[agent] for agent in agents}, done))
+    return drawing.saying(why_apart({label(agent): regimes[agent] for agent in agents}, ", and ".join(done)))
 
 
 def _bars(axis: Axes, bars: pd.DataFrame, colours: list[str], highlight: int, highest: float) -> None:

@@ -14,6 +14,8 @@ from analysis.drawing.axes import left_out, legend, panel_title, steps_axis, suc
 from analysis.drawing.style import INK, Drawing, Look, Looks, agent_text, fitting_size, new_figure, styled
 from analysis.names import DOMAINS, agents_in_order, in_order, label
 
+MOST_TASKS = 6
+"""A panel a task up to so many tasks, a panel a domain where there are more."""
 MOST_MARKERS = 30
 """A curve of more points than this has no markers: they would hide it."""
 
@@ -39,7 +41,7 @@ def draw_learning_curves(evaluations: pd.DataFrame, look: Looks) -> Drawing:
 
     Up to five seeds of one task are thin lines; otherwise a band is the 95% interval of the mean.
     """
-    by: Any = "task" if evaluations["task"].nunique() <= 6 else "domain"
+    by: Any = "task" if evaluations["task"].nunique() <= MOST_TASKS else "domain"
     everybody, evaluations = agents_in_order(evaluations["agent"]), shared(evaluations, by)
     agents = agents_in_order(evaluations["agent"])
     groups = list(dict.fromkeys(evaluations.sort_values("task")[by]))

@@ -25,12 +25,17 @@ from analysis.drawing.bars import draw_bars
 from analysis.drawing.beside_authors import draw_beside_authors, pairs_of
 from analysis.drawing.claims import draw_ablations, draw_claims, read_claims
 from analysis.drawing.costs import draw_cost
-from analysis.drawing.curves import draw_learning_curves, draw_learning_curves_by_agent, draw_learning_curves_by_domain
+from analysis.drawing.curves import (
+    MOST_TASKS,
+    draw_learning_curves,
+    draw_learning_curves_by_agent,
+    draw_learning_curves_by_domain,
+)
 from analysis.drawing.ranks import FEWEST_TASKS, draw_ranks
 from analysis.drawing.reversal import draw_reversal, read_reversal
 from analysis.drawing.style import CROWD, IMPORTED, Drawing, Looks, looks
 from analysis.names import agents_in_order, label
-from analysis.regimes import ACROSS, folder_name, why_apart
+from analysis.regimes import ACROSS, NOT_AVERAGED, folder_name, why_apart
 from benchmark.common.errors import check_choice
 from benchmark.common.files import make_folder, write_text
 
@@ -54,8 +59,8 @@ def drawings(
     """Yield every figure that the results support: even one evaluation of one seed gives bars and a curve.
 
     The cost is drawn where runs' times are known, published means where asked for; RQL stands out, or `highlight`.
-    Agents of several regimes (`analysis.regimes`) have figures of their own, and stand apart among the bars; `across`
-    puts all into the same ones, marked.
+    Agents of several regimes (`analysis.regimes`) have figures of their own, and stand apart among the bars; tasks of
+    several are not averaged. `across` does all of it all the same, marked.
     """
     imported = results.evaluations["agent"].str.endswith(f"({IMPORTED})").any()
     for draw in bar(_supported(results, published, highlight, across), "figures", fewest=2):
@@ -73,18 +78,20 @@ def _supported(results: Results, published: bool, highlight: str | None, across:
     if not own:
         return supported
     regimes = dict.fromkeys(results.regimes.values())
-    if len(regimes) == 1:
+    if len(regimes) == 1 and not results.of_several_regimes:
         return supported + _of_one_regime(results, chosen, look)
     told = {label(agent): regime for agent, regime in results.regimes.items()}
     if across:
         why = why_apart(told, f"what figures marked {ACROSS} show is no ranking")
         marked = [partial(_renamed, draw, "", f"{ACROSS} {why}") for draw in _of_one_regime(results, chosen, look)]
         return supported + marked
-    why = why_apart(told, "each regime has figures of its own")
+    done = ["each regime has figures of its own", *([NOT_AVERAGED] if results.of_several_regimes else [])]
+    why = why_apart(told, ", and ".join(done))
     for regime in regimes:
         part = results.only(results.evaluations["agent"].map(results.regimes) == regime)
         text = f"Regime: {regime or 'not said'}. {why}"
-        for draw in _of_one_regime(part, chosen, look):
+        drawn = _by_task(part, look) if part.of_several_regimes else _of_one_regime(part, chosen, look)
+        for draw in drawn:
             supported.append(partial(_renamed, draw, f"_{folder_name(regime)[:60]}", text))
     return supported
 
@@ -95,6 +102,13 @@ def _renamed(draw: Callable[[], Drawing], ending: str, text: str) -> Drawing:
     if text.startswith(ACROSS):
         made.figure.suptitle(f"{ACROSS} of several regimes", fontsize=6.5, ha="right", x=0.99)
     return dataclasses.replace(made, name=made.name + ending).saying(text)
+
+
+def _by_task(results: Results, look: Looks) -> list[Callable[[], Drawing]]:
+    """The figures that average over no tasks, of agents whose tasks are of several regimes: a few agents' curves."""
+    evaluations = results.evaluations
+    few = evaluations["agent"].nunique() <= CROWD and evaluations["task"].nunique() <= MOST_TASKS
+    return [partial(draw_learning_curves, evaluations, look)] if few else []
 
 
 def _of_one_regime(results: Results, chosen: str, look: Looks) -> list[Callable[[], Drawing]]:

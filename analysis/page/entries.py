@@ -192,7 +192,8 @@ def _of_submission(results: Results, folder: Path, name: str, remarks: list[str]
             files=[folder / INDEX],
         )
         entry.tasks = {row.task: _figure(row, own) for row in task_means(own).itertuples()}
-        known = own[own["task"].isin(TASKS)]
+        # Nothing is averaged over tasks of several regimes.
+        known = own[own["task"].isin(() if agent in results.of_several_regimes else TASKS)]
         for row in domain_means(known).itertuples():
             if row.tasks == len(TASKS) // len(DOMAINS):
                 entry.cells[row.domain] = _figure(row)

@@ -7,9 +7,8 @@ from typing import Any
 from analysis import published
 from analysis.averaging import statistics
 from analysis.averaging.results import Results
-from analysis.averaging.task_sets import TaskSet, over, spelled, table_columns
+from analysis.averaging.task_sets import TaskSet, spelled, table_columns
 from analysis.names import SHARED, TASKS, agents_in_order, in_order, label, own_first, setting_text
-from analysis.regimes import SEVERAL
 from analysis.tabulating.cells import sources_of
 
 
@@ -25,9 +24,7 @@ def groups(results: Results, with_published: bool) -> dict[str, Any]:
     theirs: dict[str, dict[str, Any]] = {}
     found: list[tuple[bool, bool, TaskSet]] = []
     for column in table_columns(scores, with_published):
-        means = statistics.overall_means(over(scores, column.tasks)) if len(scores) else scores
-        if len(column.tasks) > 1 and len(means):
-            means = means[~means["agent"].map(regimes).str.startswith(SEVERAL)]
+        means = statistics.overall_means(results.averaged(column.tasks)) if len(scores) else scores
         found.append((not len(means), bool(column.domain), column))
         best = (
             statistics.near_best_within(list(means["mean"]), [regimes[a] for a in means["agent"]]) if len(means) else ()

@@ -110,7 +110,7 @@ def _caption(results: Results, with_published: bool) -> str:
     if len(results.scores):
         text = f"{results.caption} In percent; a column is over the tasks that it names, and a row has a figure where "
         text += "it has all of them. Bold: at least 95% of the best of the runs here of one regime."
-        if len(set(results.regimes.values())) > 1:
+        if len(set(results.regimes.values())) > 1 or results.of_several_regimes:
             regimes = {label(agent): regime for agent, regime in results.regimes.items()}
             text += f" {why_apart(regimes, 'none is averaged or bold with those of another')}"
     if with_published:

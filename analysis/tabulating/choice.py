@@ -16,8 +16,9 @@ from analysis.tabulating.runs import d4rl_table, returns_table, summary
 from analysis.tabulating.with_published import domain_table, task_table
 
 WITH_PUBLISHED = {"domain": domain_table, "task": task_table}
-RANKING = {"reproduction": reproduction_table, "order": order_table}
-OF_RUNS = {"summary": summary, "returns": returns_table, "cost": cost_table, "d4rl": d4rl_table}
+OF_REGIMES = {"reproduction": reproduction_table, "order": order_table, "cost": cost_table}
+"""Tables that keep regimes apart, unless they are asked not to."""
+OF_RUNS = {"summary": summary, "returns": returns_table, "d4rl": d4rl_table}
 
 
 def table_of(
@@ -27,7 +28,7 @@ def table_of(
     if name in WITH_PUBLISHED:
         return WITH_PUBLISHED[name](results, published, agents, bold, across)
     assert results is not None
-    return RANKING[name](results, agents, across) if name in RANKING else OF_RUNS[name](results, agents)
+    return OF_REGIMES[name](results, agents, across) if name in OF_REGIMES else OF_RUNS[name](results, agents)
 
 
 def write_tables(results: Results, folder: str | Path) -> list[Path]:

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis import published as published_figures
 from analysis.averaging.results import Results
 from analysis.averaging.statistics import near_best_within, overall_means, task_means
-from analysis.averaging.task_sets import over, table_columns
+from analysis.averaging.task_sets import table_columns
 from analysis.names import TASKS, agents_in_order, in_order, label
 from analysis.regimes import ACROSS, SEVERAL, why_apart
 from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents, marks_of, sources_of
@@ -57,6 +57,7 @@ def domain_table(
     columns: list[str] = []
     scores = results.scores if results else None
     sources = sources_of(scores) if scores is not None else {}
+    several = results.of_several_regimes if results else frozenset()
     lines: Lines = {key: {} for key in sources.items()}
     regimes = _regimes(scores, published)
     for found in table_columns(scores, published):
@@ -64,12 +65,10 @@ def domain_table(
         columns.append("average" if found.tasks == frozenset(TASKS) else name)
         for agent, mean in published_figures.means(found.tasks).items() if published else ():
             lines.setdefault((agent, "published"), {})[columns[-1]] = Cell(mean)
-        for row in overall_means(over(scores, found.tasks)).itertuples() if scores is not None else ():
-            key = (row.agent, sources[row.agent])
-            several = len(found.tasks) > 1 and regimes[key].startswith(SEVERAL)
-            if across or not several:
-                cell = Cell(row.mean, row.low, row.high, mark=ACROSS if several else "")
-                lines.setdefault(key, {})[columns[-1]] = cell
+        for row in overall_means(results.averaged(found.tasks, across)).itertuples() if results else ():
+            marked = len(found.tasks) > 1 and row.agent in several
+            cell = Cell(row.mean, row.low, row.high, mark=ACROSS if marked else "")
+            lines.setdefault((row.agent, sources[row.agent]), {})[columns[-1]] = cell
     text = _caption("domain", results, published)
     if published and any(" task" in column for column in columns):
         text += " Published figures of single tasks: RQL's from there, others from the archive of arXiv 2601.14234."

@@ -16,11 +16,13 @@ from analysis.compare import main
 from analysis.comparing.differences import compare, data_orders, of_one_task, verdict
 from analysis.comparing.resampling import holm, permutation_test, same_tasks, smallest_p, weights
 from benchmark.common.errors import UserError
+from tests.analysis.test_regimes import run
 from tests.helpers.calibration import SETTINGS, Setting, errors, interval_errors
 from tests.helpers.simulated_runs import write_run
 
 X = np.array([0.62, 0.70, 0.58, 0.74])
 Y = np.array([0.50, 0.66, 0.54, 0.46])
+NETWORKS = "networks 512x512x512x512, chunks of 5, 50 episodes"
 LONGER = np.array([0.50, 0.66, 0.54, 0.46, 0.30, 0.88])
 
 
@@ -247,6 +249,53 @@ def test_the_command_compares_runs(tmp_path, capsys):
     for form in ("md", "latex", "html"):
         main(["--runs", str(tmp_path), "--baseline", "rql", "--format", form])
         assert "below RQL" in capsys.readouterr().out
+
+
+def rows_of(folder, capsys, *more: str) -> list[dict[str, str]]:
+    """What the command says of RQL beside FQL, as a row a comparison."""
+    main(["--runs", str(folder), "--baseline", "fql", "--by", "overall,domain", "--format", "csv", *more])
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+def test_published_and_generated_data_of_a_domain_have_rows_of_their_own(tmp_path, capsys):
+    for agent in ("rql", "fql"):
+        for number in (1, 2):
+            run(tmp_path / "published", agent, f"cube-double-play-singletask-task{number}-v0")
+        run(tmp_path / "generated", agent, source="generated")
+    rows = [row["tasks"] for row in rows_of(tmp_path, capsys)]
+    assert rows == [
+        *("2 of 3 tasks", "cube-double-play-singletask-task1-v0 (generated data)"),
+        *("cube-double-play", "cube-double-play (generated data)"),
+    ]
+
+
+def test_a_baselines_tasks_of_several_regimes_have_rows_of_their_own(tmp_path, capsys):
+    for agent in ("rql", "fql"):
+        for number in range(1, 5):
+            steps = 1_000_000 if number < 3 else 3_000_000
+            run(tmp_path, agent, f"cube-double-play-singletask-task{number}-v0", steps=steps)
+    for rows in (rows_of(tmp_path, capsys), rows_of(tmp_path, capsys, "--across-regimes")):
+        said = [row["tasks"] for row in rows]
+        assert said[:2] == ["2 of 4 tasks: qam", f"2 of 4 tasks: 3,000,000 updates, standard data, {NETWORKS}"]
+        assert said[2].startswith("cube-double-play: qam") and said[3].startswith("cube-double-play: 3,000,000 updates")
+
+
+def test_tasks_of_a_named_regime_are_averaged_together_though_their_data_and_chunks_differ(tmp_path, capsys):
+    for agent in ("rql", "fql"):
+        run(tmp_path, agent)
+        run(tmp_path, agent, "antmaze-large-navigate-singletask-task1-v0", chunk=1)
+        run(tmp_path, agent, "cube-quadruple-play-singletask-task1-v0", transitions=100_000_000)
+    assert rows_of(tmp_path, capsys)[0]["tasks"] == "all 3 tasks"
+
+
+def test_without_records_generated_data_are_told_by_the_tasks_name():
+    table = scores(a=[[0.4, 0.6], [0.2, 0.2]], b=[[0.2, 0.4], [0.2, 0.2]])
+    made = table.assign(task=table["task"] + " (generated data)")
+    found = compare(pd.concat([table, made]), "b", ["overall"])
+    assert [(one.where, len(one.tasks)) for one in found] == [
+        *(("2 of 4 tasks", 2), ("2 of 4 tasks (generated data)", 2)),
+    ]
+    assert compare(made, "b", ["overall"])[0].where == "all 2 tasks (generated data)"
 
 
 def test_the_command_names_what_is_wrong(tmp_path):

@@ -113,6 +113,14 @@ def test_what_is_of_no_papers_regime_has_a_section_of_its_own(data: dict[str, An
     assert last["columns"] == [] and last["tasks"] == [TASKS[25]]
 
 
+def test_a_submission_whose_tasks_are_of_several_regimes_has_no_averages(tmp_path: Path) -> None:
+    sent(tmp_path, "mine", tasks=MAZES[:4])
+    sent(tmp_path, "mine", tasks=MAZES[4:], steps=3_000_000, eval_every=1_500_000, success=0.5)
+    (entry,), refused = submitted_entries(tmp_path / "results")
+    assert not refused and entry.regime.startswith("several regimes")
+    assert entry.cells == {} and set(entry.tasks) == set(MAZES)
+
+
 def test_a_refused_submission_is_named_with_the_reason_and_not_shown(page: Path, data: dict[str, Any]) -> None:
     text = page.read_text()
     refused = text[text.index('id="refused"') : text.index("</main>")]

@@ -197,6 +197,42 @@ def test_each_regime_has_figures_of_its_own_and_the_reason(two) -> None:
     assert all("differ for other reasons than the agents" in drawing.caption for drawing in made.values())
 
 
+def of_two_regimes(folder: Path):
+    """RQL and FQL, each at 1M updates on one task and at 2M on another one of the same domain."""
+    for agent in ("rql", "fql"):
+        run(folder, agent, TASKS[35])
+        run(folder, agent, TASKS[36], steps=2_000_000)
+    return comparable(load_runs(folder))
+
+
+def on_two_kinds_of_data(folder: Path):
+    """RQL and FQL on one task, on its published data and on generated ones."""
+    for agent in ("rql", "fql"):
+        run(folder / "published", agent)
+        run(folder / "generated", agent, source="generated")
+    return comparable(load_runs(folder))
+
+
+@pytest.mark.parametrize("made", [of_two_regimes, on_two_kinds_of_data])
+def test_tasks_of_several_regimes_of_one_agent_are_averaged_in_no_figure(tmp_path: Path, made) -> None:
+    bars, curves = drawings(made(tmp_path))
+    assert bars.name == "bars" and {text.get_text() for text in bars.figure.axes[0].texts} == {"–"}
+    assert "tasks of several regimes are not averaged" in bars.caption
+    # A panel a task averages nothing over tasks.
+    panels = [axis for axis in curves.figure.axes if axis.get_visible()]
+    assert curves.name.startswith("learning_curves_several-regimes") and len(panels) == 2
+    assert "several regimes" in curves.caption
+
+
+@pytest.mark.parametrize("made", [of_two_regimes, on_two_kinds_of_data])
+def test_across_regimes_tasks_of_several_are_averaged_and_marked(tmp_path: Path, made) -> None:
+    found = {drawing.name: drawing for drawing in drawings(made(tmp_path), across=True)}
+    assert {"bars", "learning_curves", "aggregates", "cost"} <= found.keys()
+    assert all("¶" in drawing.caption for drawing in found.values())
+    assert "¶" in found["bars"].figure.axes[0].get_ylabel()
+    assert "–" not in {text.get_text() for text in found["bars"].figure.axes[0].texts}
+
+
 def test_bars_are_ordered_within_regimes_with_a_line_between(two) -> None:
     bars = next(iter(drawings(two, published=True)))
     names = [text.get_text() for text in bars.figure.axes[0].get_yticklabels()]

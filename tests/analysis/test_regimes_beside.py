@@ -8,6 +8,7 @@ from analysis.averaging.selection import comparable
 from analysis.averaging.statistics import near_best_within
 from analysis.names import TASKS
 from analysis.page.tables import groups, tasks
+from analysis.page.writing import write_page
 from analysis.reading.loading import load_runs
 from analysis.tables import main
 from analysis.tabulating.agreement import order_table
@@ -88,6 +89,13 @@ def test_a_domain_whose_tasks_are_of_several_regimes_is_not_averaged(tmp_path):
     columns = [column["name"] for column in groups(results, False)["columns"]]
     own = next(row for row in groups(results, False)["rows"] if row["source"] == "own")
     assert own["cells"][columns.index(domain)] is None
+
+
+def test_the_page_says_why_an_agent_has_no_averages(tmp_path):
+    for number, steps in ((0, 1_000_000), (1, 3_000_000)):
+        run(tmp_path / "runs", "fql", TASKS[35 + number], steps)
+    page = write_page(comparable(load_runs(tmp_path / "runs")), tmp_path / "page.html", drawn=[]).read_text()
+    assert "none is averaged or bold with those of another; several regimes: 1,000,000 or 3,000,000 updates" in page
 
 
 def test_a_domain_whose_tasks_have_data_of_their_own_is_averaged(tmp_path):

@@ -51,6 +51,15 @@ def test_three_seeds_of_one_task_have_no_power_whatever_the_difference():
     assert power(spread, spread, ["t"], 0.9, 4, 10, comparisons=2) == 0.0
 
 
+def test_tasks_of_several_regimes_are_named(tmp_path, capsys):
+    for agent in ("rql", "fql"):
+        values = {(seed, at): 0.5 + 0.1 * seed for seed in range(3) for at in (500, 1000, 1500, 2000)}
+        write_run(tmp_path, agent, TASKS[0], range(3), values)
+        write_run(tmp_path, agent, TASKS[1], range(3), values, steps=2000)
+    main(["--agents", "rql,fql", "--difference", "50", "--by", "task", "--runs", str(tmp_path)])
+    assert "several regimes: 1,000 or 2,000 updates" in capsys.readouterr().out
+
+
 def test_more_seeds_and_larger_differences_have_more_power():
     spread = {task: 0.15 * NORMAL for task in TASKS[:2]}
     found = [curve(spread, spread, "domain", points, seeds=(2, 4, 8)) for points in (0.05, 0.17)]
