@@ -36,13 +36,23 @@ if TYPE_CHECKING:
 
 
 def option(
-    default: Any, text: str, *, low: float | None = None, high: float | None = None, choices=None, off: bool = False
+    default: Any,
+    text: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices=None,
+    off: bool = False,
+    follows: str = "",
 ) -> Any:
     """Declare a hyperparameter: its default, a line on what it does, and the values allowed (ends included).
 
     `off` says that the default switches off what makes the algorithm: a run must be given a value, tuned or by hand.
+    `follows` names a numeric hyperparameter that this one, a bool, is the switch of: a part of the algorithm is there
+    exactly where that is above 0, unless whoever asks for the run sets the switch.
     """
-    return dataclasses.field(default=default, metadata=dict(text=text, low=low, high=high, choices=choices, off=off))
+    metadata = dict(text=text, low=low, high=high, choices=choices, off=off, follows=follows)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 A slow flow clones the data's behaviour; a fast flow is tuned toward π ∝ π_β exp(β Q) without backpropagation through
 time: its SDE is sampled, the critic's gradient at the end is carried back along the path through the *slow* drift
-alone (the lean adjoint), and at each step the fast flow is regressed onto the slow one plus that direction. Where the
-tuned values give QAM-F fql_alpha 0 or QAM-E edit_scale 0, they are plain QAM: `distill`, `edit` false say so.
+alone (the lean adjoint), and at each step the fast flow is regressed onto the slow one plus that direction. Where
+QAM-F's fql_alpha or QAM-E's edit_scale is 0, as published on some domains, they are plain QAM: `distill`, `edit` false.
 
 Paper: Li, Levine, arXiv 2601.14234; Domingo-Enrich et al., arXiv 2409.08861. Tuned: inv_temp, fql_alpha, edit_scale.
 Differs from the authors' code: at inv_temp 0 it still acts by the fast flow, which then only follows the slow one.
@@ -113,7 +113,7 @@ class QAMFConfig(QAMConfig):
     """QAM-F's hyperparameters."""
 
     fql_alpha: float = option(30.0, "weight of the distillation term: larger stays closer to the fast flow", low=0)
-    distill: bool = option(True, "whether there is a one-step policy; without it this is QAM")
+    distill: bool = option(True, "whether there is a one-step policy; without it this is QAM", follows="fql_alpha")
 
 
 class QAMF(QAM):
@@ -156,7 +156,7 @@ class QAMEConfig(QAMConfig):
 
     edit_scale: float = option(0.1, "c: largest change of an action coordinate by an edit", low=0)
     target_entropy: float = option(-0.5, "𝓗 per action coordinate, held by the temperature")
-    edit: bool = option(True, "whether there is an edit policy; without it this is QAM")
+    edit: bool = option(True, "whether there is an edit policy; without it this is QAM", follows="edit_scale")
 
 
 class QAME(QAM):

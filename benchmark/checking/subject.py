@@ -45,8 +45,8 @@ class Subject:
 
     def small(self, domain: Domain, **settings: Any) -> Agent:
         """The agent with small networks, and otherwise as on that domain, chunk length included."""
-        layers = settings_for(self.cls, Task(domain, 1), known_settings(self.cls, SMALL), self.own, settings)
-        return self.cls(configure(self.cls, layers), *dimensions(domain))
+        given = settings_for(self.cls, Task(domain, 1), known_settings(self.cls, SMALL), self.own)
+        return self.cls(configure(self.cls, given, settings), *dimensions(domain))
 
     @functools.cached_property
     def agent(self) -> Agent:

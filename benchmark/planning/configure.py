@@ -6,7 +6,7 @@ import dataclasses
 import math
 import sys
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from agents.base import Agent, Config
@@ -51,6 +51,33 @@ def typed(cls: type[Agent], settings: Mapping[str, Any]) -> dict[str, Any]:
         what = f"{cls.name}: {key}"
         values[key] = _check(what, _convert(what, value, hints[key]), fields[key])
     return values
+
+
+def switches(cls: type[Agent]) -> dict[str, str]:
+    """The switches of an agent's parts, each with the number above 0 of which the part is there (`option`)."""
+    fields = dataclasses.fields(cls.Config)
+    return {field.name: field.metadata["follows"] for field in fields if field.metadata.get("follows")}
+
+
+def following(cls: type[Agent], settings: Mapping[str, Any], own: Collection[str]) -> dict[str, bool]:
+    """The switches that are to be otherwise than an agent's settings have them, so that each follows its number.
+
+    Those among `own`, what whoever asks for the run has set, stay. Raises a UserError where such a switch is on at 0,
+    or off while the number is set too.
+    """
+    turned = {}
+    for switch, number in switches(cls).items():
+        config = cls.Config(**typed(cls, {name: settings[name] for name in (switch, number) if name in settings}))
+        on, amount = getattr(config, switch), getattr(config, number)
+        if on == (amount > 0) or (switch in own and not on and number not in own):
+            continue
+        if switch in own:
+            raise UserError(
+                f"{cls.name}: {switch}={str(on).lower()} and {number}={amount:g} contradict each other: that part is "
+                f"there exactly where {number} is above 0; set {number} alone"
+            )
+        turned[switch] = not on
+    return turned
 
 
 def parse_settings(items: Iterable[str]) -> dict[str, str]:

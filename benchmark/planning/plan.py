@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.base import Agent
 from benchmark.common.errors import UserError
-from benchmark.planning.configure import configure, settings_of, typed
+from benchmark.planning.configure import configure, following, settings_of, switches, typed
 from benchmark.planning.registry import agent_class, check_label
 from benchmark.planning.suites import Suite
 from benchmark.planning.tuned import suite_settings, tuned, tuned_with_origin
@@ -18,11 +18,14 @@ from envs.tasks import Task
 
 
 def settings_for(cls: type[Agent], task: Task, *layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyperparameters of an agent on a task: the domain's protocol, then the tuned values, then `layers`."""
-    settings: dict[str, Any] = {**_of_domain(cls, task), **tuned(cls.name, task.domain.name)}
+    """Hyperparameters of an agent on a task: the domain's protocol, then the tuned values, then `layers`, the caller's
+    own. Raises a UserError where these contradict each other (`following`).
+    """
+    own: dict[str, Any] = {}
     for layer in layers:
-        settings.update(layer)
-    return settings
+        own.update(layer)
+    settings = {**_of_domain(cls, task), **tuned(cls.name, task.domain.name), **own}
+    return settings | following(cls, settings, own)
 
 
 def _of_domain(cls: type[Agent], task: Task) -> dict[str, Any]:
@@ -38,8 +41,9 @@ def choose(
 
     The latter is "default", "domain" (chunk, discount and pessimism, which the papers fix), "published: <source>",
     "derived: <source>", "ours: <source>" (see `tuned_with_origin`), "suite", or "set": by the caller. A layer that
-    repeats a value leaves its origin as it was. Raises a UserError for settings that the agent does not take, and
-    where a default would switch off what makes the algorithm.
+    repeats a value leaves its origin as it was; a switch that follows a number (`option`) has the number's. Raises a
+    UserError for settings that the agent does not take or that contradict each other, and where a default would switch
+    off what makes the algorithm.
     """
     values, origin = tuned_with_origin(cls.name, task.domain.name)
     layers: list[tuple[str, Mapping[str, Any]]] = [("domain", _of_domain(cls, task)), (origin, values)]
@@ -53,6 +57,8 @@ def choose(
             if name not in chosen or chosen[name] != value:
                 origins[name] = where
             chosen[name] = value
+    for switch, on in following(cls, chosen, settings).items():
+        chosen[switch], origins[switch] = on, origins[switches(cls)[switch]]
     configure(cls, chosen)  # what does not fit into the machine's memory is said now
     for field in dataclasses.fields(cls.Config):
         if field.metadata.get("off") and origins[field.name] == "default":

@@ -13,7 +13,7 @@ from typing import Any
 from agents.base import Agent, numeric_fields
 from benchmark.common.errors import UserError, check_choice, nearest
 from benchmark.common.options import folder, names, whole_number
-from benchmark.planning.configure import configure, parse_settings, settings_of
+from benchmark.planning.configure import configure, parse_settings, settings_of, switches
 from benchmark.planning.from_options import check_size, generated_from, protocol_from
 from benchmark.planning.memory import check_memory
 from benchmark.planning.plan import plan
@@ -137,6 +137,7 @@ def parse_sweeps(cls: type[Agent], items: Sequence[str]) -> dict[str, list[float
         values = [getattr(configure(cls, {name: value}), name) for value in text.split(",")]
         if len(set(values)) < len(values):
             raise UserError(f"--sweep {name}={text} names a value twice")
+        check_parts(cls, name, values)
         sweeps[name] = values
     if not sweeps:
         raise UserError(
@@ -145,6 +146,18 @@ def parse_sweeps(cls: type[Agent], items: Sequence[str]) -> dict[str, list[float
     if len(sweeps) < len(items):
         raise UserError("--sweep names a hyperparameter twice; give all its values together, separated by commas")
     return sweeps
+
+
+def check_parts(cls: type[Agent], name: str, values: Sequence[float]) -> None:
+    """Raise a UserError where a part of the agent is there at some of a hyperparameter's values and not at others."""
+    for switch, number in switches(cls).items():
+        if number == name and min(values) <= 0 < max(values):
+            listed = ",".join(f"{value:g}" for value in values)
+            raise UserError(
+                f"--sweep {name}={listed}: at 0 there is no part that '{switch}' switches, which is another compiled "
+                f"program than above 0; sweep the values above 0, and give 0 a run or a sweep of its own with --set "
+                f"{name}=0"
+            )
 
 
 def combinations(sweeps: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:

@@ -17,7 +17,7 @@ from benchmark import train
 from benchmark.common.errors import UserError
 from benchmark.launching import front_door
 from benchmark.planning.configure import configure
-from benchmark.planning.plan import choose, plan
+from benchmark.planning.plan import choose, plan, settings_for
 from benchmark.planning.protocols import get_protocol
 from benchmark.planning.registry import agent_class, agent_names
 from benchmark.planning.run import Run
@@ -225,6 +225,44 @@ def test_an_agent_of_several_origins_has_several_signs(tmp_path):
     recorded(tmp_path, "rql", "derived: from a paper", TASKS[1])
     recorded(tmp_path, "rql", "set", TASKS[2])
     assert "RQL†‡" in to_markdown(summary(comparable(load_runs(tmp_path))))
+
+
+# ------------------------------------------------------------------- parts that are there where a number is above 0
+
+PARTS = [("qam_f", "cube-double-play", "distill", "fql_alpha"), ("qam_e", "scene-play", "edit", "edit_scale")]
+"""Agent, a domain where it is plain QAM as published, the switch of its part, and the number that says so."""
+WITH_PARTS = get_task("cube-triple-play-singletask-task1-v0")
+
+
+@pytest.mark.parametrize("agent, plain, switch, number", PARTS)
+def test_a_part_is_there_exactly_where_its_number_is_above_0(agent, plain, switch, number):
+    cls, without = agent_class(agent), get_task(f"{plain}-singletask-task1-v0")
+    assert choose(cls, without, {})[0][switch] is False and switch not in choose(cls, WITH_PARTS, {})[0], "as published"
+    for task in (without, WITH_PARTS):
+        for value in ("0", "0.25"):
+            chosen, origins = choose(cls, task, {number: value})
+            there = getattr(configure(cls, chosen), switch)
+            assert there == getattr(configure(cls, settings_for(cls, task, {number: value})), switch) == (value != "0")
+            published = (task == without) == (value == "0")
+            assert (origins[switch] == "set") == (not published), (task.name, value)
+
+
+@pytest.mark.parametrize("agent, plain, switch, number", PARTS)
+def test_a_switch_that_contradicts_its_number_is_refused(agent, plain, switch, number):
+    cls, without = agent_class(agent), get_task(f"{plain}-singletask-task1-v0")
+    message = f"{agent}: {switch}=(true|false) and {number}=[0-9.]+ contradict each other"
+    refused = [(without, {switch: "true"})]
+    refused += [(WITH_PARTS, {switch: on, number: value}) for on, value in (("true", "0"), ("false", "0.25"))]
+    for task, settings in refused:
+        for given in (choose, settings_for):
+            with pytest.raises(UserError, match=message):
+                given(cls, task, settings)
+        with pytest.raises(UserError, match=message):
+            train.parse([f"--agent={agent}", f"--task={task.name}", *(f"--set={k}={v}" for k, v in settings.items())])
+    assert choose(cls, without, {switch: "true", number: "0.25"})[0][switch] is True
+    assert choose(cls, WITH_PARTS, {switch: "false"})[0][switch] is False, (
+        "the caller's own switch, and no other number"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- how long it trains

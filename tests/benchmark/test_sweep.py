@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from agents.qam import QAMF
 from agents.rql import RQL
 from analysis import load_runs
 from analysis.sweeps import best, scores, write_scores
@@ -178,6 +179,19 @@ def test_options_that_change_the_program_are_refused_by_name():
         sweeping_asked.parse_sweeps(RQL, ["alpha=1", "alpha=2"])
     with pytest.raises(UserError, match="--sweep is needed"):
         sweeping_asked.parse_sweeps(RQL, [])
+
+
+def test_values_of_which_some_are_without_a_part_of_the_agent_are_refused(tmp_path):
+    message = r"--sweep fql_alpha=0,30: at 0 there is no part that 'distill' switches"
+    with pytest.raises(UserError, match=message):
+        sweeping_asked.parse_sweeps(QAMF, ["fql_alpha=0,30"])
+    assert sweeping_asked.parse_sweeps(QAMF, ["fql_alpha=3,30"]) == {"fql_alpha": [3, 30]}
+    options = ["--suite=ogbench", "--domains=cube-double-play", f"--out={tmp_path / 'sweep'}", "--sweep=fql_alpha=3,30"]
+    made = sweeping_asked.sweep_from(sweep.parser().parse_args(["--agent=qam_f", *options]))
+    assert [run.settings["distill"] for run in made.runs(made.domains[0])] == [True, True], "published without"
+    with pytest.raises(UserError, match="distill=false and fql_alpha=3 contradict"):
+        sweep.main(["--agent=qam_f", *options, "--set=distill=false"])
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_seeds_that_are_reported_may_not_be_tuned_on(tmp_path):
