@@ -19,12 +19,14 @@ from analysis.comparing.resampling import (
     Kind,
     Pair,
     holm,
+    improvement,
+    improvements,
     kind_of,
     other_tasks,
     permutation_test,
     same_tasks,
     smallest_p,
-    weights,
+    weights_apart,
 )
 from analysis.names import DOMAINS, GENERATED, TASKS, agents_in_order, domain_of, in_order
 from analysis.regimes import Facts, by_regime
@@ -59,8 +61,7 @@ class Comparison:
     other_tasks: tuple[float, float]
     """95%, for other tasks like these; NaN for fewer than ten tasks."""
     improvement: float
-    """Chance that a run of the agent scores above one of the baseline on a task drawn at random, a tie counting half
-    (Agarwal et al., arXiv 2108.13264, section 4.3)."""
+    """Chance that a run of the agent scores above one of the baseline: `resampling.improvement`."""
     improvement_interval: tuple[float, float]
     floor: float
     """The smallest p-value that these numbers of seeds allow."""
@@ -198,10 +199,8 @@ class _Draws:
         return np.random.default_rng([self.seed, *(zlib.crc32(name.encode()) for name in names)])
 
     def shares(self, pair: Pair, agent: str, baseline: str, task: str) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (repetitions, seeds) of both agents' seeds, the same where they are compared seed by seed."""
-        x, y, together = kind_of(pair)
-        of_y = weights(y, REPETITIONS, self.stream(baseline, task))
-        return of_y if together else weights(x, REPETITIONS, self.stream(agent, task)), of_y
+        """Weights (repetitions, seeds) of both agents' seeds, drawn apart."""
+        return weights_apart(kind_of(pair), REPETITIONS, self.stream(agent, task), self.stream(baseline, task))
 
 
 def _one(
@@ -217,18 +216,16 @@ def _one(
     chosen = [pairs[task] for task in tasks]
     kinds = tuple(kind_of(pair) for pair in chosen)
     differences = np.array([x.mean() - y.mean() for x, y, _ in chosen])
-    wins = [0.5 + 0.5 * np.sign(x[0][:, None] - y[0]) for x, y, _ in chosen]
-    interval, improvement = NOWHERE, NOWHERE
+    interval, of_chance = NOWHERE, NOWHERE
     several = min(min(kind[:2]) for kind in kinds) > 1
     if several:
         shares = [draws.shares(pair, agent, baseline, task) for task, pair in zip(tasks, chosen, strict=True)]
-        chances = [((of_x @ won) * of_y).sum(axis=1) for won, (of_x, of_y) in zip(wins, shares, strict=True)]
         interval = (
             bounds(expanded_percentiles(same_tasks(chosen, shares), freedom_of(kinds)))
             if len(tasks) > 1
             else of_one_task(chosen[0], bounded)
         )
-        improvement = bounds(expanded_percentiles(np.mean(chances, axis=0), freedom_of(kinds)))
+        of_chance = bounds(expanded_percentiles(improvements(chosen, shares), freedom_of(kinds)))
     elsewhere = NOWHERE
     if len(tasks) >= FEWEST_TASKS:
         samples = other_tasks(chosen, REPETITIONS, draws.stream(agent, baseline, *tasks))
@@ -236,9 +233,9 @@ def _one(
     most = MOST[where[0]]
     floor = smallest_p(kinds, most)
     p = float(permutation_test(chosen, most, draws.seed)[0]) if several and floor <= LEVEL else math.nan
-    chance = float(np.mean([won.mean() for won in wins]))
+    chance = float(improvement(chosen)[0])
     return Comparison(
-        agent, *where, tasks, kinds, float(differences.mean()), interval, elsewhere, chance, improvement, floor, p
+        agent, *where, tasks, kinds, float(differences.mean()), interval, elsewhere, chance, of_chance, floor, p
     )
 
 

@@ -17,7 +17,7 @@ from analysis.comparing.differences import compare, data_orders, of_one_task, ve
 from analysis.comparing.resampling import holm, permutation_test, same_tasks, smallest_p, weights
 from benchmark.common.errors import UserError
 from tests.analysis.test_regimes import run
-from tests.helpers.calibration import SETTINGS, Setting, errors, interval_errors
+from tests.helpers.calibration import CHANCES, SETTINGS, Setting, chance_errors, errors, interval_errors
 from tests.helpers.simulated_runs import write_run
 
 X = np.array([0.62, 0.70, 0.58, 0.74])
@@ -150,6 +150,40 @@ def test_a_difference_and_its_chance_are_those_computed_by_hand():
     assert one.where == "all 2 tasks"
 
 
+def paired(**agents: list[list[float]]) -> dict[tuple[str, str, int], str]:
+    """Orders that say of all seeds of the same number that they saw the same batches."""
+    return {(row.agent, row.task, row.seed): str(row.seed) for row in scores(**agents).itertuples()}
+
+
+def test_the_chance_of_paired_seeds_is_of_runs_of_different_seeds():
+    # Of six pairs of different seeds a is above in 4 and ties in 1; with its own seed it always is.
+    agents = {"a": [[0.2, 0.4, 0.6]], "b": [[0.1, 0.2, 0.3]]}
+    one = compare(scores(**agents), "b", ["task"], paired(**agents))[0]
+    assert one.kinds == ((3, 3, True),) and one.improvement == pytest.approx(4.5 / 6)
+    alone = {name: [tasks[0][:1]] for name, tasks in agents.items()}
+    assert math.isnan(compare(scores(**alone), "b", ["task"], paired(**alone))[0].improvement)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4, 8, 12])
+def test_the_interval_of_the_chance_of_paired_seeds_holds_its_estimate(seeds):
+    rng = np.random.default_rng(seeds)
+    for shift in (0.01, 0.3):
+        b = rng.uniform(size=(2, seeds))
+        agents = {"a": (b + shift).tolist(), "b": b.tolist()}
+        for one in compare(scores(**agents), "b", ["overall", "task"], paired(**agents)):
+            low, high = one.improvement_interval
+            assert low <= one.improvement + 1e-9 and one.improvement <= high + 1e-9
+
+
+def test_pairs_of_seeds_have_the_same_interval_of_the_difference_as_their_differences():
+    # Where y's seeds do not differ a pair is its difference, and y's draws count alone.
+    x = np.random.default_rng(0).uniform(size=(2, 5))
+    drawn = [(weights(5, 100, np.random.default_rng(k)), weights(5, 100, np.random.default_rng(k + 9))) for k in (0, 1)]
+    pairs = [pair(row + 0.1, np.full(5, 0.1), True) for row in x]
+    expected = np.mean([of_y @ row for (_, of_y), row in zip(drawn, x, strict=True)], axis=0)
+    assert same_tasks(pairs, drawn)[:, 0] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(("seeds", "floor"), [(2, "0.33"), (3, "0.1")])
 def test_two_or_three_seeds_of_one_task_get_no_p_value_but_the_reason(seeds, floor):
     table = scores(a=[[0.9, 0.91, 0.92][:seeds]], b=[[0.1, 0.11, 0.12][:seeds]])
@@ -232,6 +266,12 @@ def test_the_test_errs_as_often_as_claimed(setting: Setting):
 def test_the_intervals_miss_as_often_as_claimed(setting: Setting):
     for missed in interval_errors(setting, 400):
         assert missed == pytest.approx(0.05, abs=0.03)
+
+
+@pytest.mark.parametrize("setting", CHANCES, ids=lambda setting: setting.name)
+def test_the_interval_of_the_chance_misses_at_most_as_often_as_claimed_and_never_its_estimate(setting: Setting):
+    missed, estimate_outside = chance_errors(setting, 300)
+    assert missed <= 0.05 + 0.03 and estimate_outside == 0
 
 
 # ---- the command
