@@ -19,7 +19,7 @@ from benchmark.loop.evaluator import Evaluation, Evaluator
 from benchmark.loop.experiment import Experiment, Watch
 from benchmark.loop.recorder import Recorder
 from benchmark.loop.segments import BLOCK, begin, init_states, run_segment
-from benchmark.loop.starting import started
+from benchmark.loop.starting import kept_for_training, started
 
 
 class Training:
@@ -116,7 +116,8 @@ class Training:
         """Begin a phase. The checkpoint of where it begins is of the states before, so that a run that goes on from
         there begins the phase as an undisturbed one does.
         """
-        self.states = begin(self.agent, self.states, phase)
+        kept = kept_for_training(self.agent, self.start) if phase == "training" else ()
+        self.states = begin(self.agent, self.states, phase, kept)
 
     def next_row(self) -> int:
         """The progress at which the next row of train.csv is due."""

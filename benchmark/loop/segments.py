@@ -31,11 +31,16 @@ def init_states(agent: Agent, seeds: Array, data: Dataset | None = None) -> Stat
     )
 
 
-@partial(jax.jit, static_argnames="phase")
-def begin(agent: Agent, states: State, phase: str) -> State:
-    """The states of all seeds with which a phase of their run begins; see `Agent.begin`."""
-    states = jax.vmap(lambda agent, state: agent.begin(state, phase), (agent_axis(agent), 0))(agent, states)
-    return jax.tree.map(jnp.copy, states)  # what the agent copied may not share memory, which is donated later
+@partial(jax.jit, static_argnames=("phase", "kept"))
+def begin(agent: Agent, states: State, phase: str, kept: tuple[str, ...] = ()) -> State:
+    """The states of all seeds with which a phase of their run begins; see `Agent.begin`. The networks `kept` and their
+    targets stay as they are.
+    """
+    begun = jax.vmap(lambda agent, state: agent.begin(state, phase), (agent_axis(agent), 0))(agent, states)
+    params = begun.params | {name: states.params[name] for name in kept}
+    targets = begun.targets | {name: states.targets[name] for name in kept if name in states.targets}
+    begun = begun.replace(params=params, targets=targets)
+    return jax.tree.map(jnp.copy, begun)  # what the agent copied may not share memory, which is donated later
 
 
 @partial(jax.jit, static_argnames=("length", "cycle"), donate_argnames="states")

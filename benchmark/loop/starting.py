@@ -4,7 +4,8 @@ One policy is trained once and serves many runs: the source's first seed is give
 domain (or of its sizes). Each network takes the parameters, and where it has a target the target, of the source's
 network of its own name, or of the one that `Agent.begins_as` says, where all shapes are equal. Optimisers and the extra
 state begin anew. Pretraining goes on from what was taken, or, where all that it trains was (`Agent.pretrains`), is
-skipped. From its first checkpoint on a run needs its source no more.
+skipped; then what was taken stays as it was when training begins, and only the others are made of it, as an actor that
+begins as a clone. From its first checkpoint on a run needs its source no more.
 """
 
 from __future__ import annotations
@@ -169,3 +170,10 @@ def started(agent: Agent, states: State, start: Start) -> tuple[int, State]:
     optimizer = jax.jit(jax.vmap(lambda agent, own: agent.init_optimizer(own), (agent_axis(agent), 0)))(agent, params)
     step = jnp.full_like(states.step, skipped)
     return skipped, dataclasses.replace(states, step=step, params=params, targets=targets, optimizer=optimizer)
+
+
+def kept_for_training(agent: Agent, start: Start | None) -> tuple[str, ...]:
+    """Networks that stay as a run was given them when training begins: all of them where it goes without pretraining,
+    else none, since `Agent.begin` may make others of what pretraining has trained.
+    """
+    return tuple(start.networks) if start and start.gives_all(agent.pretrains) else ()

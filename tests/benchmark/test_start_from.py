@@ -135,6 +135,34 @@ def test_bdpo_without_pretraining_begins_with_the_averaged_clone_as_its_actor():
     assert same(agent.begin(began, "online"), began) and set(agent.pretrains) < set(agent.networks())
 
 
+@pytest.mark.parametrize(
+    "name, clone, policy, steps",
+    [("bdpo", "behaviour", "actor", "diffusion_steps"), ("trqam", "slow", "fast", "flow_steps")],
+)
+@pytest.mark.parametrize("all_taken", [True, False])
+def test_a_policy_that_was_taken_is_kept_when_training_begins(
+    name, clone, policy, steps, all_taken, tmp_path, monkeypatch
+):
+    settings = dict(hidden=(8,), batch_size=8, chunk_length=2, ensemble=2, pretraining_steps=6) | {steps: 2}
+    spec = RunSpec(name, TASK.name, (0, 5), settings, PROTOCOL, str(tmp_path), name=name)
+    agent = Run(spec).agent_class(Run(spec).hyperparameters, 2, 2)
+    first = seed_of(init_states(agent, jnp.asarray([99], jnp.uint32)), 0)
+    source = Source(None, first.params, jax.tree.map(lambda leaf: leaf / 2, first.targets))
+    taken = {network: network for network in (agent.networks() if all_taken else [clone])}
+    start = Start(str(tmp_path), name, TASK.name, 0, 4, "sha256:0", taken)
+    monkeypatch.setattr(starting, "read_source", lambda folder: dataclasses.replace(source, start=start))
+    begun = training(tmp_path / "run", dataclasses.replace(spec, start=start))
+    begun.resume()
+    assert begun.progress == 6, "pretraining is skipped"
+    begun.begin("training")
+    for index in range(2):
+        params, targets = (seed_of(tree, index) for tree in (begun.states.params, begun.states.targets))
+        if all_taken:
+            assert same(params, source.params) and same(targets, source.targets)
+        else:
+            assert same(params[policy], (source.targets if name == "bdpo" else source.params)[clone])
+
+
 @pytest.mark.slow
 def test_a_run_that_was_cut_goes_on_without_its_source_and_ends_the_same(clone, tmp_path):
     copy = shutil.copytree(clone, tmp_path / "copy")
