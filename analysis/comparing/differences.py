@@ -30,6 +30,7 @@ from analysis.comparing.resampling import (
 )
 from analysis.names import DOMAINS, GENERATED, TASKS, agents_in_order, domain_of, in_order
 from analysis.regimes import Facts, by_regime
+from benchmark.runs.run import AUTHORS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,22 +170,24 @@ def _pair(
     return np.array([list(x.values())]), np.array([list(y.values())]), together
 
 
-def data_orders(runs: pd.DataFrame, names: Mapping[str, str]) -> dict[tuple[str, str, int], str]:
+def data_orders(runs: pd.DataFrame, evaluations: pd.DataFrame) -> dict[tuple[str, str, int], str]:
     """What says on which batches a seed of one's own runs trained, by (agent, task, seed).
 
     Two seeds of the same number see the same batches where agent, data, batch size, chunk length and JAX are the same:
-    variants of one agent. Of two different agents records do not say it, and they are not compared seed by seed.
+    variants of one agent. Of two different agents records do not say it, and they are not compared seed by seed; nor
+    are runs by the authors' code, which draws its batches otherwise.
 
     Args:
         runs: `Runs.runs`.
-        names: the agent's name in the scores ("rql (alpha=3)") by run.
+        evaluations: `Results.evaluations`: agents and tasks are known by their names there.
     """
     found: dict[tuple[str, str, int], str] = {}
-    for row in runs[runs["run"].isin(names)].itertuples():
+    names = evaluations[["run", "agent", "task"]].drop_duplicates()
+    for row in runs.merge(names, on="run", suffixes=("", "_named")).itertuples():
         sizes = [row.hyperparameters.get(name) for name in ("batch_size", "chunk_length")]
-        if row.fingerprint and row.jax and None not in sizes:
+        if row.fingerprint and row.jax and None not in sizes and not row.label.endswith(AUTHORS):
             order = f"{row.agent} {row.fingerprint} {sizes} {row.jax}"
-            found |= {(names[row.run], row.task, seed): order for seed in row.seeds}
+            found |= {(row.agent_named, row.task_named, seed): order for seed in row.seeds}
     return found
 
 

@@ -71,8 +71,7 @@ def read(
     if own.evaluations.empty and runs:
         said = f" ({' '.join(own.notes)})" if own.notes else ""
         raise UserError(f"no finished run under {', '.join(runs)}{said}")
-    names = own.evaluations.drop_duplicates("run")
-    orders = data_orders(own.runs.runs, dict(zip(names["run"], names["agent"], strict=True)))
+    orders = data_orders(own.runs.runs, own.evaluations)
     results = (own.beside_archive(archive) if archive else own).by(measure)
     text = results.caption.partition(";")[0].replace("Success", measure.capitalize(), 1) + "."
     return Scores(results.scores, orders, results.facts, text, results.notes)

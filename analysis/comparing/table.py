@@ -46,9 +46,9 @@ def table(
     text = (
         f"Difference to {label(baseline)} in {what}, paired by task. {caption.strip()} Difference: with "
         f"the interval for other seeds on these tasks (bootstrap over seeds, {REPETITIONS:,} repetitions; of a single "
-        "task Welch's, of paired seeds Student's). Other tasks: the interval for other tasks like these (bootstrap over tasks with their seeds). "
-        "Chance: of a run of the agent above one of the baseline, of another seed where seeds are paired. "
-        f"p: exact or Monte Carlo permutation test within tasks. Verdicts at the level {LEVEL:g}."
+        "task Welch's, of paired seeds Student's). Other tasks: the interval for other tasks like these (bootstrap "
+        "over tasks with their seeds). Chance: of a run of the agent above one of the baseline, of another seed where "
+        f"seeds are paired. p: exact or Monte Carlo permutation test within tasks. Verdicts at the level {LEVEL:g}."
     )
     together = sum(any(kind[2] for kind in one.kinds) for one in comparisons)
     how = "Seeds are not paired across agents: the records do not say that they share the order of the data"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import stats
 from analysis.compare import main
 from analysis.comparing.differences import compare, data_orders, of_one_task, verdict
 from analysis.comparing.resampling import holm, permutation_test, same_tasks, smallest_p, weights
+from analysis.comparing.scores import read
 from benchmark.common.errors import UserError
 from tests.analysis.test_regimes import run
 from tests.helpers.calibration import CHANCES, SETTINGS, Setting, chance_errors, errors, interval_errors
@@ -232,7 +234,7 @@ def test_an_agent_does_not_change_anothers_interval():
 
 
 def test_seeds_are_paired_only_where_the_record_says_that_they_share_their_batches():
-    row = {"run": "r", "agent": "rql", "task": "t", "seeds": (0, 1), "fingerprint": "f", "jax": "0.10"}
+    row = {"run": "r", "agent": "rql", "task": "t", "seeds": (0, 1), "fingerprint": "f", "jax": "0.10", "label": ""}
     sizes = {"batch_size": 256, "chunk_length": 5, "alpha": 1.0}
     runs = pd.DataFrame(
         [
@@ -242,12 +244,13 @@ def test_seeds_are_paired_only_where_the_record_says_that_they_share_their_batch
             row | {"run": "other data", "fingerprint": "g", "hyperparameters": sizes},
             row | {"run": "other agent", "agent": "fql", "hyperparameters": sizes},
             row | {"run": "not recorded", "fingerprint": "", "hyperparameters": sizes},
+            row | {"run": "authors", "label": "rql-authors", "hyperparameters": sizes},
         ]
     )
-    orders = data_orders(runs, {run: run for run in runs["run"]})
+    orders = data_orders(runs, runs[["run", "task"]].assign(agent=runs["run"]))
     assert orders["r", "t", 0] == orders["s", "t", 0]
     assert len({orders[run, "t", 0] for run in ("r", "other batches", "other data", "other agent")}) == 4
-    assert ("not recorded", "t", 0) not in orders
+    assert ("not recorded", "t", 0) not in orders and ("authors", "t", 0) not in orders
     table = scores(r=[[0.1, 0.2]], s=[[0.3, 0.4]]).assign(task="t")
     assert compare(table, "r", ["task"], orders)[0].kinds == ((2, 2, True),)
     assert compare(table, "r", ["task"])[0].kinds == ((2, 2, False),)
@@ -289,6 +292,19 @@ def test_the_command_compares_runs(tmp_path, capsys):
     for form in ("md", "latex", "html"):
         main(["--runs", str(tmp_path), "--baseline", "rql", "--format", form])
         assert "below RQL" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["file", "generated"])
+def test_variants_of_one_agent_are_paired_whatever_their_data_and_the_authors_code_is_not(tmp_path, source):
+    data = {"name": "data", "fingerprint": "sha256:1", "transitions": 1000, "source": source}
+    for name, changed in (("a", {}), ("b", {"alpha": 3.0}), ("theirs", {})):
+        sizes = {"batch_size": 256, "chunk_length": 5, "alpha": 1.0} | changed
+        made = write_run(tmp_path / name, "rql", seeds=range(4), hyperparameters=sizes, start={"dataset": data})
+    config = json.loads((made / "config.json").read_text())
+    (made / "config.json").write_text(json.dumps(config | {"label": "rql-authors"}))
+    found = read([str(tmp_path)], None)
+    together = {one.agent: one.kinds[0][2] for one in compare(found.scores, "rql (alpha=1)", ["task"], found.orders)}
+    assert together == {"rql (alpha=3)": True, "rql (rql-authors)": False}
 
 
 def rows_of(folder, capsys, *more: str) -> list[dict[str, str]]:
