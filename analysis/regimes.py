@@ -58,22 +58,31 @@ class Facts:
     """Digest of the networks of another run that it began with; "" of one that began anew."""
     fingerprint: str = dataclasses.field(default="", compare=False)
     """Of the data: it tells two agents' data on one task apart, and is another one on every task of a regime."""
+    pooled: tuple[Facts, ...] = ()
+    """Those of the runs that the number is the mean of, where they differ; the other facts are then the first's."""
+
+    @property
+    def each(self) -> tuple[Facts, ...]:
+        """Those of all runs that the number is the mean of."""
+        return self.pooled or (self,)
 
     def differing(self, other: Facts) -> list[str]:
         """The names of the facts that both say, and say differently."""
 
         def differs(name: str) -> bool:
-            pair = getattr(self, name), getattr(other, name)
-            return pair[0] != pair[1] and (name in STATED or all(pair))
+            pairs = [(getattr(x, name), getattr(y, name)) for x in self.each for y in other.each]
+            return any(x != y and (name in STATED or all((x, y))) for x, y in pairs)
 
-        return [field.name for field in dataclasses.fields(self) if differs(field.name)]
+        return [field.name for field in dataclasses.fields(self) if field.name != "pooled" and differs(field.name)]
 
     @property
     def of_every_task(self) -> Facts:
         """The same without what each task of one regime may have its own of: chunks, data file, networks to begin with
         (of which it is left whether there are any).
         """
-        return dataclasses.replace(self, chunk_length=0, fingerprint="", start="another run's" if self.start else "")
+        pooled = tuple(one.of_every_task for one in self.pooled)
+        start = "another run's" if self.start else ""
+        return dataclasses.replace(self, chunk_length=0, fingerprint="", start=start, pooled=pooled)
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class Regime:
         """Whether facts by task are those of this regime, as far as it says; they must say at least data and length."""
         return all(
             domain_of(task) in self.domains
-            and bool(of_task.data and of_task.updates)
+            and all(one.data and one.updates for one in of_task.each)
             and not self.facts(domain_of(task)).differing(of_task)
             for task, of_task in facts.items()
         )
@@ -122,7 +131,6 @@ def named() -> dict[str, Regime]:
 def facts_of(run: Any, last: int = 1) -> Facts:
     """What a run's numbers were made under, from its row of `Runs.runs`; `last` as `final_scores` has it."""
     hidden = run.hyperparameters.get("hidden") or ()
-    ogbench = (run.versions or {}).get("ogbench", "")
     return Facts(
         data=data_of(run.source, run.transitions),
         updates=int(run.protocol.get("steps", run.steps) or 0),
@@ -130,12 +138,18 @@ def facts_of(run: Any, last: int = 1) -> Facts:
         chunk_length=int(run.hyperparameters.get("chunk_length") or 0),
         evaluation=evaluation_rule(last),
         episodes=int(run.protocol.get("eval_episodes") or 0),
-        environment=run.environment or (f"ogbench {ogbench}" if ogbench else ""),
+        environment=environment_of(run),
         mujoco=run.mujoco,
         online_steps=int(run.protocol.get("online_steps") or 0),
         start=run.start,
         fingerprint=run.fingerprint or "",
     )
+
+
+def environment_of(run: Any) -> str:
+    """The environment of a run, from its row of `Runs.runs`: with its version, or the one that has a name."""
+    ogbench = (run.versions or {}).get("ogbench", "")
+    return run.environment or (f"ogbench {ogbench}" if ogbench else "")
 
 
 def of_published(regime: str, task: str, last: int = 1) -> Facts:
@@ -185,10 +199,16 @@ def facts_by_agent(runs: pd.DataFrame, evaluations: pd.DataFrame, last: int = 1)
         last: of how many evaluations a score is made.
     """
     rows = {row.run: row for row in runs.itertuples()}
-    found: dict[str, dict[str, Facts]] = {}
+    found: dict[str, dict[str, list[Facts]]] = {}
     for agent, task, run in evaluations[["agent", "task", "run"]].drop_duplicates().itertuples(index=False):
-        found.setdefault(agent, {})[task] = facts_of(rows[run], last)
-    return found
+        found.setdefault(agent, {}).setdefault(task, []).append(facts_of(rows[run], last))
+    return {agent: {task: _joined(each) for task, each in tasks.items()} for agent, tasks in found.items()}
+
+
+def _joined(facts: Iterable[Facts]) -> Facts:
+    """The facts of a number that is the mean of runs with these."""
+    different = list({(one, one.fingerprint): one for one in facts}.values())
+    return dataclasses.replace(different[0], pooled=tuple(different)) if len(different) > 1 else different[0]
 
 
 def name_of(facts: Mapping[str, Facts]) -> str:
@@ -198,7 +218,7 @@ def name_of(facts: Mapping[str, Facts]) -> str:
     """
     if found := _named(facts):
         return found
-    alike = {one.of_every_task for one in facts.values()}
+    alike = {one.of_every_task for of_task in facts.values() for one in of_task.each}
     return f"{SEVERAL}: {_spelled(facts.values())}" if len(alike) > 1 else _spelled(facts.values())
 
 
@@ -219,22 +239,22 @@ def by_regime(facts: Mapping[str, Facts]) -> list[tuple[str, list[str]]]:
 
 def _spelled(facts: Iterable[Facts]) -> str:
     """ "4,000 updates, generated data, networks 64x64, chunks of 5, 50 episodes"; several values with "or"."""
-    every = list(facts)
-
-    def values(name: str) -> str:
-        found = list(dict.fromkeys(getattr(one, name) for one in every))
-        said = [_text(value)[: 8 if name == "start" else None] for value in found if value]
-        lacking = ["no" if name == "online_steps" else "none"] if said and name in STATED and not all(found) else []
-        return " or ".join([*said, *lacking])
-
+    every = [one for of_task in facts for one in of_task.each]
     form = {"updates": "{} updates", "online_steps": "{} online steps", "start": "begun with networks {}"}
     form |= {"data": "{} data", "networks": "networks {}", "chunk_length": "chunks of {}", "episodes": "{} episodes"}
-    return ", ".join(text.format(values(name)) for name, text in form.items() if values(name)) or "not recorded"
+    parts = []
+    for name, text in form.items():
+        if saying := [one for one in every if getattr(one, name)]:
+            lacking = " or none" if name in STATED and len(saying) < len(every) else ""
+            parts.append(text.format(_values(saying, name, 8 if name == "start" else 40)) + lacking)
+    return ", ".join(parts) or "not recorded"
 
 
-def _text(value: int | str) -> str:
-    """A fact's value in print: "1,000,000", a digest's digits; "none" of one that is empty."""
-    return (f"{value:,}" if isinstance(value, int) else value.removeprefix("sha256:")[:40]) if value else "none"
+def _values(facts: Iterable[Facts], name: str, digits: int = 40) -> str:
+    """What facts say of one thing: "1,000 or 2,000", so many digits of a digest, "none" of what there is none of."""
+    found = dict.fromkeys(getattr(one, name) for one in facts)
+    texts = [f"{v:,}" if isinstance(v, int) else v.removeprefix("sha256:")[:digits] for v in found if v]
+    return " or ".join([*texts, *([] if all(found) else ["none"])])
 
 
 def reason(x: Mapping[str, Facts], y: Mapping[str, Facts], tasks: Collection[str]) -> str:
@@ -246,6 +266,6 @@ def reason(x: Mapping[str, Facts], y: Mapping[str, Facts], tasks: Collection[str
     for task in (task for task in tasks if task in x and task in y):
         ours, theirs = x[task], y[task]
         for name in ours.differing(theirs):
-            texts = [_text(getattr(side, name)) for side in (ours, theirs)]
+            texts = [_values(side.each, name) for side in (ours, theirs)]
             said[f"{name.replace('_', ' ')} {texts[0]} against {texts[1]}"] = None
     return ", ".join(said)

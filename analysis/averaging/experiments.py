@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import setting_text
+from analysis.regimes import environment_of
 
 
 def listed(names: Iterable[Any], most: int = 3) -> str:
@@ -20,14 +21,14 @@ def listed(names: Iterable[Any], most: int = 3) -> str:
 
 def kind_of(row: Any) -> str:
     """What makes two runs of one agent on one task the same experiment, as text."""
-    kind = [row.hyperparameters, row.protocol, row.fingerprint, row.mujoco, row.environment, row.label, row.files]
+    kind = [row.hyperparameters, row.protocol, row.fingerprint, row.mujoco, environment_of(row), row.label, row.files]
     kind.append(row.start)
     return json.dumps(kind, sort_keys=True)
 
 
 def _settings(row: Any) -> dict[str, Any]:
     """Everything in which experiments of one agent on one task may differ, by name."""
-    world = {"dataset": row.fingerprint, "MuJoCo": row.mujoco, "environment": row.environment}
+    world = {"dataset": row.fingerprint, "MuJoCo": row.mujoco, "environment": environment_of(row) or "unknown"}
     world["start"] = row.start or "none"
     files = {f"the file {name}": digest for name, digest in row.files.items()}
     return {**row.hyperparameters, **row.protocol, **files, **world}

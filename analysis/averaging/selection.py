@@ -30,9 +30,10 @@ def comparable(
             after that: leaving it out would report a method on the seeds it happened to survive. "exclude"
             leaves the whole seed out.
         mixed: runs of one agent on one task that are not the same experiment (other hyperparameters, protocol,
-            dataset or MuJoCo). "separate" gives each its own agent name, "rql (quickstart)" where the suites
-            tell them apart, else by what differs, "rql (alpha=3)"; "pool" averages them. Runs that differ in commit
-            or in other packages only are averaged, with a note. A run with a label is "rql (its label)" in any case.
+            dataset, environment, OGBench or MuJoCo). "separate" gives each its own agent name, "rql (quickstart)" where
+            the suites tell them apart, else by what differs, "rql (alpha=3)"; "pool" averages them. Runs that differ in
+            commit or in other packages only are averaged, with a note. A run with a label is "rql (its label)" in any
+            case.
         last: evaluations that a score is the mean of: 1 is the final one, 3 the last three.
 
     Returns:
@@ -140,8 +141,10 @@ def _origins(data: pd.DataFrame) -> list[str]:
 def _versions(usable: pd.DataFrame) -> list[str]:
     """Say which commits and versions are mixed, and which runs cannot be traced."""
     notes = []
-    for name, title in (("commit", "commits"), ("mujoco", "versions of MuJoCo"), ("jax", "versions of jax")):
-        counts = usable[name][usable[name].astype(bool)].value_counts()
+    ogbench = usable["versions"].map(lambda versions: (versions or {}).get("ogbench", ""))
+    made = {"commits": usable["commit"], "versions of MuJoCo": usable["mujoco"], "versions of jax": usable["jax"]}
+    for title, column in (made | {"versions of OGBench": ogbench}).items():
+        counts = column[column.astype(bool)].value_counts()
         if len(counts) > 1:
             kinds = listed(f"{str(value)[:25]}: {count} runs" for value, count in counts.items())
             notes.append(f"Runs of different {title} stand side by side: {kinds}.")

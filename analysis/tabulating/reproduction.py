@@ -79,9 +79,9 @@ def _other_regime(facts: Mapping[str, Facts], method: str, where: str) -> tuple[
     Both are "" where they are, and where records do not say.
     """
     tasks = [task for task in facts if where in (task, domain_of(task)) and task in TASKS]
-    theirs = {task: of_published(published.regime(method), task) for task in tasks}
+    ours, regime = {task: facts[task] for task in tasks}, published.regime(method)
     # The rule of scoring is one's own choice (--last), and in the caption.
-    ours = {task: dataclasses.replace(facts[task], evaluation="") for task in tasks}
+    theirs = {task: dataclasses.replace(of_published(regime, task), evaluation="") for task in tasks}
     # Tasks of one domain have chunks of one length.
     shared = {t: dataclasses.replace(one.of_every_task, chunk_length=one.chunk_length) for t, one in ours.items()}
     first = dict.fromkeys(tasks, shared[tasks[0]]) if tasks else {}

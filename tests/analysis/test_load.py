@@ -184,6 +184,10 @@ def test_different_experiments_are_kept_apart_by_suite_or_by_what_differs(tmp_pa
     ("start", "names"),
     [
         ({"versions": {"mujoco": "3.5.0"}}, {"rql (MuJoCo=3.4.0)", "rql (MuJoCo=3.5.0)"}),
+        (
+            {"versions": {"mujoco": "3.4.0", "ogbench": "1.1.5"}},
+            {"rql (environment=unknown)", "rql (environment=ogbench 1.1.5)"},
+        ),
         ({"dataset": {"fingerprint": "sha256:2"}}, {"rql (dataset=1)", "rql (dataset=2)"}),
     ],
 )
@@ -205,6 +209,13 @@ def test_other_commits_are_averaged_with_a_note(tmp_path: Path) -> None:
     text = " ".join(selection.notes)
     assert "different commits" in text and "1 of 3 runs have no commit" in text
     assert "1 of 3 runs were made with uncommitted changes" in text
+
+
+def test_versions_of_ogbench_that_stand_side_by_side_are_said(tmp_path: Path) -> None:
+    for agent, version in (("rql", "1.1.5"), ("fql", "1.2.2")):
+        write_run(tmp_path, agent, start={"versions": {"jax": "0.10.2", "mujoco": "3.4.0", "ogbench": version}})
+    (note,) = comparable(load_runs(tmp_path)).notes
+    assert "different versions of OGBench" in note and "1.1.5: 1 runs" in note
 
 
 def test_generated_data_is_said(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from analysis.averaging.selection import comparable
 from analysis.compare import main
 from analysis.names import DOMAINS, TASKS
 from analysis.reading.loading import load_runs
-from analysis.regimes import Facts, data_of, facts_of, name_of, reason
+from analysis.regimes import Facts, data_of, facts_by_agent, facts_of, name_of, reason
 from analysis.tabulating.formats import to_latex
 from analysis.tabulating.with_published import domain_table, task_table
 from benchmark.common.errors import UserError
@@ -22,7 +22,7 @@ CUBE, MAZE, QUADRUPLE = TASKS[35], TASKS[0], TASKS[45]
 WIDE = [512, 512, 512, 512]
 
 
-def run(folder, agent="rql", task=CUBE, steps=1_000_000, chunk=5, hidden=WIDE, **dataset):
+def run(folder, agent="rql", task=CUBE, steps=1_000_000, chunk=5, hidden=WIDE, ogbench="1.2.2", **dataset):
     sizes = {"hidden": hidden, "chunk_length": chunk, "alpha": 1.0}
     known = {"name": "data", "fingerprint": "sha256:1", "transitions": 1_000_000, "source": "file"}
     values = {(seed, at): 0.1 * seed for seed in range(4) for at in (steps // 2, steps)}
@@ -35,7 +35,7 @@ def run(folder, agent="rql", task=CUBE, steps=1_000_000, chunk=5, hidden=WIDE, *
         steps=steps,
         eval_every=steps // 2,
         hyperparameters=sizes,
-        start={"dataset": known | dataset, "versions": {"mujoco": "3.4.0", "ogbench": "1.2.2"}},
+        start={"dataset": known | dataset, "versions": {"mujoco": "3.4.0", "ogbench": ogbench}},
     )
 
 
@@ -147,7 +147,32 @@ def test_tasks_may_begin_with_networks_of_their_own_but_not_some_with_none():
     some = name_of({CUBE: begun, MAZE: Facts("standard", 1_000_000)})
     assert some.startswith("several regimes: 1,000,000 updates, begun with networks aaaaaaaa or none, standard data")
     online = name_of({CUBE: Facts(online_steps=500, updates=9), MAZE: Facts(updates=9)})
-    assert online == "several regimes: 9 updates, 500 or no online steps"
+    assert online == "several regimes: 9 updates, 500 online steps or none"
+
+
+def test_runs_of_one_task_that_are_pooled_keep_all_their_facts(tmp_path):
+    run(tmp_path / "short")
+    run(tmp_path / "long", steps=2_000_000)
+    loaded = load_runs(tmp_path)
+    (of_cube,) = facts_by_agent(loaded.runs, loaded.evaluations)["rql"].values()
+    assert name_of({CUBE: of_cube}).startswith("several regimes: 2,000,000 or 1,000,000 updates")
+    assert reason({CUBE: of_cube}, {CUBE: Facts(updates=10**6)}, [CUBE]) == (
+        "updates 2,000,000 or 1,000,000 against 1,000,000"
+    )
+    assert reason({CUBE: of_cube}, {CUBE: Facts("standard", mujoco="3.4.0")}, [CUBE]) == ""
+    both = comparable(loaded, mixed="pool")
+    assert both.regimes["rql"].startswith("several regimes")
+
+
+def test_runs_of_one_task_with_one_regime_in_two_versions_are_of_it(tmp_path):
+    run(tmp_path / "old", ogbench="1.1.5")
+    run(tmp_path / "new")
+    loaded = load_runs(tmp_path)
+    (of_cube,) = facts_by_agent(loaded.runs, loaded.evaluations)["rql"].values()
+    assert name_of({CUBE: of_cube}) == "qam"
+    assert reason({CUBE: of_cube}, {CUBE: Facts(environment="ogbench 1.2.2")}, [CUBE]) == (
+        "environment ogbench 1.2.2 or ogbench 1.1.5 against ogbench 1.2.2"
+    )
 
 
 def test_what_is_not_recorded_is_of_no_named_regime():

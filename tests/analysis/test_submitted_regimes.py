@@ -19,7 +19,7 @@ from analysis.regimes import folder_name
 from analysis.submissions.checking import verify
 from analysis.submissions.layout import CARD, INDEX
 from analysis.submissions.making import submit
-from analysis.submissions.standing import RESULTS, default_folder, submissions_under
+from analysis.submissions.standing import RESULTS, default_folder, regimes_of, submissions_under
 from benchmark.common.errors import UserError
 from tests.analysis.test_regimes import run_online
 from tests.analysis.test_submissions import edit
@@ -81,6 +81,12 @@ def test_agents_of_several_regimes_are_not_sent_into_one_folder(tmp_path):
     of_qam(tmp_path, "fql", steps=2_000_000)
     with pytest.raises(UserError, match=r"several regimes \(rql: qam; fql: rql\)"):
         default_folder(load_runs(tmp_path))
+
+
+def test_seeds_of_two_lengths_on_one_task_are_of_several_regimes(tmp_path):
+    of_qam(tmp_path / "runs" / "long", "fql", seeds=(2, 3), steps=2_000_000)
+    of_qam(tmp_path / "runs" / "short", "fql")
+    assert regimes_of(load_runs(tmp_path / "runs"))["fql"].startswith("several regimes: 2,000,000 or 1,000,000 updates")
 
 
 def test_runs_with_an_online_phase_have_another_default_folder(tmp_path):
