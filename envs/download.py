@@ -1,7 +1,7 @@
 """Fetch datasets; what is there already is left as it is.
 
     python -m envs.download --suite=ogbench [--data-dir=DIR] [--base=URL ...]
-    python -m envs.download --dataset cube-double-play-v0 puzzle-4x4-play-100m-v0
+    python -m envs.download --dataset cube-double-play puzzle-4x4-play-100m
 
 Several processes that ask together fetch a file once; one that is cut off goes on (`envs.files.fetching`).
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from benchmark.common.errors import UserError, check_choice, run_main
 from benchmark.common.options import Parser
 from envs.files.fetching import BASES_VARIABLE, DEFAULT_BASES, base_addresses, download
-from envs.files.local import DATA_DIR_VARIABLE, DEFAULT_DATA_DIR, data_folder, missing
+from envs.files.local import DATA_DIR_VARIABLE, DEFAULT_DATA_DIR, data_folder, dataset_named, missing
 from envs.tasks import SUITE_TASKS, SUITES_OF_MADE_DATA, get_domain
 
 
@@ -23,8 +23,8 @@ def parser() -> Parser:
         prog="python -m envs.download", description="Fetch datasets; what is there already is left as it is."
     )
     parser.add_argument("--suite", help="every dataset of a suite, e.g. ogbench")
-    parser.add_argument("--domain", nargs="+", default=[], metavar="NAME", help="e.g. cube-double-play")
-    parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="e.g. cube-double-play-v0")
+    parser.add_argument("--domain", nargs="+", default=[], metavar="NAME", help="what its tasks use")
+    parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="e.g. cube-double-play[-v0]")
     parser.add_argument("--data-dir", help=f"default ${DATA_DIR_VARIABLE}, else {DEFAULT_DATA_DIR}")
     parser.add_argument(
         "--base",
@@ -40,7 +40,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and fetch what it names."""
     options = parser().parse_args(arguments)
-    names = [*options.dataset, *(get_domain(name).dataset for name in options.domain)]
+    names = [*map(dataset_named, options.dataset), *(get_domain(name).dataset for name in options.domain)]
     if options.suite is not None:
         suite = check_choice("suite", options.suite, SUITE_TASKS)
         if suite in SUITES_OF_MADE_DATA:

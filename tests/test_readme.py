@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 
 from benchmark.loop.segments import act, init_states, run_segment
 from benchmark.planning.registry import agent_class
+from envs import download, generate
 from tests.helpers.worlds import D, FakeWorld, O
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +39,23 @@ def test_every_command_exists():
     for module in sorted(modules):
         done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, f"{module}: {done.stderr}"
+
+
+def test_every_data_command_that_a_page_shows_is_understood(tmp_path, monkeypatch, capsys):
+    """As far as it goes without a download or a simulator: what would make the files only notes what is asked of it."""
+    asked = []
+    for work in ("generate", "generate_shards"):
+        monkeypatch.setattr(generate, work, lambda name, *rest, **options: asked.append(name))
+    shutil.copytree(ROOT / "results" / "experts", tmp_path / "runs" / "experts")
+    monkeypatch.chdir(tmp_path)
+    shown = re.findall(r"python\s+-m\s+envs\.(download|generate)((?:\s+--[a-z-]+[=\s][^\s`]+)+)", PAGES)
+    for command, options in shown:
+        if command == "generate":
+            generate.main(options.split())
+        else:
+            download.main([*options.split(), "--dry-run", "--data-dir=data"])
+    assert {"cube-quadruple-play", "antmaze-large-navigate"} == {*asked}
+    assert "cube-double-play-v0.npz" in capsys.readouterr().out
 
 
 def test_the_readme_stays_short():

@@ -31,6 +31,7 @@ from filelock import FileLock, Timeout
 from benchmark.common.errors import UserError
 from envs.d4rl import environments as d4rl_environments
 from envs.files.local import (
+    OGBENCH,
     Damaged,
     Refused,
     adopt,
@@ -43,17 +44,15 @@ from envs.files.local import (
     write_record,
 )
 from envs.files.transfer import DEFAULT_PATIENCE, Display, Interrupted, Patience, Source, check_space
+from envs.ogbench.episodes import RECIPES, expert_of
 from envs.tasks import get_domain
 
 BASES_VARIABLE = "RQL_DATA_BASES"
 DEFAULT_BASES = (
-    "https://rail.eecs.berkeley.edu/datasets/ogbench",
+    OGBENCH,
     # The mirror that OGBench's author names (its issue 49): the same flat layout, without the 100M folders.
     "https://huggingface.co/datasets/zhouzypaul/ogbench_datasets/resolve/main",
 )
-
-GENERATED = ("cube-", "scene-", "puzzle-", "pointmaze-")
-"""Beginnings of the datasets that `envs.generate` can make: scripted policies recorded them."""
 
 # ----------------------------------------------------------------------------------------------------
 # Sources
@@ -204,21 +203,26 @@ def _fetch_from_any(
 
 def _advice(file: str, path: Path, failures: list[str]) -> str:
     """Say in one line what was tried and what a person can do now."""
-    makeable = ", ".join(f"{start}*" for start in GENERATED)
-    if path.name.startswith(GENERATED):
-        shards = file.count("/")
-        name = re.sub(r"(-100m)?-v0$", "", file.split("/")[0].removesuffix(".npz").removesuffix("-val"))
-        folder = path.parents[shards]
-        form = f" --shards={get_domain(name).shards}" if shards else ""
-        instead = f"or generate it: python -m envs.generate --dataset={name} --out={folder}{form}"
-    else:
-        instead = f"this one was recorded with trained policies and cannot be generated here ({makeable} can)"
     kept = "; what has arrived is kept, the next call resumes" if list(path.parent.glob("*.part")) else ""
     bad = "; the file here is damaged and stays in place" if path.is_file() else ""
     return (
         f"cannot fetch {file}: {'; '.join(failures)}{kept}{bad}; name a mirror with --base=URL or "
-        f"{BASES_VARIABLE}, or put the file into {path.parent} by hand; {instead}"
+        f"{BASES_VARIABLE}, or put the file into {path.parent} by hand; {_generation(file, path)}"
     )
+
+
+def _generation(file: str, path: Path) -> str:
+    """How a file can be generated instead, or why it cannot be."""
+    name = re.sub(r"(-100m)?-v0$", "", file.split("/")[0].removesuffix(".npz").removesuffix("-val"))
+    if name not in RECIPES:
+        return "this one cannot be generated"
+    try:
+        expert_of(name)
+    except UserError as error:
+        return f"this one cannot be generated here: {error}"
+    shards = file.count("/")
+    form = f" --shards={get_domain(name).shards}" if shards else ""
+    return f"or generate it: python -m envs.generate --dataset={name} --out={path.parents[shards]}{form}"
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ from envs.tasks import D4RL_TASKS, DOMAINS, get_domain
 D4RL_NAMES = tuple(task.name for task in D4RL_TASKS)
 DATA_DIR_VARIABLE = "RQL_DATA_DIR"
 DEFAULT_DATA_DIR = "~/.ogbench/data"
+OGBENCH = "https://rail.eecs.berkeley.edu/datasets/ogbench"
+"""Where OGBench's files are published."""
 REQUIRED = ("observations", "actions", "terminals")
 BLOCK = 1 << 16
 ZIP_MAGIC = b"PK\x03\x04"
@@ -98,6 +100,20 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None
 
 
+def dataset_names() -> list[str]:
+    """Names of the datasets that tasks here use."""
+    sharded = [domain.dataset for domain in DOMAINS.values() if domain.shards]
+    return [*(f"{domain.name}-v0" for domain in DOMAINS.values()), *sharded, *D4RL_NAMES]
+
+
+def dataset_named(name: str) -> str:
+    """The dataset that is named with or without '-v0', as `envs.generate` takes it too. Raises a UserError for others,
+    which names the nearest.
+    """
+    known = dataset_names()
+    return f"{name}-v0" if f"{name}-v0" in known else check_choice("dataset", name, known)
+
+
 def files_of(name: str, validation: bool = False) -> list[str]:
     """Return the files of a dataset, relative to the data folder.
 
@@ -109,8 +125,7 @@ def files_of(name: str, validation: bool = False) -> list[str]:
     """
     if name in D4RL_NAMES:
         return [d4rl_file(name)]
-    known = [f"{d.name}-v0" for d in DOMAINS.values()] + [d.dataset for d in DOMAINS.values() if d.shards]
-    check_choice("dataset", name, [*known, *D4RL_NAMES])
+    check_choice("dataset", name, dataset_names())
     suffixes = (".npz", "-val.npz") if validation else (".npz",)
     if not name.endswith("-100m-v0"):
         return [f"{name}{suffix}" for suffix in suffixes]

@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmark.common.errors import UserError, check_choice
 from envs.experts.policy import EXPERTS, Expert, read_expert
+from envs.files.local import OGBENCH, dataset_names
 
 DTYPES = {"terminals": np.bool_, "reached": np.bool_, "button_states": np.int64}  # everything else is float32
 TRAIN, VALIDATION = 0, 1
@@ -91,6 +92,8 @@ def _recipes() -> dict[str, Recipe]:
 
 
 RECIPES: dict[str, Recipe] = _recipes()
+WITH_BALL = tuple(f"antsoccer-{field}-{style}" for field in ("arena", "medium") for style in ("navigate", "stitch"))
+"""Published datasets of the ant that plays with a ball, which are not made here."""
 
 
 def find_recipe(dataset: str) -> Recipe:
@@ -100,28 +103,39 @@ def find_recipe(dataset: str) -> Recipe:
         UserError: no such dataset, or one of the ant that plays with a ball, for which no expert is trained here.
     """
     name = dataset.removesuffix("-v0")
-    if name.startswith("antsoccer"):
+    if name in WITH_BALL:
         raise UserError(
             f"'{name}' cannot be generated: it was collected by a trained expert policy, of which there is none here. "
-            f"Download the published file instead: python -m envs.download --dataset {name}-v0"
+            f"Download the published file instead: {published_at(name)}"
         )
     return RECIPES[check_choice("dataset", name, RECIPES, most=50)]
 
 
-def open_expert(dataset: str, folder: Path | None = None) -> tuple[Expert, dict[str, Any]] | None:
+def published_at(name: str) -> str:
+    """Where the published file of a dataset is had: by the command if tasks here use it, else at OGBench's address."""
+    dataset = f"{name}-v0"
+    known = dataset in dataset_names()
+    return f"python -m envs.download --dataset {dataset}" if known else f"{OGBENCH}/{dataset}.npz"
+
+
+def expert_of(dataset: str, folder: Path | None = None) -> tuple[Expert, dict[str, Any]] | None:
     """The expert that walks in a dataset's mazes and its card, from a folder or the repository's own; None where none
     does.
 
     Raises a UserError where it is not there, or is another body's, or is not whole.
     """
     body = find_recipe(dataset).body
-    if not body:
-        return None
+    return read_expert(folder or EXPERTS / body, body) if body else None
+
+
+def open_expert(dataset: str, folder: Path | None = None) -> tuple[Expert, dict[str, Any]] | None:
+    """`expert_of` a dataset that is to be generated, whose UserError says what to do instead."""
+    find_recipe(dataset)
     try:
-        return read_expert(folder or EXPERTS / body, body)
+        return expert_of(dataset, folder)
     except UserError as error:
         name = dataset.removesuffix("-v0")
-        instead = f"or take the published file: python -m envs.download --dataset {name}-v0"
+        instead = f"or take the published file: {published_at(name)}"
         raise UserError(f"'{name}' cannot be generated: {error}; {instead}") from error
 
 

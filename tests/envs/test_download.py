@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from envs import download
 from envs.files import fetching as dl
 from envs.files import local as files
 from envs.files import transfer
+from envs.ogbench import episodes
 
 NAME = "cube-double-play-v0"
 FILE = f"{NAME}.npz"
@@ -292,7 +294,35 @@ def test_unreachable_host_error_says_what_to_do(tmp_path, monkeypatch):
         assert part in text
     assert "\n" not in text
     with pytest.raises(UserError, match="cannot be generated"):
-        dl.ensure_dataset("antmaze-large-navigate-v0", tmp_path, bases=[gone.base], patience=QUICK)
+        dl.ensure_dataset("humanoidmaze-large-navigate-v0", tmp_path, bases=[gone.base], patience=QUICK)
+
+
+def test_what_could_not_be_fetched_is_said_to_be_generated_exactly_where_it_can_be(tmp_path, monkeypatch):
+    def advice(name: str) -> str:
+        return dl._advice(f"{name}-v0.npz", tmp_path / f"{name}-v0.npz", ["host: HTTP 404"])
+
+    for name in ("cube-double-play", "antmaze-large-navigate", "antmaze-large-stitch"):
+        assert f"or generate it: python -m envs.generate --dataset={name} --out={tmp_path}" in advice(name)
+    make = r"cannot be generated here: there is no expert for the {0} in .*; train one: .* --body={0}"
+    assert re.search(make.format("humanoid"), advice("humanoidmaze-medium-navigate"))
+    assert "cannot be generated" in dl._advice("d4rl/x/y.hdf5", tmp_path / "d4rl/x/y.hdf5", ["host: HTTP 404"])
+    monkeypatch.setattr(episodes, "EXPERTS", tmp_path / "none")
+    assert re.search(make.format("ant"), advice("antmaze-large-navigate"))
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("cube-double-play", FILE),
+        (NAME, FILE),
+        ("puzzle-4x4-play", "puzzle-4x4-play-v0.npz"),
+        ("puzzle-4x4-play-100m", "puzzle-4x4-play-100m-v0/puzzle-4x4-play-v0-000.npz"),
+        ("pen-human-v1", "d4rl/hand_dapg_v1/pen-human-v1.hdf5"),
+    ],
+)
+def test_a_dataset_is_named_with_or_without_its_version(name, file, tmp_path, capsys):
+    download.main(["--dataset", name, "--dry-run", "--data-dir", str(tmp_path)])
+    assert capsys.readouterr().out.split()[0] == file
 
 
 def test_absent_file_is_asked_for_once_at_each_source(host, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,11 +17,12 @@ import numpy as np
 import pytest
 
 from benchmark.common.errors import UserError
-from envs.files.local import record_path
+from envs import download
+from envs.files.local import dataset_names, record_path
 from envs.generate import main
 from envs.ogbench import episodes
 from envs.ogbench import generating as module
-from envs.ogbench.episodes import RECIPES, TRAIN, Collector, find_recipe
+from envs.ogbench.episodes import RECIPES, TRAIN, WITH_BALL, Collector, find_recipe, open_expert
 from envs.ogbench.generating import generate
 
 LENGTH = 40  # rows per episode
@@ -173,6 +175,18 @@ def _is_zombie(pid: str) -> bool:
 def test_players_of_the_ball_are_refused_with_what_to_do_instead():
     with pytest.raises(UserError, match=r"trained expert policy.*Download the published file instead"):
         find_recipe("antsoccer-arena-navigate")
+
+
+@pytest.mark.parametrize("name", [*(name for name in RECIPES if RECIPES[name].body), *WITH_BALL])
+def test_the_advice_for_what_cannot_be_generated_can_be_followed(name, monkeypatch):
+    monkeypatch.setattr(episodes, "EXPERTS", Path("/nowhere"))
+    with pytest.raises(UserError, match=f"'{name}' cannot be generated") as error:
+        open_expert(name)
+    if command := re.search(r"python -m envs.download (--dataset .*)", str(error.value)):
+        assert download.main([*command[1].split(), "--dry-run", "--data-dir=/nowhere"]) == 0
+    else:
+        assert f"{name}-v0" not in dataset_names()
+        assert f"https://rail.eecs.berkeley.edu/datasets/ogbench/{name}-v0.npz" in str(error.value)
 
 
 def test_unknown_dataset_gets_the_nearest_name():
