@@ -10,6 +10,9 @@ from scipy import stats
 
 from analysis.averaging.statistics import CONFIDENCE, student_interval
 
+TIES = 10
+"""Digits to which means are ranked: equal ones that were added in another order tie."""
+
 
 def mean_ranks(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean rank of each agent over tasks that all of them have: agent, rank, low, high, tasks; the best first.
@@ -20,8 +23,7 @@ def mean_ranks(scores: pd.DataFrame) -> pd.DataFrame:
     means = scores.groupby(["task", "agent"])["score"].mean().unstack()
     if means.isna().to_numpy().any():
         raise ValueError("an agent lacks a task")
-    # As printed with ten digits, so that equal means that were added in another order tie.
-    ranks = means.round(10).rank(axis=1, ascending=False)
+    ranks = means.round(TIES).rank(axis=1, ascending=False)
     low, high = student_interval([ranks.to_numpy()], bounded=False)
     limits = np.clip([low, high], 1, ranks.shape[1])
     table = pd.DataFrame({"agent": ranks.columns, "rank": ranks.mean().to_numpy(), "low": limits[0], "high": limits[1]})

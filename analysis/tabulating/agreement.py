@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from analysis import published
-from analysis.averaging.agreement import FEWEST, agreements
+from analysis.averaging.agreement import DRAWN, FEWEST, MOST_COUNTED, agreements
 from analysis.averaging.results import Results
 from analysis.names import label
 from analysis.regimes import ACROSS, why_apart
@@ -15,8 +15,9 @@ from analysis.tabulating.cells import PrintedTable, Row
 
 CAPTION = (
     "Spearman's rank correlation between final success here and published success at 1M updates, over the methods that "
-    "have both; 95% percentile bootstrap over the seeds here, too narrow at a few; chance: share of random orders that "
-    "agree or disagree as much."
+    "have both; 95% percentile bootstrap over the seeds here, too narrow at a few, none where a method has one; "
+    "chance: share of orders that agree or disagree as much, of all orders of up to "
+    f"{MOST_COUNTED} methods, else of {DRAWN:,} drawn."
 )
 
 
@@ -42,7 +43,7 @@ def order_table(results: Results, agents: Iterable[str] | None = None, across: b
     mark = ACROSS if several and across else ""
     rows: list[Row] = []
     for found in agreements(chosen.scores):
-        interval = "-" if math.isnan(found.rho) else f"{found.low:.2f} to {found.high:.2f}"
+        interval = "-" if math.isnan(found.low) else f"{found.low:.2f} to {found.high:.2f}"
         rows.append([found.task, str(found.methods), f"{found.rho:.2f}{mark}", interval, f"{found.chance:.3f}"])
     notes = [] if rows else [f"no task has {FEWEST} methods with figures both here and published"]
     if several:
