@@ -104,6 +104,7 @@ def experiment_of(run: Path, checkouts: Sequence[Path], data: Path | None = None
     agent, task = config["agent"], TASKS.get(config["task"])
     if agent not in MODULES:
         raise UserError(f"the authors' code is known for {', '.join(MODULES)}; {run} is a run of '{agent}'")
+    _check_training(run, config)
     checkout = checkout_of(agent, checkouts)
     if checkout is None:
         raise UserError(f"--authors: none of the folders has agents/{MODULES[agent][0]}.py, the authors' {agent}")
@@ -120,6 +121,14 @@ def experiment_of(run: Path, checkouts: Sequence[Path], data: Path | None = None
     return Experiment(
         agent, task, tuple(config["seeds"]), config["hyperparameters"], protocol, data, checkout, config, dataset
     )
+
+
+def _check_training(run: Path, config: Mapping[str, Any]) -> None:
+    """Raise a UserError where a run was not trained offline from networks made anew, as their code is driven here."""
+    if start := config.get("start"):
+        raise UserError(f"{run} begins with networks of '{start.get('agent')}'; the authors' code begins with new ones")
+    if online := config["protocol"].get("online_steps"):
+        raise UserError(f"{run} was trained for {online} steps online; the authors' code is driven offline alone")
 
 
 def train_authors(

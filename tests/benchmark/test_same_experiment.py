@@ -78,6 +78,12 @@ def run(tmp_path):
     return path
 
 
+def change_config(run, **changes):
+    """Have a run's config.json say something else."""
+    path = run / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 def test_their_main_gets_our_hyperparameters_under_their_names(run, checkout):
     words = command(experiment_of(run, [checkout]), Path("python"), ["lr", "h", "actor_hidden_dims"], Path("x"), 1)
     assert {"--agent=agents/rql.py", f"--env_name={TASK}", "--seed=1", "--sparse", "--offline_steps=20"} < set(words)
@@ -190,6 +196,8 @@ def test_their_python_may_be_named_from_where_one_stands(run, checkout, tmp_path
         (lambda run: (run / "config.json").unlink(), "missing"),
         (lambda run: (run.parents[3] / "data" / "puzzle-3x3-play-v0.npz").unlink(), "dataset file"),
         (lambda run: (run.parents[3] / "rql" / "agents" / "rql.py").unlink(), "none of the folders has agents/rql.py"),
+        (lambda run: change_config(run, start={"agent": "bc", "digest": "sha256:1"}), "begins with networks of 'bc'"),
+        (lambda run: change_config(run, protocol=PROTOCOL | {"online_steps": 500}), "500 steps online"),
     ],
 )
 def test_what_their_code_cannot_make_is_said_before_any_work(run, checkout, change, said):
