@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
         input_file("--archive", options.archive)
     out = folder("--out", options.out) if options.out else None
 
+    from analysis.averaging.experiments import listed
     from analysis.comparing import cost, power, power_page
     from analysis.comparing.scores import read
     from analysis.regimes import SEVERAL, why_apart
@@ -59,13 +60,16 @@ def main(arguments: list[str] | None = None) -> None:
 
     read_scores = read(options.runs, options.archive)
     found, agents = read_scores.scores, [read_scores.known(agent) for agent in agents]
-    tasks = list(dict.fromkeys(found["task"]))
+    every = list(dict.fromkeys(found["task"]))
+    tasks = power.known_tasks(found) or every  # where there is none, `spread_of` says what is needed
     (x, of_x), (y, of_y) = (power.spread_of(agent, found, tasks) for agent in agents)
     curves = {(scope, p): power.curve(x, y, scope, p, comparisons) for scope in scopes for p in points}
     bases = [agent.partition(" (")[0] for agent in agents]
     hours = cost.seed_hours(bases, updates, len(tasks), cost.rates())
     text = power_page.caption(agents, comparisons)
     notes = [f"Spread of {agents[0]}: {of_x}; of {agents[1]}: {of_y}."]
+    if left := [task for task in every if task not in tasks]:
+        notes.append(f"Left out, for no agent has two seeds there: {listed(left)}.")
     flat = power.flat_tasks(x, y)
     if flat:
         said = "do not count as single tasks, nor domains of such tasks alone"

@@ -16,6 +16,7 @@ from analysis import published
 from analysis.comparing.differences import LEVEL
 from analysis.comparing.resampling import permutation_test, smallest_p
 from analysis.names import domain_of
+from benchmark.common.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,12 @@ SIMULATIONS = {"overall": 1000, "domain": 300, "task": 100}
 """Of each group of tasks of a scope; the power is the mean over groups."""
 
 
+def known_tasks(scores: pd.DataFrame) -> list[str]:
+    """The tasks on which some agent has two seeds, in the order of the scores."""
+    counts = scores.groupby(["task", "agent"])["seed"].nunique().groupby("task").max()
+    return [task for task in dict.fromkeys(scores["task"]) if counts[task] > 1]
+
+
 def spread_of(agent: str, scores: pd.DataFrame, tasks: Iterable[str]) -> tuple[Spread, str]:
     """How an agent's seeds lie around their mean on these tasks, and from where that is known, in words.
 
@@ -45,10 +52,15 @@ def spread_of(agent: str, scores: pd.DataFrame, tasks: Iterable[str]) -> tuple[S
         agent: its name.
         scores: `Results.scores`; those who have one seed on a task are left out there.
         tasks: those to be simulated.
+
+    Raises a UserError for a task on which no agent has two seeds (`known_tasks`).
     """
+    tasks = list(tasks)
+    if lacking := [task for task in tasks if task not in known_tasks(scores)]:
+        raise UserError(f"no agent has two seeds on {lacking[0]}; how seeds differ needs two of one agent at least")
     groups = {
         task: {name: rows["score"].to_numpy(float) for name, rows in of_task.groupby("agent") if len(rows) > 1}
-        for task, of_task in scores[scores["task"].isin(list(tasks))].groupby("task")
+        for task, of_task in scores[scores["task"].isin(tasks)].groupby("task")
     }
     own = {task: _around_mean(of_task[agent]) for task, of_task in groups.items() if agent in of_task}
     if len(own) == len(groups):

@@ -51,6 +51,24 @@ def test_three_seeds_of_one_task_have_no_power_whatever_the_difference():
     assert power(spread, spread, ["t"], 0.9, 4, 10, comparisons=2) == 0.0
 
 
+def test_a_task_of_single_seeds_is_left_out_and_named(tmp_path, capsys):
+    for agent in ("rql", "fql"):
+        values = {(seed, at): 0.5 + 0.1 * seed for seed in range(3) for at in (500, 1000)}
+        write_run(tmp_path, agent, TASKS[0], range(3), values)
+        write_run(tmp_path, agent, TASKS[1], (0,))
+    main(["--agents", "rql,fql", "--difference", "50", "--by", "overall", "--runs", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert f"Left out, for no agent has two seeds there: 1 ({TASKS[1]})" in said and "the mean over all 1 task" in said
+
+
+@pytest.mark.parametrize("agents", ["rql,fql", "mine,fql"])
+def test_single_seeds_alone_are_a_clear_line(tmp_path, agents):
+    for agent in agents.split(","):
+        write_run(tmp_path, agent, TASKS[0], (0,))
+    with pytest.raises(UserError, match=f"no agent has two seeds on {TASKS[0]}; how seeds differ"):
+        main(["--agents", agents, "--difference", "50", "--runs", str(tmp_path)])
+
+
 def test_tasks_of_several_regimes_are_named(tmp_path, capsys):
     for agent in ("rql", "fql"):
         values = {(seed, at): 0.5 + 0.1 * seed for seed in range(3) for at in (500, 1000, 1500, 2000)}
