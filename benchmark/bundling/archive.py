@@ -16,6 +16,7 @@ from benchmark.common.errors import UserError, check_choice
 from benchmark.common.files import make_folder
 from benchmark.common.machine import ROOT
 from benchmark.common.terminal import console
+from envs.files.local import record_path
 
 NAME = "rql-bundle"
 """The folder in the archive."""
@@ -30,7 +31,7 @@ class Asked:
     python: str
     """Minor version, e.g. "3.11"."""
     data: Sequence[Path]
-    """Files of datasets."""
+    """Files of datasets, and their records."""
     out: Path
 
 
@@ -42,11 +43,15 @@ def python_version(text: str) -> str:
 
 
 def data_files(folder: Path, datasets: Sequence[str]) -> list[Path]:
-    """The files of datasets in a folder, a dataset by its file's name without ending; a UserError for one not there."""
+    """The files of datasets in a folder, a dataset by its file's name without ending; a UserError for one not there.
+
+    The records beside them come along: they alone say which data were generated, and not published.
+    """
     there = {path.name: path for path in folder.glob("*.npz")} | {path.name: path for path in folder.glob("*.hdf5")}
     known = {name.rpartition(".")[0].removesuffix("-val") for name in there}
     chosen = [check_choice(f"dataset in {folder}", name, sorted(known)) for name in datasets]
-    return [path for name, path in sorted(there.items()) if name.rpartition(".")[0].removesuffix("-val") in chosen]
+    files = [path for name, path in sorted(there.items()) if name.rpartition(".")[0].removesuffix("-val") in chosen]
+    return [*files, *(record for record in map(record_path, files) if record.is_file())]
 
 
 def make_bundle(asked: Asked) -> None:

@@ -16,6 +16,8 @@ from benchmark.bundling.archive import NAME, Asked, data_files, install_script, 
 from benchmark.bundling.wheels import KINDS, NEVER_IMPORTED, PLATFORMS, PRESENT, closure, keep_parts, packages, reason
 from benchmark.common.errors import UserError
 from benchmark.common.machine import ROOT
+from envs.data.origin import origin
+from envs.files.local import sha256_of, write_record
 
 LARGEST_ADDITIONS = 60_000_000
 
@@ -96,6 +98,19 @@ def test_datasets_are_taken_with_their_validation_files_and_others_are_named(tmp
     ]
     with pytest.raises(UserError, match=r"unknown dataset in .* 'scene-pla-v0' .did you mean 'scene-play-v0'"):
         data_files(tmp_path, ["scene-pla-v0"])
+
+
+def test_data_that_were_made_here_are_known_as_such_where_they_are_taken(tmp_path):
+    there = tmp_path / "there"
+    there.mkdir()
+    for name in ("scene-play-v0", "scene-play-v0-val"):
+        path = tmp_path / f"{name}.npz"
+        path.write_bytes(name.encode())
+        write_record(path, {}, sha256_of(path), {"source": "generated"})
+    for path in data_files(tmp_path, ["scene-play-v0"]):
+        shutil.copy2(path, there)
+    for name in ("scene-play-v0.npz", "scene-play-v0-val.npz"):
+        assert origin([there / name]) == origin([tmp_path / name]) == {"source": "generated"}
 
 
 @pytest.mark.parametrize("version", ["3.10", "2.7", "three", "3.11.7"])
