@@ -7,7 +7,8 @@ updated, commit, clean, code (digest of the code that made the numbers, "a+b" wh
 dataset, fingerprint, source (of the dataset), transitions, environment (where a benchmark has several, such as D4RL's
 original or its stand-in), reference_scores (D4RL's two, or None), hyperparameters (dict), origin (theirs: "published",
 "derived" from published ones, "ours" or "default"; "" if not recorded), protocol (dict), label (what the person called
-the run; "" without), start (digest of the networks of another run that it began with; "" without).
+the run; "" without), start (digest of the networks of another run that it began with; "" without), extended (the
+numbers of updates that it had before it was asked for more).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ RUN_COLUMNS = (
     *("updates_per_second", "train_seconds", "eval_seconds", "started", "updated", "commit", "clean", "code", "files"),
     *("python", "mujoco", "jax", "versions", "device", "host", "command", "dataset", "fingerprint", "source"),
     *("transitions", "environment", "reference_scores", "hyperparameters", "origin", "protocol", "label", "start"),
+    "extended",
 )
 TEXTS = (
     *("agent", "task", "domain", "suite", "origin", "label", "commit", "mujoco", "jax", "python", "device", "host"),
@@ -42,6 +44,7 @@ def read_run(path: str) -> tuple[dict[str, Any], np.ndarray]:
     """
     row: dict[str, Any] = dict.fromkeys(RUN_COLUMNS) | dict.fromkeys(TEXTS, "")
     row |= {"seeds": [], "diverged": {}, "versions": {}, "hyperparameters": {}, "protocol": {}, "files": {}}
+    row["extended"] = []
     row["clean"] = False
     block = np.empty((0, len(MEASURES)))
     try:
@@ -76,6 +79,7 @@ def _config_fields(config: dict[str, Any]) -> dict[str, Any]:
         "files": dict(config.get("code") or {}),
         "label": str(config.get("label") or ""),
         "start": str((config.get("start") or {}).get("digest", "")),
+        "extended": [int(each["from"]) for each in config.get("extended") or []],
     }
 
 

@@ -28,10 +28,12 @@ from analysis.submissions.layout import (
     entry_of,
     is_allowed,
     read_index,
+    without_places,
 )
 from analysis.submissions.standing import misplaced, regimes_of
 from benchmark.common.errors import UserError
 from benchmark.common.reading import Damaged, read_bytes
+from benchmark.runs.reading import read_starts
 from benchmark.runs.seeds import format_seeds
 from envs.tasks import TASKS
 
@@ -67,7 +69,7 @@ def verify(folder: Path) -> Verdict:
     verdict.faults += [*_wrong_runs(verdict.runs), *_wrong_rows(verdict.runs)]
     verdict.regimes = regimes_of(verdict.runs)
     verdict.faults += misplaced(folder, verdict.regimes)
-    verdict.remarks += _remarks(verdict.runs)
+    verdict.remarks += [*_remarks(verdict.runs), *_places(verdict.runs)]
     if not verdict.faults and CARD in entries and read_bytes(folder / CARD) != card(verdict.runs):
         verdict.remarks.append(f"{CARD} is not the one that its records make: read the records")
     return verdict
@@ -143,6 +145,7 @@ def _wrong_rows(runs: Runs) -> Iterator[str]:
         asked = planned_steps(row.protocol, int(row.steps), int(row.steps), done=True)
         # Before an online phase the last offline update is evaluated, too.
         also = {row.protocol.get("steps", 0)} | ({1} if row.protocol.get("eval_first") else set())
+        also |= set(row.extended)  # where it ended before more updates were asked of it
         other = sorted(set(own["step"]) - asked - also)
         if other:
             yield f"{row.run}: evaluated at step {other[0]:,}, at which its protocol does not evaluate"
@@ -179,6 +182,14 @@ def _remarks(runs: Runs) -> Iterator[str]:
         if seeds.nunique() > 1:
             few = ", ".join(f"{agent} {count}" for agent, count in seeds[seeds < seeds.max()].items())
             yield f"{task}: fewer seeds than the {seeds.max()} of others: {few}"
+
+
+def _places(runs: Runs) -> Iterator[str]:
+    """Records that name a place on the machine that made them, which `analysis.submit` leaves out."""
+    for row in runs.runs[runs.runs["state"] == "done"].itertuples():
+        starts = read_starts(Path(row.run) / "provenance.json")
+        if [without_places(start) for start in starts] != starts:
+            yield f"{row.run}: provenance.json names places on the machine that made it"
 
 
 def _several(frame: pd.DataFrame, what: str) -> Iterator[str]:

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from analysis.reading.cache import SEALED
 from benchmark.common.reading import OBJECT, WHOLE, Damaged, check_fields, read_json
@@ -28,6 +30,8 @@ RECORDS = ("config.json", "provenance.json", "status.json", "train.csv", "eval.c
 """Files of a run that are sent."""
 MOST_FILE_BYTES = 20_000_000
 MOST_FILES = 100_000
+FOLDERS = re.compile(r"(?:(?<=^)|(?<=[=,:]))(?:~[^/,]*)?/(?:[^/,]*/)*")
+"""The folders of an absolute path where a word of a command line begins with one, or has one as a value."""
 PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,()=+-]{0,199}")
 """What a folder of a submission may be called."""
 
@@ -73,3 +77,27 @@ def read_index(folder: Path) -> dict[str, Entry]:
             raise Damaged(path, f"says of {name} neither bytes nor sha256")
         entries[name] = Entry(entry["bytes"], entry["sha256"])
     return entries
+
+
+def without_places(start: dict[str, Any]) -> dict[str, Any]:
+    """An entry of provenance.json without what names a place on the machine that made it: host, a cluster's allocation,
+    and folders; of paths in the command the last part stays.
+    """
+    left = {name: value for name, value in start.items() if name not in ("host", "allocation") or not value}
+    for name, place in (("dataset", "path"), ("start", "folder")):
+        if name in left:
+            left[name] = {key: value for key, value in left[name].items() if key != place}
+    if "command" in left:
+        left["command"] = _without_folders(left["command"])
+    return left
+
+
+def _without_folders(command: str) -> str:
+    """A command line, of each absolute path its last part alone."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # no command line of a shell
+        words = command.split()
+    if not any(FOLDERS.search(word) for word in words):
+        return command
+    return shlex.join(FOLDERS.sub("", word) for word in words)

@@ -19,41 +19,71 @@ from analysis.submissions.layout import (
     entry_of,
     is_allowed,
     read_index,
+    without_places,
 )
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_bytes, write_json
 from benchmark.common.reading import read_bytes, read_json
+from benchmark.runs.reading import read_config
+from benchmark.runs.record import differences, updates_before
 
 
 def submit(folders: Iterable[Path], out: Path) -> tuple[list[str], list[str]]:
     """Copy the records of all finished runs under `folders` to `out`; what is there already stays, or is renewed.
 
     Returns the runs that were taken in, and a sentence for each run that was left out. Raises a UserError where there
-    is none to send, or where `out` holds something else.
+    is none to send, where `out` holds something else, or where another experiment has a run's place.
     """
     if out.exists() and any(out.iterdir()) and not (out / INDEX).exists():
         raise UserError(f"--out: '{out}' holds something else than a submission; choose a folder that is empty or new")
     entries = read_index(out) if (out / INDEX).exists() else {}
-    taken, left = [], []
+    taken: dict[str, Path] = {}
+    left = []
     for row in load_runs(*folders, cache=False).runs.itertuples():
         reason = _why_not(row)
         if reason:
             left.append(f"{row.run}: {reason}")
             continue
-        place = f"{Path(row.run).parent.parent.name}/{Path(row.run).parent.name}/{Path(row.run).name}"
-        for name, content in _records(Path(row.run)).items():
-            if not is_allowed(f"{place}/{name}"):
-                raise UserError(f"{row.run}: '{place}' cannot be the name of a run's folder")
-            make_folder(out / place)
+        run = Path(row.run)
+        place = "/".join(run.parts[-3:])
+        if not is_allowed(f"{place}/config.json"):
+            raise UserError(f"{row.run}: '{place}' cannot be the name of a run's folder")
+        _refuse_another(run, taken.setdefault(place, run), out / place)
+    for place, run in taken.items():
+        records = _records(run)
+        make_folder(out / place)
+        for name in RECORDS:
+            entries.pop(f"{place}/{name}", None)
+            (out / place / name).unlink(missing_ok=True)
+        for name, content in records.items():
             write_bytes(out / place / name, content)
             entries[f"{place}/{name}"] = entry_of(content)
-        taken.append(place)
     if not taken:
         raise UserError("there is no finished run to send" + (f": {left[0]}" if left else ""))
     write_bytes(out / CARD, card(load_runs(out, cache=False)))
     entries[CARD] = entry_of(read_bytes(out / CARD) or b"")
     _write_index(out, entries)
-    return taken, left
+    return list(taken), left
+
+
+def _refuse_another(run: Path, first: Path, there: Path) -> None:
+    """Raise a UserError where a run's place in the submission is that of another: of a run that was given too, or of
+    another experiment that is `there` already. The same with more updates takes its place.
+    """
+    if first != run:
+        raise UserError(
+            f"{run} and {first} would be one run of the submission; send one of them, or --label them apart"
+        )
+    known, own = read_config(there / "config.json"), read_config(run / "config.json") or {}
+    aside = {"extended": None}
+    if (
+        known is not None
+        and updates_before(known, own) is None
+        and (differing := differences(known | aside, own | aside))
+    ):
+        raise UserError(
+            f"{run} is another experiment than {there} ({'; '.join(differing[:3])}); choose another --out, or a --label"
+        )
 
 
 def _why_not(row: Any) -> str:
@@ -74,9 +104,7 @@ def _records(run: Path) -> dict[str, bytes]:
             raise UserError(f"{run / name} has {len(content):,} bytes; at most {MOST_FILE_BYTES:,} are allowed")
         records[name] = content
     provenance = read_json(run / "provenance.json", {"starts": []})
-    for start in provenance["starts"]:
-        start.get("dataset", {}).pop("path", None)
-        start.pop("host", None)
+    provenance["starts"] = [without_places(start) for start in provenance["starts"]]
     records["provenance.json"] = json.dumps(provenance, indent=1).encode() + b"\n"
     return records
 

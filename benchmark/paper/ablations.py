@@ -47,12 +47,20 @@ def ablations(runs: Sequence[Path]) -> list[Row]:
                 rows += _final(base, option, evaluations)
             compared.add((row["agent"], option))
             rows += _final(row, option, evaluations)
-        rows += _swept(Path(row["run"]), row["agent"])
+        rows += _swept(row)
     return sorted(rows, key=lambda row: (row["agent"], row["option"], row["value"], row["seed"]))
 
 
 def _difference(base: Row, row: Row) -> str:
-    """The one hyperparameter in which two runs differ. Raises a UserError where they differ in more, or in nothing."""
+    """The one hyperparameter in which two runs differ. Raises a UserError where they differ in more, or in nothing, or
+    in anything else.
+    """
+    for name in ("protocol", "fingerprint", "start"):
+        if base[name] != row[name]:
+            what = {"fingerprint": "data", "start": "the run that they start from"}.get(name, name)
+            raise UserError(
+                f"{row['run']} differs from {base['run']} in {what}; an ablation differs in a hyperparameter"
+            )
     theirs, own = base["hyperparameters"], row["hyperparameters"]
     differ = [name for name in own.keys() | theirs.keys() if own.get(name) != theirs.get(name)]
     if len(differ) != 1:
@@ -74,15 +82,21 @@ def _final(row: Row, option: str, evaluations: pd.DataFrame) -> Iterator[Row]:
         yield dict(agent=row["agent"], option=option, value=value, seed=int(each["seed"])) | made
 
 
-def _swept(path: Path, agent: str) -> Iterator[Row]:
-    """What a run's policies were reported at in sweeps of what acting reads: a row an option, value and seed.
+def _swept(run: Row) -> Iterator[Row]:
+    """What a run's final policies were reported at, on its own task, in sweeps of what acting reads: a row an option,
+    value and seed.
 
-    Of several options that were swept together each value's row is the mean over the others' values.
+    Of several options that were swept together each value's row is the mean over the others' values. Of several sweeps
+    the last counts, of those with as many episodes of the same numbers.
     """
-    reported = [row for row in rows_of(path / FILE) if row["pass"] == "report" and row["chosen"]]
-    if not reported:
+    agent = run["agent"]
+    place = (run["task"], str(run["steps"]))
+    reported = [row for row in rows_of(Path(run["run"]) / FILE) if row["pass"] == "report" and row["chosen"]]
+    table = pd.DataFrame([row for row in reported if (row["task"], str(row["step"])) == place])
+    if table.empty:
         return
-    table = pd.DataFrame(reported)
+    last = table[["episodes_of", "episodes"]].iloc[-1]
+    table = table[(table[["episodes_of", "episodes"]] == last).all(axis=1)]
     names = list(table.columns)
     for option in names[names.index("episodes_of") + 1 : names.index("episodes")]:
         values = pd.to_numeric(table[option], errors="coerce")

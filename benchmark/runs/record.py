@@ -222,7 +222,8 @@ def _beside_length(known: dict[str, Any], asked: dict[str, Any]) -> list[str] | 
     if not 0 < before.get("steps", 0) < longer.get("steps", 0) or "online_steps" in longer:
         return None
     steps = before["steps"]
-    cut = {name: longer[name] for name in INTERVALS if before.get(name) == min(longer[name], steps)}
+    intervals = [name for name in INTERVALS if name in longer]
+    cut = {name: longer[name] for name in intervals if before.get(name) == min(longer[name], steps)}
     same = known | {"protocol": before | cut | {"steps": longer["steps"]}, "code": None, "extended": None}
     return differences(same, asked | {"code": None, "extended": None})
 

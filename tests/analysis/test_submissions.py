@@ -15,7 +15,7 @@ from analysis import submit as submit_command
 from analysis import verify as verify_command
 from analysis.names import TASKS
 from analysis.submissions.checking import verify
-from analysis.submissions.layout import CARD, INDEX, SCHEMA
+from analysis.submissions.layout import CARD, INDEX, SCHEMA, without_places
 from analysis.submissions.making import submit
 from benchmark.common.errors import UserError
 from benchmark.loop.worker import execute
@@ -64,6 +64,81 @@ def test_neither_logs_nor_checkpoints_nor_places_on_the_machine_are_sent(sent):
     assert names == {INDEX, CARD, "config.json", "provenance.json", "status.json", "eval.csv"}
     everything = b"".join(path.read_bytes() for path in sent.rglob("*") if path.is_file())
     assert b"/home/me" not in everything and b'"host"' not in everything
+
+
+@pytest.mark.parametrize(
+    "command, sent_as",
+    [
+        ("python run_all.py --out=/home/me/my runs/a", "python run_all.py --out=my runs/a"),
+        ("python run_all.py '--out=/home/me/my runs/a' -x", "python run_all.py --out=a -x"),
+        ("/usr/bin/python -m benchmark.train --agent /home/me/awr.py", "python -m benchmark.train --agent awr.py"),
+        ("python run_all.py --agents=/home/me/a.py,rql,~/b.py", "python run_all.py --agents=a.py,rql,b.py"),
+        (
+            "python run_all.py --set rql:alpha=3 --data-dir=../data",
+            "python run_all.py --set rql:alpha=3 --data-dir=../data",
+        ),
+        ("python 'unfinished /home/me", "python ''\"'\"'unfinished' me"),
+    ],
+)
+def test_a_command_is_sent_without_the_folders_of_absolute_paths(command, sent_as):
+    assert without_places({"command": command}) == {"command": sent_as}
+
+
+def test_where_a_job_ran_and_what_it_started_from_is_not_sent_and_is_remarked_on_where_it_is(runs, tmp_path):
+    start = {"folder": "/home/me/clones/bc", "digest": "sha256:1"}
+    further = {"allocation": {"SLURMD_NODENAME": "gpu17"}, "start": start, "command": "train --out=/home/me/x"}
+    run = write_run(runs, "ifql", start=further)
+    submit([runs], tmp_path / "sent")
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "sent").rglob("*.json"))
+    assert b"gpu17" not in everything and b"/home" not in everything and b"sha256:1" in everything
+    name = f"ifql/{TASKS[0]}/seeds-0-1/provenance.json"
+    assert not any("names places" in remark for remark in verify(tmp_path / "sent").remarks)
+    edit(tmp_path / "sent", name, lambda content: (run / "provenance.json").read_bytes())
+    verdict = verify(tmp_path / "sent")
+    assert verdict.faults == [] and any("ifql" in r and "names places" in r for r in verdict.remarks)
+
+
+def extend(run, *before):
+    """Have a run's record say that it was finished with so many updates before."""
+    config = json.loads((run / "config.json").read_text())
+    config["extended"] = [{"from": steps, "time": "2026-01-01T00:00:00+00:00"} for steps in before]
+    (run / "config.json").write_text(json.dumps(config))
+
+
+def test_an_evaluation_where_a_run_had_ended_before_is_its_own(runs, tmp_path):
+    run = write_run(runs, "rql")
+    rows = (run / "eval.csv").read_text().replace("\n1000,0,", "\n700,0,50,0.5,-99.5,193\n1000,0,")
+    (run / "eval.csv").write_text(rows)
+    for before, fault in ((), True), ((700,), False), ((600,), True):
+        extend(run, *before)
+        submit([runs], tmp_path / f"sent{before}")
+        faults = verify(tmp_path / f"sent{before}").faults
+        assert any("evaluated at step 700" in said for said in faults) == fault and len(faults) == fault
+
+
+def test_runs_that_would_have_one_place_are_refused_with_both_names(tmp_path):
+    one = write_run(tmp_path / "runs/a", "rql", hyperparameters={"alpha": 1.0}, success=0.2)
+    two = write_run(tmp_path / "runs/b", "rql", hyperparameters={"alpha": 30.0}, success=0.9)
+    with pytest.raises(UserError, match=f"{two} and {one} would be one run"):
+        submit([tmp_path / "runs"], tmp_path / "sent")
+    assert not (tmp_path / "sent").exists()
+    submit([tmp_path / "runs/a"], tmp_path / "sent")
+    with pytest.raises(UserError, match=r"another experiment than .*alpha: 1.0, not 30.0"):
+        submit([tmp_path / "runs/b"], tmp_path / "sent")
+    assert verify(tmp_path / "sent").faults == []
+    assert json.loads((tmp_path / "sent" / RUN / "config.json").read_text())["hyperparameters"] == {"alpha": 1.0}
+
+
+def test_a_run_with_more_updates_takes_the_place_of_itself(tmp_path):
+    run = write_run(tmp_path / "runs", "rql")
+    (run / "train.csv").write_text("step,seed,loss\n500,0,1\n")
+    submit([tmp_path / "runs"], tmp_path / "sent")
+    extend(write_run(tmp_path / "runs", "rql", steps=2000), 1000)
+    (run / "train.csv").unlink()
+    submit([tmp_path / "runs"], tmp_path / "sent")
+    verdict = verify(tmp_path / "sent")
+    assert verdict.faults == [] and list(verdict.runs.runs["steps"]) == [2000]
+    assert not (tmp_path / "sent" / RUN / "train.csv").exists()
 
 
 def test_reading_what_is_sent_leaves_nothing_beside_it(sent):

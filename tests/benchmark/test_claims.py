@@ -192,11 +192,24 @@ def test_what_was_played_at_other_values_of_what_acting_reads_is_an_ablation_too
     head = (
         "pass,agent,task,step,seed,episode_seed,episodes_of,acting_steps,guidance,episodes,success,return,length,chosen"
     )
-    rows = [f"report,rql,t,9,{s},0,9,{v},1,5,{v / 10},-{v},9,0" for v in (1, 3) for s in (0, 1)]
-    once = "report,rql,t,9,0,0,9,7,1,5,1,-1,9,"  # at one value alone: nothing was swept
+    own = f"rql,{TASKS[0]},1000"
+    rows = [f"report,{own},{s},0,9,{v},1,5,{v / 10},-{v},9,0" for v in (1, 3) for s in (0, 1)]
+    once = f"report,{own},0,0,9,7,1,5,1,-1,9,"  # at one value alone: nothing was swept
     (run / FILE).write_text("\n".join([head, *rows, rows[0].replace("report", "selection"), once]) + "\n")
     found = [(r["agent"], r["option"], r["value"], r["seed"], r["success"], r["return"]) for r in ablations([run])]
     assert found == [("rql", "acting_steps", v, s, v / 10, -v) for v in (1.0, 3.0) for s in (0, 1)]
+
+
+@pytest.mark.parametrize("column, value", [(2, TASKS[1]), (3, "500"), (6, "8"), (9, "4")])
+def test_what_was_played_elsewhere_or_before_the_end_is_no_part_of_an_ablation(tmp_path, column, value):
+    """Of another task, an earlier policy, or episodes of an earlier sweep."""
+    run = write_run(tmp_path)
+    head = "pass,agent,task,step,seed,episode_seed,episodes_of,acting_steps,episodes,success,return,length,chosen"
+    rows = [f"report,rql,{TASKS[0]},1000,{s},0,9,{v},5,0.8,-1,9,0" for v in (1, 3) for s in (0, 1)]
+    column -= column > 8
+    other = [",".join([*cells[:column], value, *cells[column + 1 :]]) for cells in (row.split(",") for row in rows)]
+    (run / FILE).write_text("\n".join([head, *[row.replace(",0.8,", ",0.0,") for row in other], *rows]) + "\n")
+    assert [row["success"] for row in ablations([run])] == [0.8] * 4
 
 
 def test_runs_that_are_no_ablation_are_named_and_why(tmp_path):
@@ -209,6 +222,12 @@ def test_runs_that_are_no_ablation_are_named_and_why(tmp_path):
         "which is no number": write_run(tmp_path / "text", hyperparameters=settings(hidden=[1])),
         "not the folder of a finished run": write_run(tmp_path / "begun", state="running", step=500),
         "is of cube-quadruple": write_run(tmp_path / "task", task=TASKS[-1]),
+        "in protocol; an ablation": write_run(tmp_path / "longer", hyperparameters=settings(alpha=2.0), steps=2000),
+        "in data; an ablation": write_run(
+            tmp_path / "data",
+            hyperparameters=settings(alpha=2.0),
+            start={"dataset": {"name": "data", "fingerprint": "sha256:2"}},
+        ),
     }
     for said, path in wrong.items():
         with pytest.raises(UserError, match=said):
