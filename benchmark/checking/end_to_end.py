@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.table import Table as PrintedTable
 
-from benchmark.checking.same_experiment import experiment_of, train_authors
+from benchmark.checking.same_experiment import experiment_of, train_together
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_json
 from benchmark.common.machine import ROOT, git_state, now, processor
@@ -68,7 +68,7 @@ def compare(
         Run(runs[0]).ensure_data()
         ways.append(_way("ours", count, protocol, partial(_ours, runs, count)))
         first = first or runs  # of which theirs are the same experiment
-        theirs = partial(_theirs, first, checkouts, python, out / f"authors-{count}", count)
+        theirs = partial(made_by_authors, first, checkouts, python, out / f"authors-{count}", count)
         ways.append(_way("authors", count, protocol, theirs))
         report: dict[str, Any] = {"time": now(), "commit": git_state()[0], "processor": processor()}
         report |= {"suite": suite.name, "task": task.name, "agent": agent, "seeds": named}
@@ -98,19 +98,17 @@ def _ours(runs: Sequence[RunSpec], count: int) -> list[Path]:
     return [run.path for run in runs]
 
 
-def _theirs(runs: Sequence[RunSpec], checkouts: Sequence[Path], python: Path, out: Path, count: int) -> list[Path]:
+def made_by_authors(
+    runs: Sequence[RunSpec], checkouts: Sequence[Path], python: Path, out: Path, count: int
+) -> list[Path]:
     """Their main.py for each seed of these runs of ours, `count` processes at once; the folders with its results."""
-    made = []
-    for run in runs:
-        experiment = experiment_of(run.path, checkouts)
-        with progress_bar(console) as progress:
-            bar = progress.add_task(f"{experiment.label}: evaluations", total=None)
-            path = train_authors(
-                *(experiment, python, out, count),
-                lambda done, total: progress.update(bar, completed=done, total=total),
-            )
-        made.append(path)
-    return made
+    experiments = [experiment_of(run.path, checkouts) for run in runs]
+    with progress_bar(console) as progress:
+        bar = progress.add_task(f"{experiments[0].label}: evaluations", total=None)
+        return train_together(
+            *(experiments, python, out, count),
+            lambda done, total: progress.update(bar, completed=done, total=total),
+        )
 
 
 def _success(places: Sequence[Path], protocol: Protocol) -> float:

@@ -8,6 +8,7 @@ their eval.csv says becomes a run in our store, labelled "<label or agent>-autho
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import hashlib
@@ -18,7 +19,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,58 +139,102 @@ def train_authors(
     jobs: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Have their code make the experiment, `jobs` seeds at a time; return the folder of the run that it makes.
+    """Have their code make one experiment, as `train_together` makes several; return the folder of the run."""
+    (made,) = train_together([experiment], python, out, jobs, on_progress)
+    return made
+
+
+def train_together(
+    experiments: Sequence[Experiment],
+    python: Path,
+    out: Path,
+    jobs: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Path]:
+    """Have their code make experiments, `jobs` at a time of all their seeds; return the folders of the runs it makes.
 
     A seed that was finished before is not made again. `on_progress` is told how many of all seeds' evaluations are
     there. Raises a UserError for a hyperparameter that their code has not, before any work, and with the last line of
     what their code said where it fails.
     """
-    seeds = format_seeds(experiment.seeds)
-    place = run_directory(out, experiment.label, experiment.task.name, seeds)
-    work = out / ".authors" / experiment.label.removesuffix(AUTHORS) / experiment.task.name
-    keys = _their_hyperparameters(experiment, python)
-    with RunDirectory(place) as directory:
-        config = {**experiment.config, "label": experiment.label, "code": _digests(experiment)}
-        directory.check_config(config)
-        if directory.status.get("state") == "done":
-            return place
-        directory.add_start(_provenance(experiment, python))
+    codes = {(experiment.agent, experiment.checkout) for experiment in experiments}
+    keys = {code: _their_names(*code, python) for code in codes}
+    for experiment in experiments:
+        _check_hyperparameters(experiment, keys[experiment.agent, experiment.checkout])
+    with contextlib.ExitStack() as held:
+        directories = [held.enter_context(_directory(experiment, out)) for experiment in experiments]
+        begun = [each for each in zip(experiments, directories, strict=True) if _begin(*each, python)]
         with ThreadPoolExecutor(jobs) as pool:
-            ends = [pool.submit(_train, experiment, python, keys, work / f"seed-{s}", s) for s in experiment.seeds]
-            total = len(experiment.seeds) * len(experiment.evaluations)
-            while not all(end.done() for end in ends):
-                done = sum(len(rows_of(experiment, work / f"seed-{seed}")) for seed in experiment.seeds)
-                on_progress(done, total)
-                time.sleep(LOOK_SECONDS)
-            seconds = sum(end.result() for end in ends)
-        table = Table(place / "eval.csv")
-        for seed in experiment.seeds:
-            for step, values in rows_of(experiment, work / f"seed-{seed}").items():
-                table.add(step, seed, values)
-        table.rows.sort(key=lambda row: (row["step"], row["seed"]))
-        table.save()
-        steps = experiment.protocol["steps"]
-        directory.set_status(state="done", step=steps, steps=steps, diverged={}, error=None, train_seconds=seconds)
-    return place
+            ends = [
+                pool.submit(_train, each, python, keys[each.agent, each.checkout], _work(each, out, seed), seed)
+                for each, _ in begun
+                for seed in each.seeds
+            ]
+            while wait(ends, LOOK_SECONDS).not_done:
+                on_progress(*_progress([each for each, _ in begun], out))
+        seconds = (end.result() for end in ends)
+        for each, directory in begun:
+            _keep(each, directory, out, sum(next(seconds) for _ in each.seeds))
+    return [directory.path for directory in directories]
+
+
+def _directory(experiment: Experiment, out: Path) -> RunDirectory:
+    """That of the run that their code makes."""
+    return RunDirectory(run_directory(out, experiment.label, experiment.task.name, format_seeds(experiment.seeds)))
+
+
+def _work(experiment: Experiment, out: Path, seed: int) -> Path:
+    """The folder in which their code trains a seed."""
+    return out / ".authors" / experiment.label.removesuffix(AUTHORS) / experiment.task.name / f"seed-{seed}"
+
+
+def _begin(experiment: Experiment, directory: RunDirectory, python: Path) -> bool:
+    """Write down what is asked, and what is to make it; whether it is not done yet."""
+    directory.check_config({**experiment.config, "label": experiment.label, "code": _digests(experiment)})
+    if directory.status.get("state") == "done":
+        return False
+    directory.add_start(_provenance(experiment, python))
+    return True
+
+
+def _progress(experiments: Sequence[Experiment], out: Path) -> tuple[int, int]:
+    """How many evaluations are there, of how many."""
+    done = sum(len(rows_of(each, _work(each, out, seed))) for each in experiments for seed in each.seeds)
+    return done, sum(len(each.seeds) * len(each.evaluations) for each in experiments)
+
+
+def _keep(experiment: Experiment, directory: RunDirectory, out: Path, seconds: float) -> None:
+    """Write what their code found, and that the run is done."""
+    table = Table(directory.path / "eval.csv")
+    for seed in experiment.seeds:
+        for step, values in rows_of(experiment, _work(experiment, out, seed)).items():
+            table.add(step, seed, values)
+    table.rows.sort(key=lambda row: (row["step"], row["seed"]))
+    table.save()
+    steps = experiment.protocol["steps"]
+    directory.set_status(state="done", step=steps, steps=steps, diverged={}, error=None, train_seconds=seconds)
 
 
 # ------------------------------------------------------------------------------------------------- their process
 
 
-def _their_hyperparameters(experiment: Experiment, python: Path) -> list[str]:
-    """Names in the configuration of their agent. Raises a UserError where one of ours has no place there."""
-    code = f"import json, agents.{MODULES[experiment.agent][0]} as m; print(json.dumps(sorted(m.get_config())))"
-    asked = subprocess.run([python, "-c", code], cwd=experiment.checkout, capture_output=True, text=True)
+def _their_names(agent: str, checkout: Path, python: Path) -> list[str]:
+    """Names in the configuration of their agent. Raises a UserError where their code cannot be imported."""
+    code = f"import json, agents.{MODULES[agent][0]} as m; print(json.dumps(sorted(m.get_config())))"
+    asked = subprocess.run([python, "-c", code], cwd=checkout, capture_output=True, text=True)
     if asked.returncode:
-        raise UserError(f"the authors' code in {experiment.checkout} cannot be imported: {_last_line(asked.stderr)}")
-    keys = json.loads(asked.stdout.splitlines()[-1])
+        raise UserError(f"the authors' code in {checkout} cannot be imported: {_last_line(asked.stderr)}")
+    return json.loads(asked.stdout.splitlines()[-1])
+
+
+def _check_hyperparameters(experiment: Experiment, keys: Sequence[str]) -> None:
+    """Raise a UserError where a hyperparameter of ours has no place among the names in their configuration."""
     for name, value in experiment.settings.items():
         known = name in SWITCHES or any(other in keys for other in FIELDS.get(name, ()))
         if not known and IN_THEIR_CODE.get(name, value) != value:
             raise UserError(f"the authors' {experiment.agent} has {name} {IN_THEIR_CODE[name]}; our run has {value}")
         if not known and name not in IN_THEIR_CODE:
             raise UserError(f"the authors' {experiment.agent} has no {name}, which our run has at {value}")
-    return keys
 
 
 def command(experiment: Experiment, python: Path, keys: Sequence[str], folder: Path, seed: int) -> list[str]:

@@ -12,13 +12,14 @@ import pytest
 
 from analysis.reading.loading import load_runs
 from benchmark import same_experiment
-from benchmark.checking.end_to_end import compare
+from benchmark.checking.end_to_end import compare, made_by_authors
 from benchmark.checking.same_experiment import IN_THEIR_CODE, command, experiment_of, rows_of, train_authors
 from benchmark.common.errors import UserError
 from benchmark.planning.protocols import get_protocol
 from benchmark.planning.registry import agent_class
 from benchmark.planning.suites import SUITES
-from benchmark.runs.protocol import Generated
+from benchmark.runs.protocol import Generated, Protocol
+from benchmark.runs.run import RunSpec
 from benchmark.speed.authors import FIELDS, MODULES, SWITCHES, theirs
 from envs.data.origin import fingerprint
 
@@ -49,6 +50,18 @@ with open(folder / "eval.csv", "w") as file:
     file.write("evaluation/success,evaluation/episode.return,evaluation/episode.length,step\\n")
     for step in [1, *range(every, steps + 1, every)]:
         file.write(f"{step / 100 + int(options['seed']) / 1000},-5.0,500.0,{step}\\n")
+"""
+
+
+# Put before what MAIN writes: it waits until a second process is at work, and writes nothing where none comes.
+WITH_ANOTHER = """
+import time
+place = pathlib.Path(options["save_dir"]).parents[1]
+(place / f"begun-{options['seed']}").touch()
+started = time.monotonic()
+while len(list(place.glob("begun-*"))) < 2:
+    assert time.monotonic() < started + 20, "no other process is at work"
+    time.sleep(0.01)
 """
 
 
@@ -204,6 +217,18 @@ def test_what_their_code_cannot_make_is_said_before_any_work(run, checkout, chan
     change(run)
     with pytest.raises(UserError, match=said):
         experiment_of(run, [checkout])
+
+
+def test_seeds_of_several_runs_of_ours_train_at_once_in_the_authors_code(run, checkout, tmp_path):
+    (checkout / "main.py").write_text(MAIN.replace("folder =", f"{WITH_ANOTHER}folder =", 1))
+    protocol = Protocol(**PROTOCOL, eval_first=False)
+    specs = [RunSpec("rql", TASK, (seed,), {}, protocol, str(tmp_path / "runs")) for seed in (0, 1)]
+    for spec in specs:
+        shutil.copytree(run, spec.path)
+        change_config(spec.path, seeds=list(spec.seeds))
+    made = made_by_authors(specs, [checkout], Path(sys.executable), tmp_path / "theirs", 2)
+    assert [path.name for path in made] == ["seeds-0", "seeds-1"]
+    assert load_runs(tmp_path / "theirs", cache=False).runs["state"].tolist() == ["done", "done"]
 
 
 @pytest.mark.slow
