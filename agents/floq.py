@@ -39,6 +39,8 @@ class FloQConfig(Config):
     """floq's hyperparameters."""
 
     pessimism: ClassVar[Any] = None  # type: ignore[misc]
+    # Below 1: returns have the range of rewards over 1 - γ, and in 32 bits 1 - γ is 0 before γ is 1.
+    discount: float = option(0.99, "discount γ per environment step", low=0, high=0.999999)
     ensemble: int = option(2, "members of the flow critic and of the distilled one, E", low=1)
     alpha: float = option(10.0, "weight of the distillation term: larger stays closer to the data", low=0)
     flow_steps: int = option(10, "Euler steps of the behaviour flow, F", low=1, high=1000)

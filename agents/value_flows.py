@@ -34,6 +34,8 @@ class ValueFlowsConfig(Config):
 
     pessimism: ClassVar[Any] = None  # type: ignore[misc]
     ensemble: ClassVar[Any] = None  # type: ignore[misc]
+    # Below 1: returns have the range of rewards over 1 - γ, and in 32 bits 1 - γ is 0 before γ is 1.
+    discount: float = option(0.99, "discount γ per environment step", low=0, high=0.999999)
     alpha: float = option(10.0, "weight of the one-step policy's distillation: larger stays closer to the data", low=0)
     flow_steps: int = option(10, "Euler steps of all flows, F", low=1, high=1000)
     candidates: int = option(16, "actions drawn per observation, of which the best is taken, N", low=1, high=1000)

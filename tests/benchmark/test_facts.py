@@ -108,6 +108,18 @@ def test_what_means_nothing_to_an_agent_is_no_hyperparameter_of_it(name, absent)
             choose(cls, task, {option: "3"})
 
 
+@pytest.mark.parametrize("name", ["floq", "value_flows"])
+def test_returns_have_a_range_where_the_discount_is_below_1_alone(name):
+    cls, task = agent_class(name), get_task("cube-double-play-singletask-task1-v0")
+    most = next(field.metadata["high"] for field in dataclasses.fields(cls.Config) if field.name == "discount")
+    with pytest.raises(UserError, match=f"{name}: discount must be from 0 to {most}, not 1.0"):
+        choose(cls, task, {"discount": "1"})
+    agent = cls(cls.Config(hidden=(8,), batch_size=8, chunk_length=2, flow_steps=2, discount=most), O, D)
+    data = FakeWorld().data
+    states, metrics = run_segment(agent, init_states(agent, SEEDS, data=data), data, 3, ("update",))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((states, metrics)))
+
+
 def test_tuned_values_may_be_structural_and_have_a_discount_of_their_own():
     floq, task = agent_class("floq"), get_task("antmaze-giant-navigate-singletask-task1-v0")
     config = configure(floq, settings_for(floq, task))
