@@ -15,8 +15,11 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from benchmark.common.errors import UserError
+from benchmark.common.reading import NUMBER, check_fields
 from benchmark.common.terminal import console
-from envs.files.local import Damaged, Refused, check_structure, read_record
+from envs.data.arrays import check_flags
+from envs.data.dataset import read_rows
+from envs.files.local import Damaged, Refused, check_structure, read_record, record_path
 from envs.ogbench.episodes import RECIPES
 
 assert ogbench.locomaze  # its import registers the environments
@@ -41,7 +44,8 @@ class Walks:
 def read_walks(path: Path) -> Walks:
     """Read a dataset file whose name begins with that of a maze's dataset.
 
-    Raises a UserError where it does not, or the file is damaged.
+    Raises a UserError where it does not, the file is damaged or another maze's, or it has no walk of which anything
+    could be said.
     """
     name = max((name for name in RECIPES if path.name.startswith(name) and "maze" in name), key=len, default=None)
     if name is None:
@@ -50,11 +54,31 @@ def read_walks(path: Path) -> Walks:
         check_structure(path)
     except (Damaged, Refused) as error:
         raise UserError(f"{path}: {error}") from error
-    with np.load(path) as file:
-        positions, terminals = file["observations"][:, :2], file["terminals"]
-    ends = np.flatnonzero(terminals) + 1
+    rows, record = read_rows(path, ()), read_record(path) or {}
+    check_fields(record_path(path), record, {"episodes_reaching_a_goal": NUMBER, "goals_reached": NUMBER})
     maze = gymnasium.make(RECIPES[name].env_id, disable_env_checker=True).unwrapped
-    return Walks(path, np.split(positions, ends[ends < len(positions)]), maze, read_record(path) or {})
+    try:
+        return Walks(path, _episodes(rows["observations"], rows["terminals"], maze), maze, record)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+
+
+def _episodes(observations: np.ndarray, terminals: np.ndarray, maze: Any) -> list[np.ndarray]:
+    """The positions of each episode, (rows, 2). Raises a ValueError where these are no walks in the maze."""
+    columns = maze.observation_space.shape[-1]
+    if observations.shape[1:] != (columns,):
+        raise ValueError(f"observations has shape {observations.shape}, not (rows, {columns}): it is of another maze")
+    if terminals.ndim != 1:
+        raise ValueError(f"terminals has shape {terminals.shape}, not (rows,)")
+    check_flags("terminals", terminals)
+    positions, ends = observations[:, :2].astype(float), np.flatnonzero(terminals) + 1
+    episodes = np.split(positions, ends[ends < len(positions)])
+    if max(map(len, episodes)) < 2:
+        raise ValueError("no episode has two rows")
+    low, high = np.transpose(_bounds(maze))
+    if not ((low <= positions) & (positions <= high)).all(axis=1).any():
+        raise ValueError("no position lies in the maze")
+    return episodes
 
 
 def describe(walks: Walks) -> dict[str, str]:
@@ -97,6 +121,12 @@ def _grid(maze: Any) -> tuple[float, float, float]:
     return unit, x - unit / 2, y - unit / 2
 
 
+def _bounds(maze: Any) -> list[list[float]]:
+    """[left, right] and [lower, upper] edge of the maze."""
+    (unit, left, bottom), (rows, columns) = _grid(maze), maze.maze_map.shape
+    return [[left, left + columns * unit], [bottom, bottom + rows * unit]]
+
+
 def _indices(walks: Walks, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cells (i, j) of positions (rows, 2), as the maze's `xy_to_ij` gives them one by one."""
     unit, left, bottom = _grid(walks.maze)
@@ -122,7 +152,7 @@ def draw(files: Sequence[Walks], out: Path) -> None:
     figure = Figure(figsize=(5.5 * len(files), 4.6), layout="constrained")
     for axes, walks in zip(np.atleast_1d(figure.subplots(1, len(files))), files, strict=True):
         (unit, left, bottom), (rows, columns) = _grid(walks.maze), walks.maze.maze_map.shape
-        bounds = [[left, left + columns * unit], [bottom, bottom + rows * unit]]
+        bounds = _bounds(walks.maze)
         x, y = np.concatenate(walks.positions).T
         counts, xs, ys = np.histogram2d(x, y, bins=(8 * columns, 8 * rows), range=bounds)
         shares = np.ma.masked_equal(counts.T / counts.sum(), 0)

@@ -63,3 +63,34 @@ def test_what_is_no_dataset_of_a_maze_is_refused(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=said):
         main([str(tmp_path / name)])
+
+
+ROWS = dict(observations=np.zeros((5, 2), np.float32), actions=np.zeros((5, 2), np.float32))
+ROWS |= dict(terminals=np.array([0, 0, 0, 0, 1], bool))
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        (dict(observations=np.zeros((5, 1), np.float32)), r"observations has shape \(5, 1\), not \(rows, 2\)"),
+        (dict(observations=np.zeros((5, 29), np.float32)), r"observations has shape \(5, 29\), not \(rows, 2\)"),
+        (dict(observations=np.full((5, 2), "far")), "observations holds text"),
+        (dict(observations=np.full((5, 2), 1e30, np.float32)), r"observations holds 1e\+30 in row 0"),
+        (dict(observations=np.full((5, 2), 1e6, np.float32)), "no position lies in the maze"),
+        (dict(terminals=np.ones(5, bool)), "no episode has two rows"),
+        (dict(terminals=np.array([1, 1, 1, 1, 0])), "no episode has two rows"),
+        (dict(terminals=np.zeros((5, 2), bool)), r"terminals has shape \(5, 2\), not \(rows,\)"),
+        (dict(terminals=np.array([0, 0, 2, 0, 1])), "terminals holds 2 in row 2: it must be 0 or 1"),
+    ],
+)
+def test_an_odd_file_is_refused_with_what_is_wrong(tmp_path, odd, said):
+    path = tmp_path / "pointmaze-large-navigate-v0.npz"
+    np.savez(path, **ROWS | odd)
+    with pytest.raises(UserError, match=f"{path}.*: .*{said}"):
+        main([str(path), "--out", str(tmp_path / "coverage.png")])
+
+
+def test_a_record_that_is_no_record_of_the_file_is_refused(file):
+    record_path(file).write_text(json.dumps({"goals_reached": "three"}))
+    with pytest.raises(UserError, match="goals_reached is 'three', not a number"):
+        main([str(file)])
