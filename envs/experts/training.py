@@ -43,6 +43,7 @@ from agents.base import Batch, State
 from benchmark.common.errors import Stopped, UserError
 from benchmark.common.files import make_folder, write_bytes, write_json, write_text
 from benchmark.common.machine import git_state, now, processor
+from benchmark.common.reading import Damaged, read_bytes
 from envs.data import replay
 from envs.data.replay import Transition
 from envs.experts.bodies import REPLAY, Body, find_body
@@ -312,15 +313,30 @@ def draw_curve(folder: Path) -> None:
 
 
 def starts(folder: Path) -> list[dict[str, Any]]:
-    """What provenance.json has."""
-    path = folder / "provenance.json"
-    return json.loads(path.read_text()) if path.exists() else []
+    """What provenance.json has. Raises a UserError as `recorded`."""
+    return recorded(folder / "provenance.json", [])
+
+
+def recorded(path: Path, default: Any) -> Any:
+    """What a JSON file of a training's folder has, `default` where there is none.
+
+    Raises a UserError where it cannot be read, or is not of the default's type.
+    """
+    try:
+        content = read_bytes(path)
+        found = default if content is None else json.loads(content)
+        if not isinstance(found, type(default)):
+            raise ValueError(f"not a {type(default).__name__}")
+    except (Damaged, ValueError, RecursionError) as error:
+        reason = error.brief if isinstance(error, Damaged) else error
+        raise UserError(f"{path} cannot be read ({reason}); move {path.parent} away to begin again") from error
+    return found
 
 
 def open_folder(folder: Path, asked: dict[str, Any]) -> None:
-    """Note what is asked, and this start. Raises a UserError where the folder has another training."""
-    path = folder / "config.json"
-    found = json.loads(path.read_text()) if path.exists() else asked
+    """Note what is asked, and this start. Raises a UserError as `recorded`, and where another training is there."""
+    path, before = folder / "config.json", starts(folder)
+    found = recorded(path, asked)
     different = [
         f"{name} {found.get(name)} (asked: {value})" for name, value in asked.items() if found.get(name) != value
     ]
@@ -337,7 +353,7 @@ def open_folder(folder: Path, asked: dict[str, Any]) -> None:
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "device": f"{jax.default_backend()}: {processor()}",
     }
-    write_json(folder / "provenance.json", [*starts(folder), start])
+    write_json(folder / "provenance.json", [*before, start])
 
 
 def train(

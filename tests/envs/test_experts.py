@@ -105,6 +105,17 @@ def test_another_training_in_the_folder_is_refused(small_ant, tmp_path):
         train("ant", tmp_path, steps=1)
 
 
+@pytest.mark.parametrize("name", ["config.json", "provenance.json"])
+@pytest.mark.parametrize("content", ['{"body": "an', "7", "\udcff", ""])
+def test_a_record_that_cannot_be_read_is_named_with_what_to_do_and_left_as_it_is(small_ant, name, content, tmp_path):
+    (tmp_path / name).write_text(content, errors="surrogateescape")
+    told = f"{tmp_path / name} cannot be read .*; move {tmp_path} away to begin again"
+    with pytest.raises(UserError, match=told) as error:
+        train("ant", tmp_path, steps=1)
+    assert "\n" not in str(error.value)
+    assert {path.name for path in tmp_path.iterdir()} == {name, ".lock"}
+
+
 def test_a_body_without_a_recipe_is_named_with_the_nearest():
     with pytest.raises(UserError, match=r"unknown body 'humanoids' \(did you mean 'humanoid'\?\); allowed: ant, human"):
         train_expert.main(["--body=humanoids"])
