@@ -297,12 +297,16 @@ class Gradients:
     value was compared with rewards, sample by sample. ("ahead", n): a value of n, or of what depends on n, at s';
     ("weighed", n): that, times γ or m; ("bootstrap", n): that, together with the rewards. ("both", n, o): the networks
     n and o in one term, neither compared with rewards; sums of terms are not one.
+
+    "network" is on all that depends on parameters, trained, fixed or target, also where no gradient flows through.
     """
 
     def __init__(self) -> None:
         """Nothing was followed yet."""
         self.places: dict[Any, Path] = {}
         """Where a mark first came up."""
+        self.discounted: dict[Path, bool] = {}
+        """Where rewards and a next value meet, and whether γ has entered the latter; it may do so in a loop's next round."""
 
     def __call__(self, path: Path, operands: list[Marks]) -> Marks:
         """Marks of an equation's result."""
@@ -330,6 +334,8 @@ class Gradients:
                 made.add((kind, *networks))
             if "discount" in one and "next" in union(others) | one and "discount" not in union(others):
                 self.places.setdefault("discount", path)
+            if name in ("add", "sub") and result.ndim > 0 and is_next_value(one) and is_of_data(union(others)):
+                self.discounted[path] = bool(one & {"discount", "power of discount"})
         made |= {("both", *pair) for pair in self.pairs(name, operands)}
         for mark in made - union(operands):
             self.places.setdefault(mark, path)
@@ -348,11 +354,22 @@ class Gradients:
         return {tuple(sorted(pair)) for pair in found if pair[0] != pair[1]}
 
 
+def is_next_value(marks: Marks) -> bool:
+    """Whether something is what a network says at s', times m."""
+    return marks >= {"network", "next", "masks"}
+
+
+def is_of_data(marks: Marks) -> bool:
+    """Whether something is rewards, and nothing that a network says of them."""
+    return "rewards" in marks and "network" not in marks
+
+
 def check_losses(subject: Subject) -> str:
     """Next values are constants discounted by γ^H, and no other network's loss trains a value.
 
     Not seen: updates without loss() or descend(); a target that is neither added to the rewards sample by sample nor
-    weighed by γ or masks; a value trained by a term that compares with rewards too, or that has no other network.
+    weighed by γ or masks; one that neither γ nor masks weigh; a value trained by a term that compares with rewards too,
+    or that has no other network.
     """
     agent, cls = subject.agent, subject.cls
     if not isinstance(agent, AlternatingAgent) and cls.loss is Agent.loss:
@@ -360,17 +377,22 @@ def check_losses(subject: Subject) -> str:
     state = jax.eval_shape(agent.init, jax.random.PRNGKey(0), subject.data)
     batch = batch_form(agent, subject.data, 8)
     traced = jax.make_jaxpr(lambda agent, *rest: terms(agent, *rest))(agent, state.params, state, batch)
-    marks = [frozenset(["discount"]) if name == "discount" else NONE for name in numeric_fields(agent.config)]
-    for name, parameters in sorted(state.params.items()):
-        marks += [frozenset([("of", name)])] * len(jax.tree.leaves(parameters))
-    marks += [NONE] * len(jax.tree.leaves(state))
-    roles = dict(rewards="rewards", masks="masks", next_observations="next")
-    marks += [frozenset([roles[name]]) if name in roles else NONE for name in batch._fields]
     gradients = Gradients()
-    found = union(follow(traced.jaxpr, marks, gradients))
+    found = union(follow(traced.jaxpr, marks_of_inputs(agent, state, batch), gradients))
     check_stopped(found, gradients, cls)
     bootstraps = check_discount(subject, gradients)
     return f"no gradient through next values or from one network's loss into another's; {bootstraps}"
+
+
+def marks_of_inputs(agent: Agent, state: State, batch: Batch) -> list[Marks]:
+    """Of each array that `terms` is given, with what is trained: that which `Gradients` follows."""
+    marks = [frozenset(["discount"]) if name == "discount" else NONE for name in numeric_fields(agent.config)]
+    for name, parameters in sorted(state.params.items()):
+        marks += [frozenset([("of", name), "network"])] * len(jax.tree.leaves(parameters))
+    learned = jax.tree.map(lambda _: frozenset(["network"]), {"params": state.params, "targets": state.targets})
+    marks += jax.tree.leaves(jax.tree.map(lambda _: NONE, state).replace(**learned))
+    roles = dict(rewards="rewards", masks="masks", next_observations="next")
+    return marks + [frozenset([roles[name]]) if name in roles else NONE for name in batch._fields]
 
 
 def check_stopped(found: Marks, gradients: Gradients, cls: type[Agent]) -> None:
@@ -395,9 +417,12 @@ def check_stopped(found: Marks, gradients: Gradients, cls: type[Agent]) -> None:
 def check_discount(subject: Subject, gradients: Gradients) -> str:
     """Raise a Fault where next values are weighed with another power of γ than γ^H; say with which they are.
 
-    Where masks are 0, the slope of a loss along them is proportional to that weight, whatever the loss is.
+    Where masks are 0, the slope of a loss along them is proportional to that weight, whatever the loss is. Models of
+    rewards and states may be weighed by masks too, without γ: of power 0 the program has to tell what it weighs.
     """
     agent, length = subject.agent, subject.agent.return_steps
+    for path in (path for path, discounted in gradients.discounted.items() if not discounted):
+        raise wrong_discount(agent, "the TD target does not discount the next value by self.config.discount", path)
     state = random_state(agent, subject.data)
     batch = batch_for(agent, subject.data, 32)
     batch = batch._replace(masks=jnp.zeros_like(batch.masks))
@@ -407,24 +432,36 @@ def check_discount(subject: Subject, gradients: Gradients) -> str:
         return jax.jacrev(lambda masks: terms(agent, state.params, state, batch._replace(masks=masks)))(batch.masks)
 
     low, high = (slopes(with_discount(agent, discount)) for discount in DISCOUNTS)
-    seen = False
+    measured = False
     for name in low:
         one, other = (np.asarray(slope[name], np.float64) for slope in (low, high))
         ratio = other[one != 0] / one[one != 0]
         powers = np.log(ratio[ratio > 0]) / np.log(DISCOUNTS[1] / DISCOUNTS[0])
         if not len(powers) or not np.ptp(powers) < 0.1:
             continue
-        seen, power = True, round(powers.mean())
-        if power not in (0, length) and abs(powers.mean() - power) < 0.1:
-            line = place(gradients.places["discount"], subject.cls) if "discount" in gradients.places else ""
-            chunk = length == agent.config.chunk_length
-            away = f"a chunk of {length} actions" if chunk else f"{length} steps, its return_steps,"
-            raise Fault(
-                f"{name} discounts the next value by γ^{power}, but it is {away} away: "
-                f"R + γ^{'H' if chunk else 'n'} m V'; write self.td_target(batch, next_value), or self.config.discount "
-                f"** self.{'config.chunk_length' if chunk else 'return_steps'}{line}"
+        power = round(powers.mean())
+        if abs(powers.mean() - power) < 0.1 and power not in (0, length):
+            raise wrong_discount(
+                agent, f"{name} discounts the next value by γ^{power}", gradients.places.get("discount")
             )
-    return f"they are discounted by γ^{length}" if seen else "masks weigh no next value"
+        measured |= abs(powers.mean() - length) < 0.1
+    if measured:
+        return f"they are discounted by γ^{length}"
+    weighed = any(np.any(slope) for slope in low.values())
+    return "with which power of γ they are discounted is not to be seen" if weighed else "masks weigh no next value"
+
+
+def wrong_discount(agent: Agent, said: str, path: Path | None) -> Fault:
+    """What is wrong with a discount, at an equation, and how it should be."""
+    length = agent.return_steps
+    chunk = length == agent.config.chunk_length
+    away = f"a chunk of {length} actions" if chunk else f"{length} steps, its return_steps,"
+    power, steps = ("H", "config.chunk_length") if chunk else ("n", "return_steps")
+    line = place(path, type(agent)) if path else ""
+    return Fault(
+        f"{said}, but it is {away} away: R + γ^{power} m V'; write self.td_target(batch, next_value), or "
+        f"self.config.discount ** self.{steps}{line}"
+    )
 
 
 def with_discount(agent: Agent, discount: float) -> Agent:

@@ -59,6 +59,13 @@ CASES = [
     ("one_step_discount", "losses", "discounts the next value by γ^1, but it is a chunk of 5 actions away"),
     ("one_step_discount", "losses", "write self.td_target(batch, next_value), or self.config.discount ** self.config."),
     (
+        "no_discount",
+        "losses",
+        "does not discount the next value by self.config.discount, but it is a chunk of 5 actions",
+    ),
+    ("no_discount", "losses", "(line 10, in td_target: return batch.rewards + batch.masks * next_value)"),
+    ("no_discount_of_absolute_errors", "losses", "(line 13, in critic_loss: y = batch."),
+    (
         "whole_dataset",
         "shapes",
         "each seed and each checkpoint would have a copy as long as the data; reduce",

@@ -47,6 +47,18 @@ def test_with_single_actions_gamma_itself_is_right():
     assert finding.passed and "they are discounted by γ^1" in finding.text
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fql", "they are discounted by γ^5"),
+        (str(SOUND / "masked.py"), "with which power of γ they are discounted is not to be seen"),
+        ("bc", "masks weigh no next value"),
+    ],
+)
+def test_of_the_discount_is_said_what_was_measured_whatever_else_masks_weigh(name, said):
+    assert examine(name, checks=["losses"])[-1].text.endswith(said)
+
+
 def marked(function, *arguments):
     """Marks of a function's results where each argument has its position as a mark."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
