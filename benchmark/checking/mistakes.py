@@ -306,7 +306,7 @@ class Gradients:
         self.places: dict[Any, Path] = {}
         """Where a mark first came up."""
         self.discounted: dict[Path, bool] = {}
-        """Where rewards and a next value meet, and whether γ has entered the latter; it may do so in a loop's next round."""
+        """Where rewards and a next value meet, and whether γ has entered the latter, in a loop's last round."""
 
     def __call__(self, path: Path, operands: list[Marks]) -> Marks:
         """Marks of an equation's result."""
