@@ -15,6 +15,8 @@ CHOICES = ("first", "successes", "failures", "best", "worst")
 SUFFIXES = (".mp4", ".gif")
 LEAST_PIXELS, MOST_PIXELS = 32, 2048
 """Of a view's width and height."""
+OF_CLIPS = ("clips", "seed", "size", "camera")
+"""Options that clips follow."""
 MOST_FILMED = 100
 """Episodes of a film."""
 
@@ -51,6 +53,8 @@ def film_asked(options: argparse.Namespace, places: Sequence[Path], number: int 
     others = [input_folder("--compare", each) for each in options.compare]
     if not path and (others or options.set):
         raise UserError("--clips are of the run as it is; --compare and --set are for --video")
+    if not path:
+        check_for_clips(options)
     if options.clips and not options.run:
         raise UserError("--clips are of a run, in whose folder they are kept: give --run")
     from benchmark.watching.films import Film, make_clips, make_film
@@ -68,11 +72,26 @@ def film_asked(options: argparse.Namespace, places: Sequence[Path], number: int 
 
 def check_for_no_film(options: argparse.Namespace) -> None:
     """Raise a UserError for an option of films where no film is asked for."""
+    for name in given(options):
+        raise UserError(f"--{name} is of a film, which --video=FILE asks for")
+
+
+def check_for_clips(options: argparse.Namespace) -> None:
+    """Raise a UserError for an option of which clips alone have no use."""
+    of_video = [f"--{name}" for name in given(options) if name not in OF_CLIPS]
+    of_video += ["--episodes-of"] if options.episodes_of else []
+    if of_video:
+        raise UserError(
+            "--clips are the best and the worst episode of the last evaluation, in a number of pictures of their own; "
+            f"{' and '.join(of_video)} {'is' if len(of_video) == 1 else 'are'} for --video"
+        )
+
+
+def given(options: argparse.Namespace) -> list[str]:
+    """Options of films that are not at their defaults."""
     parser = Parser()
     add_film_options(parser)
-    for name, value in vars(parser.parse_args([])).items():
-        if getattr(options, name) != value:
-            raise UserError(f"--{name} is of a film, which --video=FILE asks for")
+    return [name for name, value in vars(parser.parse_args([])).items() if getattr(options, name) != value]
 
 
 def view_size(text: str) -> tuple[int, int]:

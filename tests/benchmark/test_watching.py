@@ -224,6 +224,11 @@ def test_text_that_is_too_long_is_cut_and_stays_in_its_panel():
         (["--video=film.mp4", "--show=successes"], "there are no successes among the 9 episodes of bc"),
         (["--video=film.mp4", "--sweep=a=1,2"], "without --sweep"),
         (["--clips", "--set=a=1"], "--compare and --set are for --video"),
+        (["--clips", "--show=failures"], "the best and the worst episode .* --show is for --video"),
+        (["--clips", "--films=5"], "--films is for --video"),
+        (["--clips", "--every=7"], "--every is for --video"),
+        (["--clips", "--episodes-of=10"], "of the last evaluation.* --episodes-of is for --video"),
+        (["--clips", "--episodes-of=0"], "--episodes-of is for --video"),
     ],
 )
 def test_a_film_that_cannot_be_is_told_in_a_line_and_leaves_nothing(detour, asked, said, tmp_path, monkeypatch):
