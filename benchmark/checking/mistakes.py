@@ -299,6 +299,7 @@ class Gradients:
     n and o in one term, neither compared with rewards; sums of terms are not one.
 
     "network" is on all that depends on parameters, trained, fixed or target, also where no gradient flows through.
+    "unmasked" is on rewards with a discounted next value that m does not weigh, until m chooses or weighs that sum.
     """
 
     def __init__(self) -> None:
@@ -314,6 +315,8 @@ class Gradients:
         data = frozenset(mark for mark in union(operands) if isinstance(mark, str))
         if name in ("integer_pow", "pow") and "discount" in data:
             data = data - {"discount"} | {"power of discount"}
+        if any("masks" in one and "unmasked" not in one for one in operands):
+            data = data - {"unmasked"}
         if name in FLAT or not jnp.issubdtype(result.dtype, jnp.inexact):
             return data
         made: set[Any] = set(data)
@@ -335,7 +338,11 @@ class Gradients:
             if "discount" in one and "next" in union(others) | one and "discount" not in union(others):
                 self.places.setdefault("discount", path)
             if name in ("add", "sub") and result.ndim > 0 and is_next_value(one) and is_of_data(union(others)):
-                self.discounted[path] = bool(one & {"discount", "power of discount"})
+                discounted = bool(one & {"discount", "power of discount"})
+                if "masks" in one:
+                    self.discounted[path] = discounted
+                elif discounted and "masks" not in union(others):
+                    made.add("unmasked")
         made |= {("both", *pair) for pair in self.pairs(name, operands)}
         for mark in made - union(operands):
             self.places.setdefault(mark, path)
@@ -355,8 +362,8 @@ class Gradients:
 
 
 def is_next_value(marks: Marks) -> bool:
-    """Whether something is what a network says at s', times m."""
-    return marks >= {"network", "next", "masks"}
+    """Whether something depends on what a network says at s'."""
+    return marks >= {"network", "next"}
 
 
 def is_of_data(marks: Marks) -> bool:
@@ -365,7 +372,7 @@ def is_of_data(marks: Marks) -> bool:
 
 
 def check_losses(subject: Subject) -> str:
-    """Next values are constants discounted by γ^H, and no other network's loss trains a value.
+    """Next values are constants discounted by γ^H that end with an episode, and no other network's loss trains a value.
 
     Not seen: updates without loss() or descend(); a target that is neither added to the rewards sample by sample nor
     weighed by γ or masks; one that neither γ nor masks weigh; a value trained by a term that compares with rewards too,
@@ -380,6 +387,11 @@ def check_losses(subject: Subject) -> str:
     gradients = Gradients()
     found = union(follow(traced.jaxpr, marks_of_inputs(agent, state, batch), gradients))
     check_stopped(found, gradients, cls)
+    if "unmasked" in found:
+        raise Fault(
+            "the TD target adds a next value to the rewards that masks do not weigh, though there is none where an "
+            f"episode has ended: write batch.masks times it{place(gradients.places['unmasked'], cls)}"
+        )
     bootstraps = check_discount(subject, gradients)
     return f"no gradient through next values or from one network's loss into another's; {bootstraps}"
 

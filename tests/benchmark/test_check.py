@@ -64,6 +64,8 @@ CASES = [
         "does not discount the next value by self.config.discount, but it is a chunk of 5 actions",
     ),
     ("no_discount", "losses", "(line 10, in td_target: return batch.rewards + batch.masks * next_value)"),
+    ("no_masks", "losses", "masks do not weigh, though there is none where an episode has ended"),
+    ("no_masks", "losses", "(line 10, in td_target: return batch.rewards + self.config.discount"),
     ("no_discount_of_absolute_errors", "losses", "(line 13, in critic_loss: y = batch."),
     (
         "whole_dataset",
