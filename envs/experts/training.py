@@ -273,6 +273,8 @@ class Training:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} cannot be read ({error}); move {self.folder} away to begin again") from error
+        if facts["asked"] != self.asked:  # of another config.json, which is gone
+            raise UserError(f"{path} is of another training: {facts['asked']}; move {self.folder} away to begin again")
         self.counts, self.tables = facts["counts"], facts["tables"]
         room = named(self.learner)
         for name, leaf in room.items():

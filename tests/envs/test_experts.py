@@ -62,6 +62,15 @@ def killed_at(step: int):
     return say
 
 
+def test_a_checkpoint_of_another_training_is_not_gone_on_with(small_ant, tmp_path):
+    stops = iter([False, True])
+    with pytest.raises(Stopped):
+        train("ant", tmp_path / "run", stopped=lambda: next(stops))
+    (tmp_path / "run/config.json").unlink()
+    with pytest.raises(UserError, match=r"checkpoint.*is of another training: .*'seed': 0.*move .*run away"):
+        train("ant", tmp_path / "run", seed=1)
+
+
 @pytest.mark.slow
 def test_a_training_that_was_stopped_or_killed_ends_with_the_same_numbers(small_ant, tmp_path):
     train("ant", tmp_path / "whole")
