@@ -143,18 +143,23 @@ def test_whatever_happens_to_a_job_its_run_ends_with_the_same_records(tmp_path, 
     def step(name):
         return (read_json(spec[name].path / "status.json", {}) or {}).get("step", -1)
 
-    def disturb(name, *words):
-        wait_until(lambda: step(name) >= 1000)
-        assert step(name) < PROTOCOL.steps, f"{name} was done before it could be disturbed"
-        command(*words)
+    def preempt():  # as submitit's own test of preemption: TERM, then USR2
+        command("scancel", "--signal=TERM", job["preempted"])
+        time.sleep(1)
+        command("scancel", "--signal=USR2", job["preempted"])
 
-    disturb("preempted", "scancel", "--signal=TERM", job["preempted"])
-    disturb("timed_out", "scancel", "--signal=USR2", job["timed_out"])
-    command("scancel", "--signal=USR2", job["preempted"])  # as submitit's own test of preemption: TERM, then USR2
-    disturb("requeued", "scontrol", "requeue", job["requeued"])
-    disturb("cancelled", "scancel", job["cancelled"])
-    wait_until(lambda: step("killed") >= 1000)
-    os.kill(process_of(job["killed"]), signal.SIGKILL)
+    disturbances = {
+        "preempted": preempt,
+        "timed_out": lambda: command("scancel", "--signal=USR2", job["timed_out"]),
+        "requeued": lambda: command("scontrol", "requeue", job["requeued"]),
+        "cancelled": lambda: command("scancel", job["cancelled"]),
+        "killed": lambda: os.kill(process_of(job["killed"]), signal.SIGKILL),
+    }
+    while disturbances:  # in whichever order they come so far: jobs begin when the machine has time for them
+        wait_until(lambda: any(step(name) >= 1000 for name in disturbances))
+        for name in [name for name in disturbances if step(name) >= 1000]:
+            assert step(name) < PROTOCOL.steps, f"{name} was done before it could be disturbed"
+            disturbances.pop(name)()
     node = read_json(spec["untouched"].path / "provenance.json")["starts"][0]["allocation"]["SLURMD_NODENAME"]
     command("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
 
