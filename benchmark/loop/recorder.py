@@ -10,11 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from agents.base import Agent, State
-from benchmark.common.errors import UserError
 from benchmark.loop.evaluator import Results
 from benchmark.loop.experiment import Watch
 from benchmark.loop.keeping import keep_policies
-from benchmark.runs.record import ANEW, RunDirectory, shortened
+from benchmark.runs.record import RunDirectory
 from benchmark.runs.table import Table
 from envs.play.pool import EpisodeResults
 
@@ -68,22 +67,18 @@ class Recorder:
         return {table.path.name: table for table in (self.train_table, self.eval_table)}
 
     def vouch(self, step: int, clocks: dict[str, float]) -> dict[str, Any]:
-        """What a checkpoint keeps beside the states: clocks, divergence, code, which data, and digests of the rows up
-        to it.
-        """
+        """What a checkpoint keeps beside the states: clocks, divergence, code, and digests of the rows up to it."""
         diverged = {str(seed): at for seed, at in self.diverged.items() if at <= step}
         tables = {name: table.vouch(step) for name, table in self.tables.items()}
         further = {name: files.vouch(step) for name, files in self.further.items()}
-        made = {"code": self.code, "data": self.data}
-        return {"clocks": clocks, "diverged": diverged, **made, "tables": tables, **further}
+        return {"clocks": clocks, "diverged": diverged, "code": self.code, "tables": tables, **further}
 
     def go_on(self, step: int, vouched: dict[str, Any] | None) -> None:
         """Be where the checkpoint of a step was made, with what it keeps; at the beginning where there is none (None).
 
-        Raises a UserError where files, or the data, are not those that went with it.
+        Raises a UserError where files are not those that went with it.
         """
         if vouched:
-            self.refuse_other_data(step, vouched.get("data", ""))
             for name, table in self.tables.items():
                 table.check(step, vouched["tables"][name])
             for name, own in self.further.items():
@@ -99,14 +94,6 @@ class Recorder:
             if self.code:
                 self.say("the code has changed since: the run is marked as made by several")
             self.code = [*self.code, self.directory.code]
-
-    def refuse_other_data(self, step: int, before: str) -> None:
-        """Raise a UserError where a checkpoint was made on other data, as far as it says."""
-        if before and self.data and before != self.data:
-            raise UserError(
-                f"{self.directory.path} was trained on other data up to its checkpoint of step {step} "
-                f"({shortened(before)}, not {shortened(self.data)}): go on with those, or begin again with {ANEW}"
-            )
 
     # ---- what happened
 
@@ -151,8 +138,8 @@ class Recorder:
         keep_policies(self.directory.path, agent, states, seeds, step, self.eval_table.rows, at_end)
 
     def set_status(self, state: str, step: int, steps: int, rate: float | None = None) -> None:
-        """Record where the run is, of how many steps, and its updates per second."""
-        values: dict[str, Any] = dict(state=state, step=step, steps=steps, error=None)
+        """Record where the run is, of how many steps, on which data, and its updates per second."""
+        values: dict[str, Any] = dict(state=state, step=step, steps=steps, error=None, data=self.data)
         if rate is not None:
             values["updates_per_second"] = round(rate, 2)
         diverged = {str(seed): at for seed, at in self.diverged.items()}

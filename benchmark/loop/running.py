@@ -53,6 +53,7 @@ def train_together(
     configs = [each.hyperparameters for each in runs]
     seeds = tuple(seed for each in runs for seed in each.spec.seeds)
     with opened(run, run.ensure_data(), len(seeds)) as world:
+        directory.refuse_other_data(world.source.get("fingerprint", ""))  # before this start is on record
         made = provenance.collect({"source": run.data_source, **world.source}, device_name(), spec.agent)
         with RunDisplay(title, directory.path / "log.txt", quiet) as display:
             watch = Watch(display.say, display.update, stop_asked.is_set)

@@ -30,9 +30,9 @@ def execute(spec: RunSpec, quiet: bool = False) -> None:
     run = Run(spec)
     asked, _ = run.config, run.data_path  # where these cannot be is said before a folder is made for the run
     with run.directory as directory:
+        run.refuse_other_data()  # before more updates are noted as asked for
         directory.check_config(asked, own_files(spec.agent))
         if directory.status.get("state") == "done":
-            run.refuse_other_data()
             other = run.other_code()
             print(f"{run.path} is finished already" + (f" (made by {other})" if other else ""))
             return

@@ -15,7 +15,7 @@ from benchmark.common.files import is_locked, make_folder
 from benchmark.common.reading import Damaged
 from benchmark.runs.code import code_digest, own_digests
 from benchmark.runs.reading import read_records
-from benchmark.runs.record import ANEW, SCHEMA, Busy, RunDirectory, shortened, updates_before
+from benchmark.runs.record import SCHEMA, Busy, RunDirectory, updates_before
 from benchmark.runs.run import RunSpec
 from envs.data.origin import recorded_fingerprint
 from envs.family import family_of
@@ -121,21 +121,12 @@ class Run:
         return f"other code, commit {' and '.join(commits) or 'unknown'}"
 
     def other_data(self) -> str:
-        """Which data it was made from, where those at `data_path` are others, as far as the records of both say; else
-        "". Raises `Damaged`.
-        """
-        used = [start.get("dataset", {}).get("fingerprint") for start in read_records(self.path).starts]
-        there = recorded_fingerprint(self.data_files) if any(used) else ""
-        return next((each for each in used if each and there and each != there), "")
+        """As `RunDirectory.other_data`, beside its dataset as far as what is written down beside the files says."""
+        return self.directory.other_data(recorded_fingerprint(self.data_files))
 
     def refuse_other_data(self) -> None:
-        """Raise a UserError where its folder holds a run that was made from other data than it would use now."""
-        if other := self.other_data():
-            now = shortened(recorded_fingerprint(self.data_files))
-            raise UserError(
-                f"{self.path} holds a run on other data ({shortened(other)}) than {self.data_path} ({now}); "
-                f"choose another --out, or begin again with {ANEW}"
-            )
+        """As `RunDirectory.refuse_other_data`, in the same way."""
+        self.directory.refuse_other_data(recorded_fingerprint(self.data_files))
 
     def begin_anew(self) -> None:
         """Move its folder aside, where there is one."""

@@ -40,6 +40,7 @@ START |= {"code": TEXT, "hyperparameters": OBJECT, "start": OBJECT}
 DATASET = {name: optional(TEXT) for name in ("name", "fingerprint", "source", "environment")}
 DATASET |= {"transitions": optional(WHOLE), "reference_scores": optional(LIST)}
 STATUS = {"state": TEXT, "step": WHOLE, "steps": WHOLE, "diverged": OBJECT, "error": optional(TEXT), "updated": TEXT}
+STATUS["data"] = TEXT
 STATUS["code"] = LIST
 STATUS |= {name: NUMBER for name in ("updates_per_second", "train_seconds", "eval_seconds")}
 

@@ -143,6 +143,28 @@ class RunDirectory:
             )
         return bool(changed)
 
+    def other_data(self, there: str) -> str:
+        """The fingerprint of the data that what the run has kept was made from, where that is not `there`; "" where it
+        is, where one of them is not known, or where nothing is kept.
+        """
+        status = self.status
+        done = status.get("state") == "done"
+        if not there or not (done or self.has_checkpoint):
+            return ""
+        made = status.get("data", "")
+        if not made and done:  # of a run from before its status said so: the start that finished it
+            starts = read_starts(self.path / "provenance.json")
+            made = (starts[-1].get("dataset", {}).get("fingerprint") if starts else "") or ""
+        return made if made != there else ""
+
+    def refuse_other_data(self, there: str) -> None:
+        """Raise a UserError where what the run has kept was made from other data than those of a fingerprint."""
+        if other := self.other_data(there):
+            raise UserError(
+                f"{self.path} holds a run on other data ({shortened(other)}, not {shortened(there)}); "
+                f"go on with those, choose another --out, or begin again with {ANEW}"
+            )
+
     def set_aside(self) -> Path | None:
         """Move the folder away, to a hidden one beside it, so that the run begins anew; None if there is no folder."""
         if not self.path.exists():
