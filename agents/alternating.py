@@ -47,8 +47,9 @@ class AlternatingAgent(Agent):
                 return loss(self.bind({name: trained}), fixed, target, batch, noise)
 
             (value, extra), gradient = jax.value_and_grad(objective, has_aux=True)(state.params[name])
-            steps, optimizer[name] = self.optimizers()[name].update(gradient, state.optimizer[name])
-            params[name] = optax.apply_updates(state.params[name], steps)
+            own = state.params[name]
+            steps, optimizer[name] = self.optimizers()[name].update(gradient, state.optimizer[name], own)
+            params[name] = optax.apply_updates(own, steps)
             if name in targets:
                 targets[name] = track(state.targets[name], params[name], rates[name])
             metrics |= {f"{name}_loss": value, **extra}

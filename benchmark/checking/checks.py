@@ -51,8 +51,12 @@ from envs.data.samplers import SAMPLERS
 from envs.tasks import OGBENCH_DOMAINS, Domain, Task, dimensions, get_domain
 
 ENOUGH_UPDATES = 4
+FIRST_STEPS = 2 * ENOUGH_UPDATES
+"""Steps of an optimiser within which a network that is not frozen is trained."""
 AFTER_WARM_UP = 100_000
 """Updates after which schedules of an agent, e.g. of a target that follows late, have begun."""
+LONGEST_PERIOD = 100_000
+"""Updates within which a target has to move."""
 SAME_PROGRAM = 0.02
 """Most that two programs may differ after a few updates, as a share of how far the parameters moved: rounding is at
 most a hundredth of this, a different computation moves them elsewhere."""
@@ -430,7 +434,12 @@ def check_domains(subject: Subject) -> str:
 
 
 def check_gradients(subject: Subject) -> str:
-    """Every network is trained by some update, or frozen and stays; targets move only towards their network."""
+    """Every network is trained by some update, or frozen and stays; targets move only towards their network.
+
+    Where one stays, `target_rates` is asked for an update at which it moves, and that is made. Not seen: whether a
+    network is trained whose optimiser acts less often than in its first few steps; a target that is moved seldom by
+    other means than `target_rates` is taken for one that never moves.
+    """
     agent = subject.agent
     batch = batch_for(agent, subject.data, 8)
     first, other = (initial(agent, seed, subject.data) for seed in (0, 1))
@@ -439,7 +448,7 @@ def check_gradients(subject: Subject) -> str:
     frozen = {name for name, own in agent.optimizers().items() if holds_still(own, first.params[name])}
     moved: set[str] = set()
     followed: set[str] = set()
-    for name in cycle * -(-2 * ENOUGH_UPDATES // len(cycle)):
+    for name in cycle * -(-FIRST_STEPS // len(cycle)):
         after, _ = compiled(name)(agent, state, batch)
         moving = {network for network in agent.networks() if distance(state.params[network], after.params[network]) > 0}
         if stirred := sorted(moving & frozen):
@@ -457,22 +466,39 @@ def check_gradients(subject: Subject) -> str:
             f"the network '{idle[0]}' gets no gradient: no loss uses train.{idle[0]} (fixed.{idle[0]} is a constant)"
         )
     still = [target for target in state.targets if target not in followed]
+    still = [target for target in still if not moves_seldom(agent, target, state, batch)]
     if still:
-        raise Fault(f"the target of '{still[0]}' never moves: update it with track(), or leave it out of targets")
+        raise Fault(
+            f"the target of '{still[0]}' never moves, not in {LONGEST_PERIOD:,} updates: update it with track(), or "
+            "leave it out of targets"
+        )
     rewards = "" if subject.uses_rewards else "; rewards are not used"
-    held = f"; frozen: {', '.join(sorted(frozen))}" if frozen else ""
+    held = f"; frozen, or not trained in {FIRST_STEPS} steps: {', '.join(sorted(frozen))}" if frozen else ""
     return f"reach {', '.join(taught)}{held}; targets are only tracked{rewards}"
 
 
 def holds_still(optimizer: optax.GradientTransformation, params: Any) -> bool:
-    """Whether an optimiser's first steps are 0 whatever the gradient: of a frozen network, or one trained later."""
+    """Whether an optimiser's first steps are 0 whatever the gradient: of a frozen network, or one trained later or less
+    often.
+    """
     gradient = jax.tree.map(jnp.ones_like, params)
     kept = optimizer.init(params)
-    for _ in range(2 * ENOUGH_UPDATES):
+    for _ in range(FIRST_STEPS):
         steps, kept = optimizer.update(gradient, kept, params)
         if any(np.any(leaf) for leaf in jax.tree.leaves(steps)):
             return False
     return True
+
+
+def moves_seldom(agent: Agent, target: str, state: State, batch: Batch) -> bool:
+    """Whether a target moves at the next update at which `target_rates` says that it does; errors: `check_tracking`."""
+    steps = state.step + jnp.arange(1, LONGEST_PERIOD + 1)
+    rates = np.asarray(jax.vmap(agent.target_rates)(steps).get(target, jnp.zeros(steps.shape)))
+    if not (rates > 0).any():
+        return False
+    before = dataclasses.replace(state, step=steps[(rates > 0).argmax()] - 1)
+    names = kinds_of_update(phases(agent)[-1:])
+    return any(check_tracking(name, target, before, compiled(name)(agent, before, batch)[0]) for name in names)
 
 
 def check_tracking(name: str, target: str, state: State, after: State) -> bool:

@@ -8,7 +8,6 @@ read, not run, so that a mistake is found whatever the numbers are.
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import itertools
 import re
@@ -24,19 +23,20 @@ import numpy as np
 from agents.alternating import AlternatingAgent
 from agents.base import Agent, Batch, Config, State, numeric_fields
 from benchmark.checking.flows import NONE, Marks, Path, as_text, follow, place, union
-from benchmark.checking.subject import PHASES, Subject, batch_for, kinds_of_update, of_size, phases, random_state
+from benchmark.checking.next_values import Measure, check_discount, check_masks, terms, wrong_discount
+from benchmark.checking.subject import PHASES, Subject, kinds_of_update, of_size, phases
 from benchmark.checking.words import Fault, at_line
 from benchmark.common.errors import UserError
 from envs.data.dataset import Dataset
 
 UNUSUAL_SIZES = itertools.count(211, 2)
 """Batches of a size that nothing else has. Each is used once: JAX mentions a broadcast only when it first traces it."""
-DISCOUNTS = 0.8, 0.95
-"""Two values of γ, to find the power with which it enters."""
 SAME = ("reshape", "transpose", "broadcast_in_dim", "squeeze", "convert_element_type", "slice", "split", "copy")
 """Operations after which a parameter is still one."""
 SUMS = ("add", "sub", "add_any", "neg", "reduce_sum", "cumsum", "concatenate", "pad", "rev", "gather", "dynamic_slice")
-PRODUCTS = ("mul", "dot_general", "div", "conv_general_dilated")
+MATRICES = ("dot_general", "conv_general_dilated")
+PRODUCTS = ("mul", "div", *MATRICES)
+CHOICES = ("select_n", "max", "min", "clamp")
 FLAT = ("stop_gradient", "floor", "ceil", "round", "sign")
 """Operations that let no gradient through."""
 
@@ -268,38 +268,18 @@ def plans(agent: Agent) -> list[str]:
 # ------------------------------------------------------------------------------------------------------- losses
 
 
-def terms(agent: Agent, trained: dict, state: State, batch: Batch) -> dict[str, Any]:
-    """The value of each loss that the agent minimises. Gradient would reach `trained`; all else is as in `state`."""
-    fixed, target = agent.bind(state.params, state.extra), agent.bind(state.targets)
-    if not isinstance(agent, AlternatingAgent):
-        noise = agent.draw_noise(state.rng, batch.actions.shape[0])
-        return {"loss": agent.loss(agent.bind(trained), fixed, target, batch, noise)[0]}
-    found: dict[str, Any] = {}
-
-    def descend(state, batch, noise, **losses):
-        values: dict[str, Any] = {}
-        for name, loss in losses.items():
-            found[f"{name}'s loss"], extra = loss(agent.bind({name: trained[name]}), fixed, target, batch, noise)
-            values |= {f"{name}_loss": found[f"{name}'s loss"], **extra}
-        return state, values
-
-    looking = copy.copy(agent)
-    looking.descend = descend  # type: ignore[method-assign]
-    for name in kinds_of_update(phases(agent)):
-        getattr(looking, name)(state, batch)
-    return found
-
-
 class Gradients:
     """The rule that follows gradient through a loss (as `flows` wants it). Its marks, besides those of the inputs:
 
-    ("of", n): a parameter of network n. ("with", n): n's gradient flows through; ("judged", n): so does it, and the
-    value was compared with rewards, sample by sample. ("ahead", n): a value of n, or of what depends on n, at s';
-    ("weighed", n): that, times γ or m; ("bootstrap", n): that, together with the rewards. ("both", n, o): the networks
-    n and o in one term, neither compared with rewards; sums of terms are not one.
+    ("of", n): a parameter of network n. ("with", n): n's gradient flows through; ("through", n): so does it, and other
+    networks were applied to n's output. ("judged", n) and ("part", n): the same of a value that was compared with
+    rewards, sample by sample. ("ahead", n): a value of n, or of what depends on n, at s'; ("weighed", n): that, times γ
+    or m; ("bootstrap", n): that, together with the rewards. ("both", n, o): the networks n and o in one term, n not
+    before o, that is not compared with rewards; sums of terms are not one.
 
     "network" is on all that depends on parameters, trained, fixed or target, also where no gradient flows through.
-    "unmasked" is on rewards with a discounted next value that m does not weigh, until m chooses or weighs that sum.
+    "rewards" is on what depends on rewards, but not on losses of it: what is made of an error of something trained, and
+    is no sum or multiple of it.
     """
 
     def __init__(self) -> None:
@@ -315,50 +295,56 @@ class Gradients:
         data = frozenset(mark for mark in union(operands) if isinstance(mark, str))
         if name in ("integer_pow", "pow") and "discount" in data:
             data = data - {"discount"} | {"power of discount"}
-        if any("masks" in one and "unmasked" not in one for one in operands):
-            data = data - {"unmasked"}
+        if is_loss(name, operands):
+            data = data - {"rewards"}
         if name in FLAT or not jnp.issubdtype(result.dtype, jnp.inexact):
             return data
         made: set[Any] = set(data)
+        seen: list[set[Any]] = []
         for i, one in enumerate(operands):
-            others = operands[:i] + operands[i + 1 :]
-            pure = union([other for other in others if not any(isinstance(mark, tuple) for mark in other)])
-            judged = result.ndim > 0 and "rewards" in union(others)
+            rest = operands[:i] + operands[i + 1 :]
+            others, pure = union(rest), union([other for other in rest if not is_trained(other)])
+            applied = {mark[1] for mark in others if mark[0] == "of"} if name in MATRICES else set()
+            judged = result.ndim > 0 and "rewards" in others
+            seen.append(set())
             for kind, *networks in (mark for mark in one if isinstance(mark, tuple)):
                 if kind == "of" and name not in SAME:
                     kind = "with"
-                    made |= {("ahead", *networks)} if "next" in union(others) else set()
+                    made |= {("ahead", *networks)} if "next" in others else set()
+                if kind == "with" and applied - {*networks}:
+                    kind = "through"
                 if kind == "ahead" and name != "add" and pure & {"masks", "discount", "power of discount"}:
                     made.add(("weighed", *networks))
-                if kind == "weighed" and result.ndim > 0 and "rewards" in pure:
+                if kind == "weighed" and result.ndim > 0 and "rewards" in (others if name in ("add", "sub") else pure):
                     made.add(("bootstrap", *networks))
-                if judged and kind in ("with", "both"):
-                    kind = "judged"
-                made.add((kind, *networks))
-            if "discount" in one and "next" in union(others) | one and "discount" not in union(others):
+                if judged:
+                    kind = {"with": "judged", "through": "part", "both": "compared"}.get(kind, kind)
+                seen[-1].add((kind, *networks))
+            made |= seen[-1]
+            if "discount" in one and "next" in others | one and "discount" not in others:
                 self.places.setdefault("discount", path)
-            if name in ("add", "sub") and result.ndim > 0 and is_next_value(one) and is_of_data(union(others)):
-                discounted = bool(one & {"discount", "power of discount"})
+            meets = name in ("add", "sub") and result.ndim > 0 and "rewards" in others and not is_next_value(others)
+            if meets and is_next_value(one):
+                self.places.setdefault("target", path)
                 if "masks" in one:
-                    self.discounted[path] = discounted
-                elif discounted and "masks" not in union(others):
-                    made.add("unmasked")
-        made |= {("both", *pair) for pair in self.pairs(name, operands)}
+                    self.discounted[path] = bool(one & {"discount", "power of discount"})
+        made |= {("both", *pair) for pair in self.pairs(name, seen)}
         for mark in made - union(operands):
             self.places.setdefault(mark, path)
         return frozenset(made)
 
-    def pairs(self, name: str, operands: list[Marks]) -> set[tuple[str, ...]]:
-        """Pairs of networks, in order of the alphabet, that an equation brings together other than in a sum."""
-        trained = [{mark[1] for mark in marks if mark[0] in ("of", "with")} for marks in operands]
+    def pairs(self, name: str, operands: list[set[Any]]) -> set[tuple[str, str]]:
+        """Pairs of networks that an equation brings together other than in a sum; to the first no other was applied."""
         if name in (*SAME, *SUMS, "select_n"):
             return set()
+        last = [{mark[1] for mark in marks if mark[0] == "with"} for marks in operands]
+        trained = [{mark[1] for mark in marks if mark[0] in ("with", "through")} for marks in operands]
         if name in PRODUCTS:
-            operands_of_two = itertools.combinations(trained, 2)
-            found = [pair for one, other in operands_of_two for pair in itertools.product(one, other)]
+            each = itertools.permutations(range(len(operands)), 2)
+            found = {pair for i, j in each for pair in itertools.product(last[i], trained[j])}
         else:
-            found = list(itertools.combinations(set().union(*trained), 2))
-        return {tuple(sorted(pair)) for pair in found if pair[0] != pair[1]}
+            found = set(itertools.product(set().union(*last), set().union(*trained)))
+        return {pair for pair in found if pair[0] != pair[1]}
 
 
 def is_next_value(marks: Marks) -> bool:
@@ -366,9 +352,16 @@ def is_next_value(marks: Marks) -> bool:
     return marks >= {"network", "next"}
 
 
-def is_of_data(marks: Marks) -> bool:
-    """Whether something is rewards, and nothing that a network says of them."""
-    return "rewards" in marks and "network" not in marks
+def is_trained(marks: Marks) -> bool:
+    """Whether something has a gradient."""
+    return any(isinstance(mark, tuple) for mark in marks)
+
+
+def is_loss(name: str, operands: list[Marks]) -> bool:
+    """Whether an operation makes of an error of something trained what is no sum or multiple of it, e.g. its square."""
+    errors = [one for one in operands if "rewards" in one]
+    linear = name in (*SAME, *SUMS, *CHOICES, "stop_gradient") or (name in PRODUCTS and len(errors) == 1)
+    return not linear and any(map(is_trained, errors))
 
 
 def check_losses(subject: Subject) -> str:
@@ -376,7 +369,8 @@ def check_losses(subject: Subject) -> str:
 
     Not seen: updates without loss() or descend(); a target that is neither added to the rewards sample by sample nor
     weighed by γ or masks; one that neither γ nor masks weigh; a value trained by a term that compares with rewards too,
-    or that has no other network.
+    or that has no other network but such as a value is a function of (its encoder) or that are applied to it; what
+    `check_masks` and `check_discount` name. The line says what they could not measure.
     """
     agent, cls = subject.agent, subject.cls
     if not isinstance(agent, AlternatingAgent) and cls.loss is Agent.loss:
@@ -387,13 +381,12 @@ def check_losses(subject: Subject) -> str:
     gradients = Gradients()
     found = union(follow(traced.jaxpr, marks_of_inputs(agent, state, batch), gradients))
     check_stopped(found, gradients, cls)
-    if "unmasked" in found:
-        raise Fault(
-            "the TD target adds a next value to the rewards that masks do not weigh, though there is none where an "
-            f"episode has ended: write batch.masks times it{place(gradients.places['unmasked'], cls)}"
-        )
-    bootstraps = check_discount(subject, gradients)
-    return f"no gradient through next values or from one network's loss into another's; {bootstraps}"
+    for path in (path for path, discounted in gradients.discounted.items() if not discounted):
+        raise wrong_discount(agent, "the TD target does not discount the next value by self.config.discount", path)
+    measure, places = Measure(subject), gradients.places
+    said = f"{check_masks(measure, places.get('target'))}; {check_discount(measure, places.get('discount'))}"
+    said = said if measure.reads_masks() else "masks weigh no next value"
+    return f"no gradient through next values or from one network's loss into another's; {said}"
 
 
 def marks_of_inputs(agent: Agent, state: State, batch: Batch) -> list[Marks]:
@@ -415,68 +408,11 @@ def check_stopped(found: Marks, gradients: Gradients, cls: type[Agent]) -> None:
             f"batch.next_observations; write target.{mark[1]} or fixed.{mark[1]} there, or put jax.lax.stop_gradient "
             f"round the target{place(gradients.places['ahead', mark[1]], cls)}"
         )
-    values = {mark[1] for mark in found if mark[0] == "judged"}
+    values, parts = ({mark[1] for mark in found if mark[0] == kind} for kind in ("judged", "part"))
     for mark in sorted(mark for mark in found if mark[0] == "both"):
-        for value, other in (mark[1:], mark[:0:-1]):
-            if value in values and other not in values:
-                line = place(gradients.places[mark], cls)
-                raise Fault(
-                    f"the loss that trains '{other}' trains '{value}' too, which learns from rewards elsewhere: write "
-                    f"fixed.{value} (or target.{value}) there instead of train.{value}{line}"
-                )
-
-
-def check_discount(subject: Subject, gradients: Gradients) -> str:
-    """Raise a Fault where next values are weighed with another power of γ than γ^H; say with which they are.
-
-    Where masks are 0, the slope of a loss along them is proportional to that weight, whatever the loss is. Models of
-    rewards and states may be weighed by masks too, without γ: of power 0 the program has to tell what it weighs.
-    """
-    agent, length = subject.agent, subject.agent.return_steps
-    for path in (path for path, discounted in gradients.discounted.items() if not discounted):
-        raise wrong_discount(agent, "the TD target does not discount the next value by self.config.discount", path)
-    state = random_state(agent, subject.data)
-    batch = batch_for(agent, subject.data, 32)
-    batch = batch._replace(masks=jnp.zeros_like(batch.masks))
-
-    @jax.jit
-    def slopes(agent):
-        return jax.jacrev(lambda masks: terms(agent, state.params, state, batch._replace(masks=masks)))(batch.masks)
-
-    low, high = (slopes(with_discount(agent, discount)) for discount in DISCOUNTS)
-    measured = False
-    for name in low:
-        one, other = (np.asarray(slope[name], np.float64) for slope in (low, high))
-        ratio = other[one != 0] / one[one != 0]
-        powers = np.log(ratio[ratio > 0]) / np.log(DISCOUNTS[1] / DISCOUNTS[0])
-        if not len(powers) or not np.ptp(powers) < 0.1:
-            continue
-        power = round(powers.mean())
-        if abs(powers.mean() - power) < 0.1 and power not in (0, length):
-            raise wrong_discount(
-                agent, f"{name} discounts the next value by γ^{power}", gradients.places.get("discount")
+        _, value, other = mark
+        if value in values and other not in values | parts:
+            raise Fault(
+                f"the loss that trains '{other}' trains '{value}' too, which learns from rewards elsewhere: write "
+                f"fixed.{value} (or target.{value}) there instead of train.{value}{place(gradients.places[mark], cls)}"
             )
-        measured |= abs(powers.mean() - length) < 0.1
-    if measured:
-        return f"they are discounted by γ^{length}"
-    weighed = any(np.any(slope) for slope in low.values())
-    return "with which power of γ they are discounted is not to be seen" if weighed else "masks weigh no next value"
-
-
-def wrong_discount(agent: Agent, said: str, path: Path | None) -> Fault:
-    """What is wrong with a discount, at an equation, and how it should be."""
-    length = agent.return_steps
-    chunk = length == agent.config.chunk_length
-    away = f"a chunk of {length} actions" if chunk else f"{length} steps, its return_steps,"
-    power, steps = ("H", "config.chunk_length") if chunk else ("n", "return_steps")
-    line = place(path, type(agent)) if path else ""
-    return Fault(
-        f"{said}, but it is {away} away: R + γ^{power} m V'; write self.td_target(batch, next_value), or "
-        f"self.config.discount ** self.{steps}{line}"
-    )
-
-
-def with_discount(agent: Agent, discount: float) -> Agent:
-    """The agent with another γ."""
-    config = dataclasses.replace(agent.config, discount=discount)
-    return type(agent)(config, agent.observation_dim, agent.action_dim)

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from agents.alternating import AlternatingAgent
 from agents.base import Agent, Batch, Config, normal
 from agents.networks import VectorField
 
@@ -106,3 +107,23 @@ def test_an_optimiser_of_no_network_is_refused():
     agent = agent_with(lambda self: {"frist": optax.set_to_zero()})
     with pytest.raises(ValueError, match="names 'frist'; the networks are first, second, third"):
         agent.init(jax.random.PRNGKey(0))
+
+
+def test_optimisers_of_networks_that_are_trained_in_turn_see_the_parameters():
+    """Weight decay needs them: a step on a loss without gradient shrinks a network by the rate times the decay."""
+
+    class Turns(AlternatingAgent):
+        name, targets = "tests_turns", ()
+        networks, draws = Three.networks, Three.draws
+
+        def optimizers(self):
+            return {"first": optax.adamw(1e-2, weight_decay=0.5)}
+
+        def update(self, state, batch):
+            return self.descend(state, batch, self.noise(state, batch), first=lambda *rest: (jnp.zeros(()), {}))
+
+    agent = Turns(Config(chunk_length=1), O, D)
+    state = agent.init(jax.random.PRNGKey(0))
+    after, _ = agent.update(state, BATCH)
+    for before, leaf in zip(*map(jax.tree.leaves, (state.params["first"], after.params["first"])), strict=True):
+        np.testing.assert_allclose(leaf, (1 - 1e-2 * 0.5) * before, rtol=1e-6)

@@ -50,13 +50,30 @@ def test_with_single_actions_gamma_itself_is_right():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("fql", "they are discounted by γ^5"),
+        ("fql", "they end with an episode; they are discounted by γ^5"),
+        (str(SOUND / "ends.py"), "they end with an episode; they are discounted by γ^5"),
+        (str(SOUND / "errors.py"), "they end with an episode; they are discounted by γ^5"),
+        (str(SOUND / "unusual.py"), "they end with an episode; they are discounted by γ^5"),
         (str(SOUND / "masked.py"), "with which power of γ they are discounted is not to be seen"),
         ("bc", "masks weigh no next value"),
     ],
 )
 def test_of_the_discount_is_said_what_was_measured_whatever_else_masks_weigh(name, said):
     assert examine(name, checks=["losses"])[-1].text.endswith(said)
+
+
+def test_a_target_that_moves_at_every_thousandth_update_moves_and_a_network_trained_late_is_not_called_frozen():
+    finding = examine(str(SOUND / "seldom.py"), checks=["gradients"])[-1]
+    assert finding.passed and "; frozen, or not trained in 8 steps: one_step;" in finding.text, finding.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "settings"), [("rebrac", {"target_period": 1000}), ("diffusion_ql", {"average_every": 1000})]
+)
+def test_targets_of_agents_of_the_repository_may_move_seldom(name, settings):
+    finding = examine(name, settings, checks=["gradients"])[-1]
+    assert finding.passed, finding.text
 
 
 def marked(function, *arguments):
