@@ -14,9 +14,12 @@ import argparse
 from pathlib import Path
 
 from benchmark.common.errors import run_main
-from benchmark.common.options import Parser, add_keeping, folder
+from benchmark.common.options import Parser, add_keeping, folder, refuse_all_but
 from benchmark.common.terminal import console
 from benchmark.launching import slurm_options
+
+OF_FOLLOWING = {"status", "watch", "cancel", "out", "suite"}
+"""Options that say what is to be followed, and how."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -102,6 +105,7 @@ def follow(options: argparse.Namespace) -> int:
     """Show how runs stand, after cancelling them where that is asked; return the exit code."""
     from benchmark.launching import status
 
+    refuse_all_but(options, OF_FOLLOWING, "does not go with --status, --watch or --cancel: they are of a whole folder")
     code = 0
     for out in status.folders(options.out, options.suite):
         if options.cancel:

@@ -6,7 +6,7 @@ import contextlib
 
 import pandas as pd
 
-from analysis.reading.episodes import PART
+from analysis.reading.episodes import NAMES, PART
 from benchmark.common.errors import UserError, printable
 from envs.tasks import get_task
 
@@ -15,16 +15,20 @@ EPISODE = ["episode_seed", "episodes_of", "episode"]
 
 
 def told(episodes: pd.DataFrame) -> str:
-    """A paragraph for each agent, task and setting, of rows as `read_episodes` gives them."""
-    known = {"agent", "task", "place", "success", "return", "length", "seed", *EPISODE}
+    """A paragraph for each label, task, variant and setting, of rows as `read_episodes` gives them."""
+    known = {"agent", "task", "place", "success", "return", "length", "seed", *EPISODE, *NAMES}
     options = [name for name in episodes.columns if name not in known and PART not in name]
+    variants = episodes.groupby(["agent", "label", "task"])["hyperparameters"].nunique()
     said = []
-    for key, rows in episodes.groupby(["agent", "task", *options], sort=False, dropna=False):
-        named = dict(zip(options, key[2:], strict=True))
-        setting = ", ".join(f"{name}={value}" for name, value in named.items() if not pd.isna(value))
+    for key, rows in episodes.groupby(["agent", *NAMES, "task", *options], sort=False, dropna=False):
+        agent, label, variant, task = key[:4]
+        named = {name: value for name, value in zip(options, key[4:], strict=True) if not pd.isna(value)}
+        if variants[agent, label, task] > 1:
+            named = {"hyperparameters": variant or "not recorded"} | named
+        setting = ", ".join(f"{name}={value}" for name, value in named.items())
         lines = [ends(rows), lengths(rows), agreement(rows), parts(rows)]
         text = "".join(f"  {line}\n" for line in lines if line)
-        said.append(f"{printable(str(key[0]))} on {printable(str(key[1]))} ({printable(setting)})\n{text}")
+        said.append(f"{printable(str(label))} on {printable(str(task))} ({printable(setting)})\n{text}")
     return "\n".join(said)
 
 

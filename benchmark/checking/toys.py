@@ -61,7 +61,8 @@ class ToyRuns:
                 reason = (status.get("error") or Path(self.log.name).read_text()).strip().splitlines()[-1:]
                 raise Fault(f"training on {own.task} failed: {''.join(reason)}")
             if status["diverged"]:
-                raise Fault(f"its loss on {own.task} is not finite at step {status['diverged']['0']}")
+                at = status["diverged"]["0"]
+                raise Fault(f"its loss, or another metric, on {own.task} is not finite at step {at}")
             scores[own.task] = final_success(own), final_success(floor)
         return judge(scores, self.subject.uses_rewards)
 

@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,13 @@ def move_aside(path: Path, name: str) -> Path:
         return path.rename(other)
     except OSError as error:
         raise UserError(f"cannot move {path} to {other}: {error.strerror or error}") from error
+
+
+def files_below(folder: Path, name: str) -> Iterator[Path]:
+    """Every file of a name in a folder, at whatever depth; not those in hidden folders, where what was set aside is."""
+    for path in folder.rglob(name):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
 
 
 def is_locked(lock: Path) -> bool:

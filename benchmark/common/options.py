@@ -10,7 +10,7 @@ import math
 import re
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -72,6 +72,18 @@ def add_keeping(parser: argparse._ActionsContainer) -> None:
         "--keep-checkpoints", action="store_true", help="keep the state of training of finished runs, to go on from it"
     )
     parser.add_argument("--keep-policies", action="store_true", help="keep the policies of every evaluation")
+
+
+def refuse(options: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """Raise a UserError that names the first of these options that is given."""
+    for name in names:
+        if getattr(options, name) not in (None, False, []):
+            raise UserError(f"--{name.replace('_', '-')} {why}")
+
+
+def refuse_all_but(options: argparse.Namespace, names: Collection[str], why: str) -> None:
+    """`refuse` all options but these."""
+    refuse(options, [name for name in vars(options) if name not in names], why)
 
 
 def _check_text(named: str, text: str) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +43,7 @@ from benchmark.planning.configure import parse_settings, typed
 from benchmark.planning.run import Run
 from benchmark.runs.code import own_digests
 from benchmark.runs.policies import CARD, find_policies, policy_folder
-from benchmark.runs.protocol import Protocol
+from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.reading import read_records
 from benchmark.runs.record import KEPT, RunDirectory
 from benchmark.runs.run import RunSpec
@@ -83,7 +85,7 @@ def evaluate_run(path: Path, asked: Asked) -> list[Row]:
     """
     run = run_at(path, asked.episodes)
     with players_of(run, asked) as players:
-        return play([players], asked, run.other_code())
+        return play(players, asked, run.other_code())
 
 
 @contextlib.contextmanager
@@ -97,7 +99,7 @@ def players_of(run: Run, asked: Asked) -> Iterator[Players]:
     folders = [folder for folder in folders if (folder / CARD).is_file()]
     if folders and run.says_done():
         agent = run.spec.agent if run.spec.agent.endswith(".py") else None
-        group = Group([Policy(folder, agent) for folder in folders], run.path)
+        group = Group([Policy(folder, agent) for folder in folders], run)
         group.check(asked)
         with run.directory:
             yield group
@@ -117,10 +119,13 @@ def evaluate_policies(paths: Sequence[Path], asked: Asked, agent: str | None = N
     groups = groups_in(paths, agent)
     for group in groups:
         group.check(asked)
-    with contextlib.ExitStack() as held:
-        for policy in (policy for group in groups for policy in group.policies):
-            held.enter_context(RunDirectory(policy.folder))
-        return play(groups, asked)
+        with group.held():
+            group.kept()
+    shown: list[Row] = []
+    for group in groups:  # each held alone: a process may have so many files open
+        with group.held():
+            shown += play(group, asked)
+    return shown
 
 
 def groups_in(paths: Sequence[Path], agent: str | None = None) -> list[Group]:
@@ -131,7 +136,7 @@ def groups_in(paths: Sequence[Path], agent: str | None = None) -> list[Group]:
     for path in paths:
         folders = find_policies(path)
         if not folders:
-            raise UserError(f"{path} holds no policy: there is no {CARD} in it")
+            raise UserError(f"{path} holds no policy: there is no {CARD} of one in it")
         found |= dict.fromkeys(folder.absolute() for folder in folders)
     return [Group(each) for each in grouped([Policy(folder, agent) for folder in found])]
 
@@ -158,7 +163,8 @@ def run_at(path: Path, episodes: int | None) -> Run:
     if records.config is None or not records.starts:
         raise UserError(f"--run: {path} is not the folder of a run that has begun")
     config = records.config
-    protocol = Protocol(**{each.name: config["protocol"].get(each.name, 0) for each in dataclasses.fields(Protocol)})
+    asked = config["protocol"]
+    protocol = Protocol(**{each.name: asked.get(each.name, 0) for each in dataclasses.fields(Protocol)})
     protocol = dataclasses.replace(protocol, eval_episodes=episodes or protocol.eval_episodes)
     if not protocol.eval_episodes:
         raise UserError(f"{path} says of no episodes, so --episodes is needed")
@@ -168,7 +174,9 @@ def run_at(path: Path, episodes: int | None) -> Run:
         if own_digests(agent) != code:
             raise UserError(f"the files in {path / 'code'} are not those that the run was made by")
     seeds, settings = tuple(config["seeds"]), config["hyperparameters"]
-    spec = RunSpec(agent, config["task"], seeds, settings, protocol, str(path), name=config["agent"])
+    online = Online(asked["online_steps"], asked["online_start"]) if "online_steps" in asked else None
+    names = dict(name=config["agent"], shown_as=config.get("label"))
+    spec = RunSpec(agent, config["task"], seeds, settings, protocol, str(path), online=online, **names)
     return Run(spec, path)
 
 
@@ -211,6 +219,10 @@ class Players:
     """Policies that act in one program, and where what they play is written."""
 
     agent: Agent
+    label: str
+    """What their run is shown under."""
+    hyperparameters: Mapping[str, Any]
+    """As their run has recorded them."""
     layout: Layout
     arrays: dict[str, Any]
     """What acting reads, (S, ...)."""
@@ -233,6 +245,17 @@ class Players:
         given = {name: getattr(self.agent.config, name) for name in self.agent.acting_options} | setting
         config = dataclasses.replace(self.agent.config, **given)
         return type(self.agent)(config, self.agent.observation_dim, self.agent.action_dim)
+
+    @property
+    def variant(self) -> str:
+        """Tells runs of one label with other hyperparameters apart: a digest of those that learning reads."""
+        learned = {name: value for name, value in self.hyperparameters.items() if name not in self.agent.acting_options}
+        return hashlib.sha256(json.dumps(learned, sort_keys=True).encode()).hexdigest()[:8]
+
+    def kept(self) -> dict[Path, list[Row]]:
+        """The rows of each file of records so far. Raises `Damaged` where they cannot be kept."""
+        files = [place / name for place in dict.fromkeys(self.places.values()) for name in (FILE, EPISODES)]
+        return {path: rows_of(path) for path in files}
 
     def last(self) -> tuple[int, int]:
         """Step and episodes of training's last evaluation."""
@@ -263,14 +286,24 @@ class Players:
 class Group(Players):
     """Policies on disk, of seeds that trained together."""
 
-    def __init__(self, policies: Sequence[Policy], place: Path | None = None):
-        """`place`: the folder of all records (default: those of the policies)."""
+    def __init__(self, policies: Sequence[Policy], run: Run | None = None):
+        """`run`: whose folder has all records, and whose label they have (default: the policies' own)."""
         self.policies, self.first = policies, policies[0]
-        self.places = {policy.card.seed: place or policy.folder for policy in policies}
+        self.places = {policy.card.seed: run.path if run else policy.folder for policy in policies}
+        self.label = run.spec.label if run else self.first.card.label or self.first.card.agent
+        self.hyperparameters = self.first.card.hyperparameters
         self.agent, self.layout = self.first.agent, self.first.layout
         self.step, self.task = self.first.card.step, self.first.task
         self.seeds = tuple(self.first.card.seeds)
         self.active = [seed in self.places for seed in self.seeds]
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The policies' folders are held meanwhile. Raises a UserError where another process writes to one."""
+        with contextlib.ExitStack() as held:
+            for policy in self.policies:
+                held.enter_context(RunDirectory(policy.folder))
+            yield
 
     @cached_property
     def arrays(self) -> dict[str, Any]:  # type: ignore[override]
@@ -293,6 +326,7 @@ class Trained(Players):
     def __init__(self, run: Run, world: World):
         """Read the newest checkpoint that is whole. Raises a UserError where there is none, or no seed to play."""
         self.run, self.world = run, world
+        self.label, self.hyperparameters = run.spec.label, run.spec.settings
         self.task, self.seeds = run.task, run.spec.seeds
         data = world.data_for(0)
         self.agent = run.agent_class(run.hyperparameters, data.observation_dim, data.action_dim)
@@ -329,23 +363,21 @@ class Trained(Players):
         yield self.world
 
 
-def play(groups: Sequence[Players], asked: Asked, other_code: str = "") -> list[Row]:
+def play(players: Players, asked: Asked, other_code: str = "") -> list[Row]:
     """Play all settings with all policies; write what came of it, show it, and return the rows of means."""
     keep_programs()
     forget_programs_if_many()
-    places = {place for group in groups for place in group.places.values()}
     if other_code:
-        console.print(f"{', '.join(map(str, places))} was made by {other_code}")
-    kept = {place / name: rows_of(place / name) for place in places for name in (FILE, EPISODES)}
-    return [row for group in groups for row in Session(group, asked, kept).play()]
+        console.print(f"{', '.join(map(str, set(players.places.values())))} was made by {other_code}")
+    return Session(players, asked).play()
 
 
 class Session:
     """A group of policies at all settings, on episodes that choose, where there are several, and on those reported."""
 
-    def __init__(self, players: Players, asked: Asked, kept: dict[Path, list[Row]]):
-        """`kept`: the rows of each file of records so far."""
-        self.players, self.asked, self.kept = players, asked, kept
+    def __init__(self, players: Players, asked: Asked):
+        """Their folders are held."""
+        self.players, self.asked, self.kept = players, asked, players.kept()
         settings = combinations(type(players.agent), asked.fixed, asked.sweeps)
         self.agents = [players.agent_with(setting) for setting in settings]
         self.task, self.episodes = players.task_of(asked), players.episodes(asked)
@@ -394,8 +426,9 @@ class Session:
             raise UserError(f"{at or agent.name}: {summary(error)}") from error
         for trained, played, result in zip(players.seeds, seeds, results, strict=True):
             if result is not None:
-                row = {"pass": name, "agent": agent.name, "task": self.task.name, "step": players.step, "seed": trained}
-                row |= {"episode_seed": played, "episodes_of": number, **options}
+                row: Row = {"pass": name, "agent": agent.name, "label": players.label}
+                row |= {"hyperparameters": players.variant, "task": self.task.name, "step": players.step}
+                row |= {"seed": trained, "episode_seed": played, "episodes_of": number, **options}
                 means.append(row | summarise(result))
                 episodes += [row | each for each in episode_rows(result)]
 

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from agents.base import State
 from benchmark.loop.experiment import Experiment, Watch
 from benchmark.loop.segments import act
-from envs.play.pool import EpisodeResults
+from envs.play.pool import EpisodeResults, NotFinite
 
 Results = list[EpisodeResults | None]
-"""Of every seed, None for one that was not to play."""
+"""Of every seed, None for one that was not to play, or whose policy gave actions that are not finite."""
 
 
 @dataclass
@@ -64,15 +64,20 @@ class Evaluator:
         started = time.perf_counter()
         agent, seeds, world = self.experiment.agent, self.experiment.seeds, self.experiment.world
         results: Results = [None] * len(seeds)
-        if any(active):
-            results = world.evaluate(
-                lambda observations, ids: act(agent, states, observations, ids),
-                seeds,
-                self.experiment.protocol.eval_episodes,
-                step,
-                active=active,
-                on_progress=partial(self.watch.on_progress, f"evaluating at step {step}") if watched else None,
-            )
+        playing = list(active)
+        while any(playing):
+            try:
+                results = world.evaluate(
+                    lambda observations, ids: act(agent, states, observations, ids),
+                    seeds,
+                    self.experiment.protocol.eval_episodes,
+                    step,
+                    active=playing,
+                    on_progress=partial(self.watch.on_progress, f"evaluating at step {step}") if watched else None,
+                )
+                break
+            except NotFinite as fault:  # the others play the same episodes again, without these
+                playing = [on and run not in fault.runs for run, on in enumerate(playing)]
         return results, time.perf_counter() - started
 
     def close(self) -> None:

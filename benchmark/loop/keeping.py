@@ -50,6 +50,7 @@ def keep_policies(
         "extra": {name: [str(leaf.dtype), *leaf.shape[1:]] for name, leaf in states.extra.items()},
         "left_out": left_out(layout, read),
         "code": config.get("code") or {},
+        "label": config.get("label", ""),
     }
     host = jax.device_get({name: leaves[name] for name in read})
     for seed in config["seeds"]:

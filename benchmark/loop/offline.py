@@ -45,6 +45,8 @@ class Training:
         """Where the run ends, counted as `progress` is."""
         self.progress = 0
         """How far it is: updates so far, and steps of a phase that follows them. Checkpoints are named by it."""
+        self.saved = 0
+        """The step of the newest checkpoint."""
         self.pending: Evaluation | None = None
         self.due: tuple[int, dict[str, float]] | None = None
         """Progress and clocks of the checkpoint that waits for the rows of the pending evaluation."""
@@ -95,6 +97,7 @@ class Training:
         vouched = None
         if found := self.checkpoints.restore(self.states, self.watch.say):
             self.progress, self.states, vouched = found
+            self.saved = self.step
         elif self.start:
             self.progress, self.states = started(self.agent, self.states, self.start)
             skipped = ", and goes without pretraining" if self.progress else ""
@@ -170,7 +173,7 @@ class Training:
         if stopping:
             self.finish_evaluation()
             self.checkpoints.wait()
-            raise Stopped(f"asked to stop; saved at step {step}")
+            raise Stopped(f"asked to stop; saved at step {self.saved}")
 
     def set_status(self, state: str, rate: float | None = None) -> None:
         """Record where the run is."""
@@ -178,6 +181,7 @@ class Training:
 
     def checkpoint(self) -> None:
         """Have a checkpoint written, after the rows of all evaluations up to it."""
+        self.saved = self.step
         if self.pending and self.pending.step == self.step:
             self.due = self.progress, dict(self.recorder.clocks)
             return

@@ -145,16 +145,8 @@ class OnlineTraining(Training):
         super().checkpoint()
 
     def learn(self) -> None:
-        """The offline phase, where it is not done, and then the online one.
-
-        An agent that draws no batch, or another, online fails before either.
-        """
-        data = self.world.data_for(self.progress)
-        offline = jax.eval_shape(jax.vmap(lambda state: sample(self.agent, state, data)), self.states)
-        both = jax.eval_shape(partial(draw, self.agent, data), self.states, self.replay.replays)
-        one, other = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), (offline, both))
-        if one != other:
-            raise UserError(f"{self.agent.name}.sample gives other fields, shapes or types online than offline")
+        """The offline phase, where it is not done, and then the online one."""
+        self.check_batches()
         super().learn()
         if self.done_online == 0:
             self.begin("online")
@@ -167,6 +159,17 @@ class OnlineTraining(Training):
             self.after_row(metrics, begun, time.perf_counter() - started)
             if self.step % self.protocol.checkpoint_every == 0:
                 self.begin_episodes()
+
+    def check_batches(self) -> None:
+        """Raise a UserError for an agent that draws no batch, or another, online. In a function of its own: while the
+        run learns, the world alone may hold a shard of several.
+        """
+        data = self.world.data_for(self.progress)
+        offline = jax.eval_shape(jax.vmap(lambda state: sample(self.agent, state, data)), self.states)
+        both = jax.eval_shape(partial(draw, self.agent, data), self.states, self.replay.replays)
+        one, other = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), (offline, both))
+        if one != other:
+            raise UserError(f"{self.agent.name}.sample gives other fields, shapes or types online than offline")
 
     def begin_episodes(self) -> None:
         """Begin an episode in every environment; what was under way is cut."""

@@ -109,7 +109,7 @@ class Recorder:
     def add_updates(self, step: int, metrics: dict[str, np.ndarray]) -> None:
         """Write rows of each metric's mean over the updates since the last, (S,); {} where there were none.
 
-        A seed whose loss is no longer finite has diverged; the others go on.
+        A seed one of whose metrics, the loss among them, is no longer finite has diverged; the others go on.
         """
         if metrics:
             finite = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
@@ -120,17 +120,29 @@ class Recorder:
                     self.train_table.add(step, seed, {name: float(values[i]) for name, values in metrics.items()})
                 else:
                     self.diverged[seed] = step
-                    self.say(f"{self.called(seed)} diverged: its loss is not finite at step {step}")
+                    bad = ", ".join(name for name, values in metrics.items() if not np.isfinite(values[i]))
+                    self.say(f"{self.called(seed)} diverged: {bad} is not finite at step {step}")
         self.train_table.save()
 
     def add_evaluation(self, step: int, results: Results, seconds: float) -> None:
-        """Write the rows of an evaluation."""
+        """Write the rows of an evaluation. A seed that was to play and has no result has diverged."""
         for seed, result in zip(self.seeds, results, strict=True):
             if result is not None:
                 self.eval_table.add(step, seed, summarise(result))
                 self.say(f"step {step} {self.called(seed)}: success {result.success.mean():.2f}")
+            elif self.diverged.get(seed, step + 1) > step:
+                self._lose(seed, step)
         self.eval_table.save()
         self.clocks["eval_seconds"] += seconds
+
+    def _lose(self, seed: int, step: int) -> None:
+        """A seed's policy cannot play at a step: it diverged there. Rows that it was given since, by training that went
+        on beside, are dropped, as they are not written where training waits.
+        """
+        self.diverged[seed] = step
+        self.say(f"{self.called(seed)} diverged: the actions of its policy are not finite at step {step}")
+        self.train_table.rows = [row for row in self.train_table.rows if row["seed"] != seed or row["step"] <= step]
+        self.train_table.save()
 
     def keep_policies(self, agent: Agent, states: State, step: int, at_end: bool) -> None:
         """Write what the active seeds act with after an evaluation, or at the end of the run."""

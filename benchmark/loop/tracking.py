@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.common.errors import UserError, check_choice, summary
+from benchmark.runs.reading import read_starts
 from benchmark.runs.table import Table
 
 MODES = ("online", "offline")
@@ -41,7 +42,8 @@ def _wandb() -> Any:
 class Tracker:
     """Sends the rows of a run's tables to W&B as they come: metric x of seed k as train/x/seed-k or eval/x/seed-k.
 
-    A resumed run goes on in the same W&B run; rows that W&B has already are sent again, with the same numbers.
+    A resumed run goes on in the same W&B run; rows that W&B has already are sent again, with the same numbers. One that
+    is begun anew in its folder is a new run there too.
     """
 
     def __init__(
@@ -56,7 +58,8 @@ class Tracker:
         about = dict(project=options["project"], mode=check_choice("W&B mode", options["mode"], MODES), config=config)
         shown = config.get("label", config["agent"])
         about |= dict(name=f"{shown} {config['task']}", group=shown, dir=str(directory))
-        identity = hashlib.sha256(str(directory.absolute()).encode()).hexdigest()[:16]
+        begun = [start.get("time") for start in read_starts(directory / "provenance.json")][:1]
+        identity = hashlib.sha256(f"{directory.absolute()} {begun}".encode()).hexdigest()[:16]
 
         def begin() -> None:
             self.run = wandb.init(id=identity, resume="allow", **about)

@@ -28,6 +28,7 @@ from benchmark.runs.run import RunSpec
 def execute(spec: RunSpec, quiet: bool = False) -> None:
     """Do a run, from its start or its last checkpoint. What goes wrong is recorded in its status and raised."""
     run = Run(spec)
+    run.refuse_changed_agent()
     asked, _ = run.config, run.data_path  # where these cannot be is said before a folder is made for the run
     with run.directory as directory:
         run.refuse_other_data()  # before more updates are noted as asked for

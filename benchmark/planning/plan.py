@@ -12,6 +12,7 @@ from benchmark.planning.configure import configure, following, settings_of, swit
 from benchmark.planning.registry import agent_class, check_label
 from benchmark.planning.suites import Suite
 from benchmark.planning.tuned import suite_settings, tuned, tuned_with_origin
+from benchmark.runs.code import own_digests
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.run import RunSpec
 from envs.tasks import Task
@@ -106,7 +107,7 @@ def plan(
     runs = []
     for task in tasks:
         for agent in agents:
-            cls = agent_class(agent)
+            cls, code = agent_class(agent), own_digests(agent)
             chosen, origins = choose(cls, task, settings_of(cls.name, settings or {}, names), suite)
             steps = (agent_steps or {}).get(cls.name, protocol.steps)
             chosen = with_run_length(cls, chosen, dataclasses.replace(protocol, steps=steps), online)
@@ -117,6 +118,7 @@ def plan(
                         *(agent, task.name, group, chosen, dataclasses.replace(protocol, steps=steps), out),
                         *(suite.name, suite.data, data_dir, wandb, online),
                         *(origins, shown_as, cls.name),
+                        code=code,
                     )
                 )
     return runs

@@ -124,6 +124,15 @@ class Run:
         """As `RunDirectory.other_data`, beside its dataset as far as what is written down beside the files says."""
         return self.directory.other_data(recorded_fingerprint(self.data_files))
 
+    def refuse_changed_agent(self) -> None:
+        """Raise a UserError where a file of its agent is not what it was when the run was planned."""
+        was, now = self.spec.code, own_digests(self.spec.agent)
+        if was and (changed := [name for name in {**was, **now} if was.get(name) != now.get(name)]):
+            raise UserError(
+                f"{' and '.join(changed)} of {self.spec.agent} changed after this run was planned; to train it as it "
+                "is now, launch it again (--retry-failed)"
+            )
+
     def refuse_other_data(self) -> None:
         """As `RunDirectory.refuse_other_data`, in the same way."""
         self.directory.refuse_other_data(recorded_fingerprint(self.data_files))
@@ -172,13 +181,21 @@ class Run:
         return [] if self.data_path.exists() else [(self.data_path.name, None)]
 
     def ensure_data(self) -> Path | None:
-        """Make or fetch its dataset if it is not there; processes that ask together do it once."""
+        """Make or fetch its dataset if it is not there; processes that ask together do it once.
+
+        Raises a UserError where a file is there that was generated otherwise, as by other versions, unless the run has
+        recorded that one.
+        """
         data, path = self.spec.data, self.data_path
         if data is None or path is None:
             return family_of(self.task).ensure(self.task, self.spec.data_dir)
         make_folder(path.parent)
         with FileLock(f"{path}.lock"):
-            return generate(self.task.domain.name, data.transitions, data.seed, path)
+            there = recorded_fingerprint([path])
+            if there and there == self.directory.status.get("data"):
+                return path
+            otherwise = "move it away, to have it generated anew, or name another --data-dir"
+            return generate(self.task.domain.name, data.transitions, data.seed, path, otherwise=otherwise)
 
 
 def begin_anew(specs: Sequence[RunSpec]) -> None:

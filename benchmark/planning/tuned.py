@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from agents.base import REGISTRY, Agent
+from benchmark.common.errors import UserError
 from envs.tasks import DOMAINS
 
 TUNED = Path(__file__).parent / "tuned"
@@ -32,9 +33,10 @@ def tuned_with_origin(agent: str, domain: str) -> tuple[dict[str, Any], str]:
     these tasks; "ours: <source>".
     """
     path = _path(agent)
+    files = [path, *([TUNED / "d4rl" / path.name] if path.parent == TUNED else [])]
     base = DOMAINS[domain].tuned_as if domain in DOMAINS else ""
     for name in filter(None, (domain, base)):
-        for content in (_tuned_file(path), _tuned_file(TUNED / "d4rl" / path.name)):
+        for content in map(_tuned_file, files):
             if name in content["domains"]:
                 return dict(content["domains"][name]), _origin(content, name, borrowed=name != domain)
     return {}, ""
@@ -76,4 +78,29 @@ def _origin(content: Mapping[str, Any], domain: str, borrowed: bool) -> str:
 
 @functools.cache
 def _tuned_file(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text()) if path.is_file() else {"domains": {}}
+    return read_tuned(path)
+
+
+def read_tuned(path: Path) -> dict[str, Any]:
+    """A file of tuned hyperparameters as a mapping, with `domains` {domain: {hyperparameter: value}}, {} where there is
+    no file. Raises a UserError that names it where it has another form.
+    """
+    try:
+        content = yaml.safe_load(path.read_text()) if path.is_file() else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: no tuned hyperparameters ({' '.join(str(error).split())})") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: no tuned hyperparameters, which stand in 'domains: {{scene-play: {{alpha: 1}}}}'")
+    for part in ("domains", "suites"):
+        for name, values in _mapping(path, content.get(part, {}), part).items():
+            _mapping(path, values, f"{part}: {name}")
+            if part == "suites":
+                _mapping(path, values.get("settings"), f"{part}: {name}: settings")
+    return {"domains": {}, **content}
+
+
+def _mapping(path: Path, value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise UserError(f"{path}: '{where}' must be a mapping with names, not {value!r:.40}")
+    return value

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from benchmark.common.errors import UserError
-from benchmark.common.files import make_folder, write_bytes, write_json
+from benchmark.common.files import files_below, make_folder, write_bytes, write_json
 from benchmark.common.reading import (
     LIST,
     OBJECT,
@@ -44,6 +44,8 @@ from benchmark.runs.reading import MOST_STEPS
 
 SCHEMA = 1
 CARD, PARAMETERS = "card.json", "parameters.safetensors"
+EXPERT = "expert.safetensors"
+"""Beside a card.json that is no policy's but that of an expert which makes data (`envs.experts`)."""
 FOLDER = "policies"
 """In a run's folder."""
 LICENSE = "MIT, as the code that made them; what the data are published under holds besides"
@@ -90,6 +92,8 @@ class Card:
     """Of the file with the arrays."""
     code: dict[str, str] = field(default_factory=dict)
     """Of an agent from outside the repository: digests of its file, the first, and of those that it imports."""
+    label: str = ""
+    """What its run is shown under, where that is not the agent's name."""
     license: str = LICENSE
     schema: int = SCHEMA
 
@@ -103,6 +107,7 @@ _KINDS |= {
     "made": OBJECT,
     "extra": OBJECT,
     "code": OBJECT,
+    "label": TEXT,
 }
 _KINDS |= {"evaluation": optional(OBJECT), "sizes": LIST, "seeds": LIST, "left_out": LIST}
 
@@ -113,12 +118,15 @@ def policy_folder(run: Path, seed: int, step: int | None = None) -> Path:
 
 
 def find_policies(folder: Path) -> list[Path]:
-    """The folders of all policies in a folder, at whatever depth, itself included: in order, numbers as numbers."""
+    """The folders of all policies in a folder, at whatever depth, itself included, without runs that were set aside and
+    experts: in order, numbers as numbers.
+    """
 
     def order(path: Path) -> list[Any]:
         return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
-    return sorted({path.parent for path in folder.rglob(CARD)}, key=order)
+    found = {path.parent for path in files_below(folder, CARD)}
+    return sorted((each for each in found if not (each / EXPERT).exists()), key=order)
 
 
 def write_policy(folder: Path, card: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Card:
@@ -147,7 +155,7 @@ def read_card(folder: Path) -> Card:
     if values.get("schema", SCHEMA) > SCHEMA:
         raise Damaged(path, f"schema is {values['schema']}, newer than {SCHEMA}, the newest that is known here")
     known = {each.name for each in fields(Card)}
-    needed = known - {"code", "license"}
+    needed = known - {"code", "label", "license"}
     if missing := [name for name in _KINDS if name in needed and name not in values]:
         raise Damaged(path, f"no field '{missing[0]}'")
     check_fields(path, values, _KINDS)
@@ -165,6 +173,8 @@ def _wrong_in(card: Card) -> str:
     for name in ("agent", "task"):
         if not getattr(card, name).isprintable() or not getattr(card, name):
             return f"{name} is {getattr(card, name)!r:.40}, not a name"
+    if not card.label.isprintable():
+        return f"label is {card.label!r:.40}, not a name"
     if not all(type(seed) is int and 0 <= seed < 2**32 for seed in card.seeds) or card.seed not in card.seeds:
         return (
             f"seed {card.seed} and seeds {card.seeds!r:.40} are not whole numbers of 32 bits, the one among the others"

@@ -82,6 +82,8 @@ class RunSpec:
     """The agent's own, as the plan found it, so that no one who reads results imports its file."""
     start: Start | None = None
     """Where it starts from another run, see `benchmark.loop.starting`."""
+    code: dict[str, str] = field(default_factory=dict)
+    """Digests of the files of an agent of one's own, as the plan found them; {} where that was not looked at."""
     keep_checkpoints: bool = False
     """Whether the state of training is kept when the run is over, and not its policies alone."""
     keep_policies: bool = False
@@ -126,7 +128,13 @@ class RunSpec:
 
 _PLAIN = {"agent": TEXT, "task": TEXT, "seeds": LIST, "settings": OBJECT, "out": TEXT, "suite": optional(TEXT)}
 _PLAIN |= {"data_dir": optional(TEXT), "wandb": optional(OBJECT), "name": TEXT}
-_PLAIN |= {"origins": OBJECT, "shown_as": optional(TEXT), "keep_checkpoints": FLAG, "keep_policies": FLAG}
+_PLAIN |= {
+    "origins": OBJECT,
+    "code": OBJECT,
+    "shown_as": optional(TEXT),
+    "keep_checkpoints": FLAG,
+    "keep_policies": FLAG,
+}
 _PARTS = {"protocol": Protocol, "data": Generated, "online": Online, "start": Start}
 _START = dict.fromkeys(("folder", "agent", "task", "digest"), TEXT) | {"networks": OBJECT}
 

@@ -24,7 +24,7 @@ MOST_SEEDS = 10_000
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Parse "0-3,7" into (0, 1, 2, 3, 7)."""
+    """Parse "0-3,7" into (0, 1, 2, 3, 7), in rising order however they are given: they name one run."""
     try:
         bounds = [(int(first), int(last if dash else first)) for first, dash, last in _parts(text)]
     except ValueError:
@@ -37,7 +37,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds = tuple(itertools.chain.from_iterable(range(first, last + 1) for first, last in bounds))
     if len(set(seeds)) != len(seeds):
         raise UserError(f"seeds '{text}' name a seed twice; they must be different")
-    return seeds
+    return tuple(sorted(seeds))
 
 
 def _parts(text: str) -> list[tuple[str, str, str]]:

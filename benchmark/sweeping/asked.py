@@ -84,6 +84,8 @@ def sweep_from(options: argparse.Namespace) -> Sweep:
     seeds, report_seeds = parse_seeds(options.seeds), parse_seeds(options.report_seeds)
     check_seeds(seeds, report_seeds)
     settings = settings_of(cls.name, parse_settings(options.set), [cls.name])
+    if options.report and options.sweep:
+        raise UserError(f"--sweep {options.sweep[0]} does not go with --report, which trains what was tuned")
     sweeps = {} if options.report else parse_sweeps(cls, options.sweep)
     both = sorted(set(settings) & set(sweeps))
     if both:

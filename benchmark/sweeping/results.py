@@ -13,6 +13,7 @@ from analysis.sweeps import best, print_scores, scores, write_scores
 from benchmark.common.files import write_text
 from benchmark.common.terminal import console
 from benchmark.planning.run import Run
+from benchmark.planning.tuned import read_tuned
 from benchmark.runs.run import RunSpec
 
 
@@ -31,8 +32,7 @@ def choose(folder: Path, specs: Sequence[RunSpec], sweeps: Mapping[str, Sequence
 
 def write_tuned(path: Path, text: str, domain: str, setting: Mapping[str, Any]) -> None:
     """Add a domain's tuned setting to a file of the form of benchmark/planning/tuned/; others stay."""
-    known = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    domains = {**(known or {}).get("domains", {}), domain: dict(setting)}
+    domains = {**read_tuned(path)["domains"], domain: dict(setting)}
     lines = [f"# {text}", f'source: "{text}"', "published: false", "domains:"]
     for name, values in domains.items():
         lines.append(f"  {name}: {yaml.safe_dump(dict(values), default_flow_style=True, width=1000).strip()}")

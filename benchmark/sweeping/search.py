@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from benchmark.common.errors import Stopped, UserError, check_choice
 from benchmark.common.files import make_folder
@@ -16,8 +14,9 @@ from benchmark.common.reading import Damaged
 from benchmark.common.terminal import console
 from benchmark.loop.stopping import stop_asked, stop_signals_heeded
 from benchmark.loop.worker import execute_all
-from benchmark.planning.configure import configure, describe
+from benchmark.planning.configure import configure, describe, typed
 from benchmark.planning.run import Run, begin_anew
+from benchmark.planning.tuned import read_tuned
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec
 from benchmark.runs.seeds import format_seeds
@@ -96,10 +95,11 @@ def show_results(sweep: Sweep) -> int:
     path = tuned_path(sweep.folder, sweep.cls)
     if not path.is_file():
         raise UserError(f"no {path}: give the sweep first, without --report")
-    domains = yaml.safe_load(path.read_text())["domains"]
+    domains = read_tuned(path)["domains"]
     runs: list[RunSpec] = []
     for domain in sweep.domains:
         check_choice("tuned domain", domain.name, domains)
+        refuse_other_values(sweep, domain.name, domains[domain.name])
         tasks = reporting_tasks(domain)
         out = str(sweep.folder / "report")
         runs += sweep.plan(tasks, sweep.report_seeds, out, {**sweep.settings, **domains[domain.name]})
@@ -115,6 +115,17 @@ def show_results(sweep: Sweep) -> int:
     if "stopped" in ends or len(ends) < len(runs):
         raise Stopped("asked to stop; what is trained so far is saved")
     return 1 if failed else 0
+
+
+def refuse_other_values(sweep: Sweep, domain: str, chosen: Mapping[str, Any]) -> None:
+    """Raise a UserError where --set gives a hyperparameter another value than was tuned."""
+    given, tuned = typed(sweep.cls, sweep.settings), typed(sweep.cls, chosen)
+    for name in given.keys() & tuned.keys():
+        if given[name] != tuned[name]:
+            raise UserError(
+                f"--set {name}={sweep.settings[name]}: on {domain} {name} {chosen[name]} was tuned, which is reported; "
+                "for another value leave out --report, or train it with run_all.py --label"
+            )
 
 
 def _as_set(sweep: Sweep, run: RunSpec) -> dict[str, Any]:

@@ -9,13 +9,14 @@ The walls, the goal, rewards and terminations are made here after `maze_env.py`,
 
 from __future__ import annotations
 
-import os
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 import numpy as np
 from ogbench.locomaze.ant import AntEnv
+
+from envs.data.temporary import models_removed
 
 # "#": wall, "R": where the ant starts, "G": the goal's cell. D4RL's U_MAZE_TEST, BIG_MAZE_TEST and HARDEST_MAZE_TEST.
 MAZES = {
@@ -67,13 +68,10 @@ class MazeAnt(AntEnv):
         self.goal = np.zeros(2)
         tree: Any = ElementTree.parse(self.xml_file)
         add_walls(tree, self.rows)
-        handle, path = tempfile.mkstemp(suffix=".xml")
-        os.close(handle)
-        try:
+        with models_removed():
+            _, path = tempfile.mkstemp(suffix=".xml")
             tree.write(path)
             super().__init__(xml_file=path)
-        finally:
-            os.unlink(path)
 
     def reset_model(self) -> np.ndarray:
         """Draw the goal, and put the ant at the start."""

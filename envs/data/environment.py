@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 
+from envs.data.temporary import models_removed
 from envs.tasks import Task
 
 
@@ -28,7 +29,7 @@ def quietly() -> Iterator[None]:
 
 def make_env(task: Task, **options: Any):
     """Make the task's environment; options as OGBench's environments take them, e.g. the width of what is rendered."""
-    with quietly():
+    with quietly(), models_removed():
         import ogbench  # noqa: F401, PLC0415  (registers them; loads MuJoCo, which toys do without)
 
         return gymnasium.make(env_name(task), disable_env_checker=True, **options)

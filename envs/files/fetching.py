@@ -45,6 +45,7 @@ from envs.files.local import (
 )
 from envs.files.transfer import DEFAULT_PATIENCE, Display, Interrupted, Patience, Source, check_space
 from envs.ogbench.episodes import RECIPES, expert_of
+from envs.ogbench.generating import SHARDS_NOTE, is_generated, shards_in, shards_made
 from envs.tasks import get_domain
 
 BASES_VARIABLE = "RQL_DATA_BASES"
@@ -222,12 +223,32 @@ def _generation(file: str, path: Path) -> str:
         return f"this one cannot be generated here: {error}"
     shards = file.count("/")
     form = f" --shards={get_domain(name).shards}" if shards else ""
+    if shards and not all(map(is_generated, shards_in(path.parent))):
+        return (
+            "or generate all of it, in another data folder than the shards that are here: "
+            f"python -m envs.generate --dataset={name} --out=DIR{form}"
+        )
     return f"or generate it: python -m envs.generate --dataset={name} --out={path.parents[shards]}{form}"
 
 
 # ----------------------------------------------------------------------------------------------------
 # Datasets
 # ----------------------------------------------------------------------------------------------------
+
+
+def _ensure_files(
+    name: str, validation: bool, folder: Path, bases: Sequence[str], display: Display, patience: Patience
+) -> None:
+    """Return when all files of a dataset are whole and checked. Raises a UserError where its folder is one of generated
+    shards, of which training would go on to use the generated ones alone.
+    """
+    if (made := shards_made(folder / name)) is not None:
+        raise UserError(
+            f"{folder / name} is a folder of {made} generated shards, by its {SHARDS_NOTE}: move it away, or name "
+            f"another --data-dir, to fetch the published ones (where none was generated, remove {SHARDS_NOTE})"
+        )
+    for file in files_of(name, validation):
+        _ensure_file(file, folder, bases, display, patience)
 
 
 def ensure_dataset(
@@ -257,8 +278,7 @@ def ensure_dataset(
     bases = base_addresses(bases)
     if not all(is_verified(folder / file) for file in files):
         with Display(progress) as display:
-            for file in files:
-                _ensure_file(file, folder, bases, display, patience)
+            _ensure_files(name, validation, folder, bases, display, patience)
     return (folder / files[0]).parent if name.endswith("-100m-v0") else folder / files[0]
 
 
@@ -316,8 +336,7 @@ def download(
         display.say(f"{len(wanted) - len(todo)} of {len(wanted)} files are here, {known}")
         for name in names:
             try:
-                for file in files_of(name, validation):
-                    _ensure_file(file, folder, bases, display, patience)
+                _ensure_files(name, validation, folder, bases, display, patience)
             except UserError as error:
                 failed[name] = str(error)
                 if len(names) > 1:

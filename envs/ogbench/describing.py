@@ -19,6 +19,7 @@ from benchmark.common.reading import NUMBER, check_fields
 from benchmark.common.terminal import console
 from envs.data.arrays import check_flags
 from envs.data.dataset import read_rows
+from envs.data.temporary import models_removed
 from envs.files.local import Damaged, Refused, check_structure, read_record, record_path
 from envs.ogbench.episodes import RECIPES
 
@@ -56,7 +57,8 @@ def read_walks(path: Path) -> Walks:
         raise UserError(f"{path}: {error}") from error
     rows, record = read_rows(path, ()), read_record(path) or {}
     check_fields(record_path(path), record, {"episodes_reaching_a_goal": NUMBER, "goals_reached": NUMBER})
-    maze = gymnasium.make(RECIPES[name].env_id, disable_env_checker=True).unwrapped
+    with models_removed():
+        maze = gymnasium.make(RECIPES[name].env_id, disable_env_checker=True).unwrapped
     try:
         return Walks(path, _episodes(rows["observations"], rows["terminals"], maze), maze, record)
     except ValueError as error:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.common.errors import UserError, check_choice
+from envs.data.temporary import models_removed
 from envs.experts.policy import EXPERTS, Expert, read_expert
 from envs.files.local import OGBENCH, dataset_names
 
@@ -330,7 +331,8 @@ class Collector:
         if "maze" in recipe.env_id:
             import ogbench.locomaze
 
-            env: Any = gymnasium.make(recipe.env_id, **options)
+            with models_removed():
+                env: Any = gymnasium.make(recipe.env_id, **options)
             opened = open_expert(dataset, expert)
             self._script: _Manipulation | _Maze = _Maze(env, recipe, opened and opened[0])
         else:

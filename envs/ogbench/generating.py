@@ -33,11 +33,13 @@ import numpy as np
 from benchmark.common.errors import UserError
 from benchmark.common.machine import usable_cores
 from benchmark.common.terminal import console_for, progress_bar
-from envs.files.local import is_verified, make_folder, read_json, read_record, record_path
-from envs.ogbench.episodes import RECIPES, TRAIN, VALIDATION, Collector, Episode, find_recipe, open_expert
+from envs.files.local import is_verified, make_folder, read_json, read_record, record_path, write_json
+from envs.ogbench.episodes import TRAIN, VALIDATION, Collector, Episode, find_recipe, open_expert
 
 MOST_SHARDS = 1_000  # their names have three digits
 SHARDS_NOTE = "shards.json"  # in a folder of generated shards: how many there are to be
+OTHERWISE = "move it away, choose another --out, or pass --overwrite"
+"""What to do about a file in the way, as `envs.generate` has it."""
 
 
 # Worker processes
@@ -165,28 +167,51 @@ def _goals(reached: np.ndarray | None, record: dict[str, Any]) -> dict[str, int]
     return {**facts, "goals_reached": int(reached.sum())} if style == "navigate" else facts
 
 
-def _already_made(path: Path, asked: dict[str, Any]) -> bool:
-    """Whether `path` holds just what was asked; a UserError if it holds anything else."""
+def _already_made(path: Path, asked: dict[str, Any], otherwise: str = OTHERWISE) -> bool:
+    """Whether `path` holds just what was asked; a UserError if it holds anything else, with what to do `otherwise`."""
     try:
         path.stat()
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
         raise UserError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
-    hint = "move it away, choose another --out, or pass --overwrite"
     record = read_record(path) if is_verified(path) else None
     if record is None or record.get("source") != "generated":
-        raise UserError(f"{path} exists and is not a whole file that was generated here; {hint}")
+        raise UserError(f"{path} exists and is not a whole file that was generated here; {otherwise}")
     different = [key for key, value in asked.items() if record.get(key) != value]
     if different:
         listed = ", ".join(f"{key} {record.get(key)} (asked: {asked[key]})" for key in different)
-        raise UserError(f"{path} exists with {listed}; {hint}")
+        raise UserError(f"{path} exists with {listed}; {otherwise}")
     return is_verified(validation_path(path))
 
 
 def _check_least(what: str, value: int, least: int) -> None:
     if not isinstance(value, int) or value < least:
         raise UserError(f"{what} must be a whole number of at least {least}, got {value!r}")
+
+
+def _request(
+    name: str, transitions: int | None, seed: int, episode_length: int | None, shard: int, expert: Path | None
+) -> dict[str, Any]:
+    """What a file's record says was asked for; arguments and errors as in `generate`."""
+    recipe = find_recipe(name)
+    length = recipe.episode_length if episode_length is None else episode_length
+    _check_least("episode length", length, 2)
+    transitions = recipe.episodes * (length - 1) if transitions is None else transitions
+    _check_least("transitions", transitions, 1)
+    _check_least("seed", seed, 0)
+    asked = {"dataset": f"{name}-v0", "transitions_asked": transitions, "seed": seed, "shard": shard}
+    asked |= {"episode_length": length, "versions": _versions()}
+    if walker := open_expert(name, expert):
+        asked["expert"] = walker[1]["sha256"]
+    return asked
+
+
+def _processes(workers: int | None) -> int:
+    """How many processes are to work, one for each core where that is not said."""
+    workers = len(usable_cores()) if workers is None else workers
+    _check_least("workers", workers, 1)
+    return workers
 
 
 def generate(
@@ -200,6 +225,7 @@ def generate(
     shard: int = 0,
     overwrite: bool = False,
     expert: Path | None = None,
+    otherwise: str = OTHERWISE,
 ) -> Path:
     """Generate a dataset into `path` and its '-val.npz', with a '.json' beside each; return `path`.
 
@@ -218,6 +244,7 @@ def generate(
         shard: number of the file in a sharded dataset; shard 0 equals the unsharded file.
         overwrite: replace a file that was made otherwise instead of refusing.
         expert: folder of the expert that walks; None for the repository's own.
+        otherwise: what the error for another file at `path` says that can be done.
 
     Raises:
         UserError: a bad argument, no write permission, no expert, or another file at `path`.
@@ -225,31 +252,18 @@ def generate(
     """
     recipe = find_recipe(dataset)
     name = dataset.removesuffix("-v0")
-    length = recipe.episode_length if episode_length is None else episode_length
-    _check_least("episode length", length, 2)
-    transitions = recipe.episodes * (length - 1) if transitions is None else transitions
-    _check_least("transitions", transitions, 1)
-    _check_least("seed", seed, 0)
-    workers = len(usable_cores()) if workers is None else workers
-    _check_least("workers", workers, 1)
+    asked = _request(name, transitions, seed, episode_length, shard, expert)
+    length = asked["episode_length"]
+    workers = _processes(workers)
     path = Path(path)
     if path.suffix != ".npz" or path.name.endswith("-val.npz"):
         raise UserError(f"the output file must end in .npz (and not in -val.npz), got '{path}'")
-    asked = {
-        "dataset": f"{name}-v0",
-        "transitions_asked": transitions,
-        "seed": seed,
-        "shard": shard,
-        "episode_length": length,
-        "versions": _versions(),
-    }
-    if walker := open_expert(name, expert):
-        asked["expert"] = walker[1]["sha256"]
-    if not overwrite and _already_made(path, asked):
+    if not overwrite and _already_made(path, asked, otherwise):
         return path
     make_folder(path.parent)
 
-    train_episodes = -(-transitions // (length - 1))
+    walker = open_expert(name, expert)
+    train_episodes = -(-asked["transitions_asked"] // (length - 1))
     counts = (train_episodes, max(1, train_episodes // 10))
     start = time.monotonic()
     with _progress_bar(f"{path.name}", sum(counts), progress) as advance:
@@ -303,27 +317,49 @@ def generate_shards(
 
     `<folder>/<dataset>-100m-v0/` holds `<dataset>-v0-000.npz`, `<dataset>-v0-000-val.npz`, and so on. A shard
     that is there already is kept, so an interrupted generation goes on where it was. Arguments and errors as in
-    `generate`; transitions_per_shard None is the published 1000 episodes.
+    `generate`; transitions_per_shard None is the published 1000 episodes. A folder that holds anything else, such as
+    published shards, is left as it is.
     """
-    find_recipe(dataset)
+    recipe = find_recipe(dataset)
     _check_least("shards", shards, 1)
     if shards > MOST_SHARDS:
         raise UserError(f"there can be at most {MOST_SHARDS:,} shards, got {shards:,}")
     name = dataset.removesuffix("-v0")
-    length = RECIPES[name].episode_length if episode_length is None else episode_length
+    length = recipe.episode_length if episode_length is None else episode_length
     transitions = 1000 * (length - 1) if transitions_per_shard is None else transitions_per_shard
+    asked = _request(name, transitions, seed, length, 0, expert)
+    workers = _processes(workers)
     target = Path(folder) / f"{name}-100m-v0"
+    paths = [target / f"{name}-v0-{shard:03d}.npz" for shard in range(shards)]
+    _check_others(target, paths)
+    for shard, path in enumerate(paths):
+        if not overwrite:
+            _already_made(path, asked | {"shard": shard})
     make_folder(target)
-    _note_shards(target, shards)
-    for shard in range(shards):
-        path = target / f"{name}-v0-{shard:03d}.npz"
-        generate(dataset, transitions, seed, path, workers, progress, episode_length, shard, overwrite, expert)
+    # Before the first of them, so that a folder with fewer is known to be incomplete.
+    write_json(target / SHARDS_NOTE, {"source": "generated", "shards": shards})
+    for shard, path in enumerate(paths):
+        generate(dataset, transitions, seed, path, workers, progress, length, shard, overwrite, expert)
     return target
 
 
-def _note_shards(folder: Path, shards: int) -> None:
-    """Write down how many files the folder is to have, so that one with fewer is known to be incomplete."""
-    (folder / SHARDS_NOTE).write_text(json.dumps({"source": "generated", "shards": shards}) + "\n")
+def _check_others(folder: Path, paths: list[Path]) -> None:
+    """Raise a UserError where a folder holds shards beside those of `paths`: training would pass over them."""
+    if others := [path for path in shards_in(folder) if path not in paths]:
+        raise UserError(
+            f"{folder} holds {len(others)} shards beside the {len(paths)} that are asked for, such as "
+            f"{others[0].name}; move it away, or choose another --out"
+        )
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """The shards that a folder holds, sorted, without held-out files."""
+    return sorted(folder.glob(f"{folder.name.removesuffix('-100m-v0')}-v0-[0-9][0-9][0-9].npz"))
+
+
+def is_generated(path: Path) -> bool:
+    """Whether the record of a file that is there says that it was generated."""
+    return (read_record(path) or {}).get("source") == "generated"
 
 
 def shards_made(folder: Path) -> int | None:

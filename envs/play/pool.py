@@ -44,6 +44,40 @@ class EvaluationError(RuntimeError):
     """An environment, a worker process or the policy failed; says where, with the worker's traceback."""
 
 
+class NotFinite(EvaluationError):
+    """Policies gave actions that are not finite. Every other run's episodes are what they are without them."""
+
+    def __init__(self, message: str, runs: Collection[int]):
+        """`runs`: whose they were, as they are numbered in the policy's batch."""
+        super().__init__(message)
+        self.runs = tuple(runs)
+
+
+def checked(task_name: str, actions: Any, ids: np.ndarray, playing: np.ndarray) -> np.ndarray:
+    """A policy's chunks (S, P, H, d), clipped to [-1, 1] in float32.
+
+    `ids` are those that it was asked with, and `playing` (S, P) says which chunks will be executed.
+
+    Raises an EvaluationError for another shape, `NotFinite` where a chunk cannot be executed.
+    """
+    actions = np.asarray(actions, np.float32)
+    runs, width = playing.shape
+    if actions.ndim != 4 or actions.shape[:2] != playing.shape or 0 in actions.shape:
+        raise EvaluationError(
+            f"{task_name}: the policy gave actions of shape {actions.shape}, "
+            f"not ({runs}, {width}, chunk length, action dimension)"
+        )
+    bad = playing & ~np.isfinite(actions).all(axis=(2, 3))
+    if bad.any():
+        seed, step, episode, chunk = ids[bad][0]
+        raise NotFinite(
+            f"{task_name}: the policy of run seed {seed} gave a non-finite action "
+            f"at step {step}, episode {episode}, chunk {chunk}",
+            np.flatnonzero(bad.any(axis=1)).tolist(),
+        )
+    return np.clip(actions, -1.0, 1.0)
+
+
 @dataclass(frozen=True)
 class EpisodeResults:
     """What one run's episodes gave, in the order of their index; each array has shape (episodes,).
@@ -210,8 +244,8 @@ class EvaluationPool:
                 All by default.
 
         Raises:
-            EvaluationError: the policy gave a wrong shape or a non-finite action (the pool remains usable),
-                an environment raised, or a worker died (the pool is then closed).
+            EvaluationError: the policy gave a wrong shape or, `NotFinite`, a non-finite action (the pool remains
+                usable), an environment raised, or a worker died (the pool is then closed).
             ValueError: more runs than slots, or a number out of range.
         """
         seeds = list(seeds)
@@ -275,26 +309,11 @@ class EvaluationPool:
                 on_progress(done, total)
             if playing and observations is not None:
                 # Copies, because JAX on the CPU may go on using the memory of what it is given.
-                actions = self._checked(policy(observations.copy(), ids.copy()), playing, shape)
+                given = policy(observations.copy(), ids.copy())
+                executed = np.zeros(shape, bool)
+                executed[tuple(np.transpose([slot.place for slot in playing]))] = True
+                actions = checked(self.task_name, given, ids, executed)
         return outcomes
-
-    def _checked(self, actions: Any, playing: list[_Slot], shape: tuple[int, int]) -> np.ndarray:
-        """Return the policy's chunks clipped to [-1, 1]; raise EvaluationError if they cannot be executed."""
-        actions = np.asarray(actions, np.float32)
-        if actions.ndim != 4 or actions.shape[:2] != shape or 0 in actions.shape:
-            raise EvaluationError(
-                f"{self.task_name}: the policy gave actions of shape {actions.shape}, "
-                f"not ({shape[0]}, {shape[1]}, chunk length, action dimension)"
-            )
-        finite = np.isfinite(actions).all(axis=(2, 3))
-        for slot in playing:
-            if not finite[slot.place]:
-                seed, step, episode, chunk = slot.chunk_ids
-                raise EvaluationError(
-                    f"{self.task_name}: the policy of run seed {seed} gave a non-finite action "
-                    f"at step {step}, episode {episode}, chunk {chunk}"
-                )
-        return np.clip(actions, -1.0, 1.0)
 
     def _exchange(
         self, slots: list[_Slot], actions: np.ndarray | None

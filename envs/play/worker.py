@@ -25,13 +25,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from envs.data.temporary import models_removed
+
 
 def make_task_env(task_name: str) -> gymnasium.Env:
     """Make OGBench's environment of that name, e.g. 'cube-single-play-singletask-task1-v0'."""
     import ogbench  # noqa: PLC0415  (loads MuJoCo, which other factories do without)
 
     # gymnasium's checker inspects every observation, which costs time and never changes a result.
-    return ogbench.make_env_and_datasets(task_name, env_only=True, disable_env_checker=True)
+    with models_removed():
+        return ogbench.make_env_and_datasets(task_name, env_only=True, disable_env_checker=True)
 
 
 def reset_episode(env: gymnasium.Env, episode: Sequence[int], task_id: int | None) -> np.ndarray:

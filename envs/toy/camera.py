@@ -95,16 +95,17 @@ class ToyCamera:
     def show(self, episode: Episode, every: int = 1) -> Iterator[Moment]:
         """See `Camera.show`."""
         states = self.toy.start([np.random.default_rng(np.array(episode.identity, np.uint32))])
+        actions = np.clip(np.asarray(episode.actions, np.float32), -1.0, 1.0)  # as they are carried out
         way, total = [states[0]], 0.0
-        yield Moment(self._frame(way, episode.actions[:0]), 0, 0.0, 0.0, False)
-        last = min(len(episode.actions), self.limit)
-        for length, action in enumerate(episode.actions[:last], 1):
+        yield Moment(self._frame(way, actions[:0]), 0, 0.0, 0.0, False)
+        last = min(len(actions), self.limit)
+        for length, action in enumerate(actions[:last], 1):
             states, rewards, success = self.toy.step(states, action[None])
             way.append(states[0])
             total += float(rewards[0])
             ended = bool(success[0] >= 1) or length == last
             if ended or length % every == 0:
-                yield Moment(self._frame(way, episode.actions[:length]), length, total, float(success[0]), ended)
+                yield Moment(self._frame(way, actions[:length]), length, total, float(success[0]), ended)
             if ended:
                 return
 

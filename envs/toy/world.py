@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.data.dataset import Dataset, from_transitions
 from envs.play.live import Steps, identities
-from envs.play.pool import EpisodeResults, Policy
+from envs.play.pool import EpisodeResults, Policy, checked
 from envs.tasks import Task
 from envs.toy.tasks import TOYS
 
@@ -20,7 +20,7 @@ class ToyWorld:
 
     def __init__(self, task: Task, seed: int = 0):
         """Make the data from the seed."""
-        self.toy = TOYS[task.domain.name]()
+        self.toy, self.name = TOYS[task.domain.name](), task.name
         self.limit = task.domain.episode_limit
         made = self.toy.rows(np.random.default_rng(seed))
         self.data = from_transitions(**made)
@@ -42,22 +42,22 @@ class ToyWorld:
         only: Collection[int] | None = None,
     ) -> list[EpisodeResults | None]:
         """Play `episodes` episodes for each seed; see `EvaluationPool.evaluate`. Episode i of a seed starts the same
-        way whatever is played beside it. All are played together, those that are not asked for too.
+        way whatever is played beside it. All of an active seed are played together, those that are not asked for too.
         """
         shape = (len(seeds), episodes)
         ids = np.stack([*np.broadcast_arrays(np.array(seeds)[:, None], step, np.arange(episodes), 0)], axis=-1)
         ids = ids.astype(np.uint32)
         states = self.toy.start([np.random.default_rng(identity) for identity in ids.reshape(-1, 4)[:, :3]])
         success, returns, lengths = np.zeros(states.shape[0]), np.zeros(states.shape[0]), np.zeros(states.shape[0], int)
-        playing = np.ones(states.shape[0], bool)
+        playing = np.repeat(np.array(active, bool), episodes)
         while playing.any():
             observations = states.reshape(*shape, -1).astype(np.float32)
-            chunk = np.asarray(policy(observations, ids)).reshape(states.shape[0], -1, self.data.action_dim)
-            for actions in chunk.swapaxes(0, 1):
+            chunk = checked(self.name, policy(observations, ids), ids, playing.reshape(shape))
+            for actions in chunk.reshape(states.shape[0], *chunk.shape[2:]).swapaxes(0, 1):
                 next_states, rewards, solved = self.toy.step(states, actions)
                 states = np.where(playing[:, None], next_states, states)
                 success = np.where(playing, solved, success)
-                returns += playing * rewards
+                returns += np.where(playing, rewards, 0.0)
                 lengths += playing
                 playing &= (solved < 1) & (lengths < self.limit)
             ids[..., 3] += 1

@@ -70,6 +70,32 @@ def test_an_episode_counts_once_and_of_a_sweep_only_the_chosen_setting(tmp_path)
     assert len(found) == 4 + 2 and found.query("episode_seed == 7")["success"].tolist() == [1.0] * 4
 
 
+def test_variants_of_a_label_and_labels_of_an_agent_are_told_apart(tmp_path, capsys):
+    for i, variant in enumerate(("00000001", "1e100000")):  # no numbers, though they could be read as such
+        write(tmp_path / f"setting-{i}/seeds-0", 0, label="mine", hyperparameters=variant)
+    write(tmp_path / "other/seeds-0", 0, label="other", hyperparameters="1e100000")
+    write(tmp_path / "before/seeds-0", 0)
+    told = said(tmp_path, capsys)
+    heads = [line for line in told.splitlines() if " on " in line]
+    assert sorted(heads) == [
+        f"mine on {TASK} (hyperparameters=00000001, step=1000, flow_steps=10)",
+        f"mine on {TASK} (hyperparameters=1e100000, step=1000, flow_steps=10)",
+        f"other on {TASK} (step=1000, flow_steps=10)",
+        f"rql on {TASK} (step=1000, flow_steps=10)",
+    ]
+    assert told.count("4 episodes of 1 policy") == 4
+
+
+def test_a_policy_that_was_played_from_its_run_and_by_itself_counts_once(tmp_path, capsys):
+    run = tmp_path / "seeds-0-1"
+    write(run, 0)  # before there were labels
+    write(run / "policies/seed-0", 0, label="mine", hyperparameters="00000001")
+    write(run / "policies/seed-1", 1, label="mine", hyperparameters="00000001")
+    write(run / "policies/step-500/seed-1", 1, label="mine", hyperparameters="00000001", step=500)
+    assert len(read_episodes([tmp_path])) == 4 + 4 + 4
+    assert f"mine on {TASK} (step=1000, flow_steps=10)\n  8 episodes of 2 policies" in said(tmp_path, capsys)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -127,3 +153,9 @@ def test_ogbenchs_environments_say_which_parts_are_in_place(task, names):
     found = parts_at_end(env, info)
     env.close()
     assert list(found) == names and 0.0 in found.values()
+
+
+def test_episodes_of_runs_that_were_set_aside_do_not_count(folder):
+    counted = len(read_episodes([folder]))
+    write(folder / ".seeds-0-before", 1)
+    assert len(read_episodes([folder])) == counted

@@ -13,7 +13,7 @@ from benchmark.evaluate import main
 from benchmark.loop import evaluating
 from benchmark.loop.evaluating import CHOOSING, EPISODES, FILE, Asked, evaluate_run
 from benchmark.loop.worker import execute
-from benchmark.runs.protocol import Protocol
+from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.record import Busy, RunDirectory
 from benchmark.runs.run import RunSpec
 
@@ -118,7 +118,7 @@ def test_rows_are_appended_and_every_product_of_values_has_its_own(copy):
     rows = evaluate(copy, ["candidates=1"], ["guidance_weight=0,0.5", "guess=one_step,noisy"])
     assert (copy / FILE).read_text().startswith(first) and len(table(copy / FILE)) == 2 + len(rows)
     assert len({(row["guidance_weight"], row["guess"]) for row in rows}) == 4 and len(rows) == 2 * 2 * 4
-    names = ["pass", "agent", "task", "step", "seed", "episode_seed", "episodes_of"]
+    names = ["pass", "agent", "label", "hyperparameters", "task", "step", "seed", "episode_seed", "episodes_of"]
     names += ["guidance_weight", "guess", "candidates"]
     assert list(table(copy / FILE)[0]) == [*names, *MEASURES, "chosen"]
     assert len(table(copy / EPISODES)) == 30 * len(table(copy / FILE))
@@ -202,3 +202,12 @@ def test_files_of_an_agent_that_were_changed_are_not_run(tmp_path):
     (spec.path / "code" / "shrinking.py").write_text("raise BaseException")
     with pytest.raises(UserError, match="not those that the run was made by"):
         evaluate(spec.path)
+
+
+def test_a_run_with_an_online_phase_plays_its_policies(tmp_path):
+    online = Online(steps=10, start=2)
+    spec = RunSpec("bc", "toy-modes", (0, 3), SMALL, PROTOCOL, str(tmp_path), online=online)
+    execute(spec, quiet=True)
+    evaluate(spec.path)
+    last = [row for row in table(spec.path / "eval.csv") if row["step"] == "30"]
+    assert measured(table(spec.path / FILE)) == measured(last) and len(last) == 2

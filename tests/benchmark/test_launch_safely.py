@@ -15,7 +15,7 @@ from analysis import load_runs
 from benchmark.common.errors import UserError
 from benchmark.common.reading import read_json
 from benchmark.launching import front_door, slurm
-from benchmark.launching.ledger import Launch
+from benchmark.launching.ledger import JobArray, Launch
 from benchmark.launching.local import run_locally
 from benchmark.launching.slurm import RunsJob
 from benchmark.launching.slurm_options import SlurmOptions, read_options
@@ -228,3 +228,38 @@ def test_a_control_character_in_an_option_of_slurm_is_refused(name, sign):
 def test_a_control_character_in_the_folder_of_results_is_refused_for_slurm(tmp_path):
     with pytest.raises(UserError, match="control characters in a path"):
         slurm.check_cluster(SlurmOptions(), tmp_path / "a\nrm -rf b")
+
+
+def test_a_run_in_the_queue_is_not_taken_for_one_with_other_settings(tmp_path, monkeypatch):
+    asked = {alpha: dataclasses.replace(spec_of(tmp_path, "rql"), settings={"alpha": alpha}) for alpha in (1.0, 3.0)}
+    launch = Launch.begin(tmp_path, [asked[1.0]], "slurm", {})
+    launch.about["submitted"] = [0]
+    launch.add_array(JobArray("7", 0, 1, 1, "array-0"))
+    monkeypatch.setattr(slurm, "queue", lambda: {"7": "PENDING"})
+    monkeypatch.setattr(slurm, "submit", lambda *_, **__: pytest.fail("submitted"))
+    front_door.submit(tmp_path, [asked[1.0]], [asked[1.0]], front_door.How("slurm"))
+    with pytest.raises(UserError, match=r"alpha: 1\.0, not 3\.0\); --cancel it before"):
+        front_door.submit(tmp_path, [asked[3.0]], [asked[3.0]], front_door.How("slurm"))
+
+
+@pytest.mark.parametrize("follow", ["--status", "--cancel", "--watch"])
+@pytest.mark.parametrize("option", ["--dry-run", "--agents=bc", "--set=alpha=3", "--seeds=0"])
+def test_what_follows_a_folder_takes_no_option_that_it_would_pass_over(tmp_path, monkeypatch, follow, option):
+    for name in ("show", "cancel"):
+        monkeypatch.setattr(f"benchmark.launching.status.{name}", lambda *_: pytest.fail("done all the same"))
+    with pytest.raises(UserError, match=f"^{option.split('=')[0]} does not go with --status, --watch or --cancel"):
+        run_all.main([follow, option, f"--out={tmp_path}"])
+
+
+def test_runs_of_a_cancelled_job_that_had_not_begun_are_told_where_failed_ones_are_launched_again(
+    tmp_path, monkeypatch, capsys
+):
+    launch = Launch.begin(tmp_path, [spec_of(tmp_path)], "slurm", {})
+    launch.about["submitted"] = [0]
+    launch.add_array(JobArray("7", 0, 1, 1, "array-0"))
+    monkeypatch.setattr(slurm, "queue", dict)
+    monkeypatch.setattr(slurm, "ended", lambda jobs: {"7": "CANCELLED"})
+    assert run_all.main(["--retry-failed", f"--out={tmp_path}"]) == 0
+    assert (
+        "1 runs are in no queue and not begun; the suite's command, given again, does them" in capsys.readouterr().out
+    )

@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import gc
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import pytest
 
 from agents.bdpo import BDPO
 from agents.fql import FQL
-from benchmark.common.errors import UserError
+from benchmark.common.errors import Stopped, UserError
 from benchmark.common.reading import read_json
 from benchmark.loop import online
 from benchmark.loop.worker import execute
@@ -156,6 +158,42 @@ def test_a_run_cut_at_any_row_ends_with_the_same_records(whole, tmp_path, done):
     training = train(tmp_path / "run", AGENT)
     assert records(tmp_path / "run") == records(whole[1])
     jax.tree.map(np.testing.assert_array_equal, training.replay.replays, whole[0].replay.replays)
+
+
+def test_a_run_that_is_asked_to_stop_off_schedule_says_from_where_it_will_go_on(tmp_path):
+    at, said = [], []
+    with pytest.raises(Stopped, match="asked to stop; saved at step 18"):
+        train(
+            tmp_path / "run",
+            AGENT,
+            on_progress=lambda what, now, total: at.append(now) if what == "training" else None,
+            should_stop=lambda: at[-1:] == [18],
+        )
+    assert at[-1] == 21
+    train(tmp_path / "run", AGENT, say=said.append)
+    assert "continuing from step 18" in said
+
+
+def test_nothing_but_the_world_holds_a_shard_while_the_offline_phase_learns(tmp_path, monkeypatch):
+    given, alive = [], []
+
+    class Sharded(ToyWorld):
+        def data_for(self, update):
+            data = jax.tree.map(jnp.copy, self.data)
+            given.append(weakref.ref(data))
+            return data
+
+    def learn(training):
+        gc.collect()
+        alive.append(sum(each() is not None for each in given))
+        raise Cut
+
+    monkeypatch.setattr(online.Training, "learn", learn)
+    with RunDirectory(tmp_path) as directory, pytest.raises(Cut):
+        task = get_task("toy-detour")
+        live = family_of(task).open_live(task, (0,))
+        training_of(directory, AGENT, PROTOCOL, Sharded(task), (0,), online=ONLINE, live=live).run()
+    assert given and alive == [0]
 
 
 def test_nothing_is_learned_before_the_phases_first_update(whole, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from benchmark.common.machine import ROOT
 from benchmark.common.reading import read_json
 from benchmark.launching import front_door, slurm
 from benchmark.launching.ledger import JobArray, Launch
+from benchmark.launching.local import record_death
 from benchmark.loop import worker
 from benchmark.loop.worker import execute
 from benchmark.planning.plan import plan
@@ -282,3 +284,28 @@ def test_code_that_changed_within_a_run_or_between_runs_is_in_the_notes(tmp_path
     notes = comparable(runs).notes
     assert any(note.startswith("Begun by one code and continued by another") and "seeds-1-1" in note for note in notes)
     assert any(note.startswith("Runs of rql by different code stand side by side: 3 (") for note in notes)
+
+
+def test_a_run_whose_file_changed_between_plan_and_start_is_refused_and_taken_when_it_is_launched_again(
+    spec, edit, tmp_path, capsys
+):
+    (planned,) = plan(
+        get_suite("toy"),
+        agents=[spec.agent],
+        tasks=[get_task("toy-modes")],
+        seeds=(0,),
+        protocol=PROTOCOLS["empty"],
+        out=spec.out,
+    )
+    sent = RunSpec.from_json(planned.to_json())
+    assert sent.code == own_digests(spec.agent)
+    Launch.begin(
+        Path(spec.out), [planned], "debug", dataclasses.asdict(front_door.How("debug")) | {"launcher": "debug"}
+    )
+    edit("mine_of_test_own_code.py", AGENT + "# the next idea\n")
+    with pytest.raises(UserError, match=r"mine_of_test_own_code\.py of .* changed after this run was planned"):
+        execute(sent, quiet=True)
+    assert not spec.path.exists()
+    record_death(sent, "the file changed")
+    assert run_all.main(["--retry-failed", f"--out={spec.out}", "--launcher=debug"]) == 0
+    assert read_json(spec.path / "config.json")["code"] == own_digests(spec.agent)

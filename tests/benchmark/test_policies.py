@@ -1,5 +1,6 @@
 """What is left of a finished run: policies that act as training evaluated them."""
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -17,8 +18,9 @@ from agents.roster import ROSTER
 from benchmark import load_policy, train
 from benchmark.common.errors import UserError
 from benchmark.evaluate import main
+from benchmark.loop import evaluating
 from benchmark.loop.acting import layout_of, read_by_acting
-from benchmark.loop.evaluating import EPISODES, FILE, Asked, evaluate_policies
+from benchmark.loop.evaluating import EPISODES, FILE, Asked, evaluate_policies, evaluate_run
 from benchmark.loop.keeping import keep_policies, left_out
 from benchmark.loop.segments import init_states
 from benchmark.loop.worker import execute
@@ -26,8 +28,9 @@ from benchmark.planning.configure import configure
 from benchmark.planning.plan import known_settings
 from benchmark.planning.registry import agent_class
 from benchmark.planning.run import Run
-from benchmark.runs.policies import find_policies, policy_folder, read_card
+from benchmark.runs.policies import CARD, find_policies, policy_folder, read_card
 from benchmark.runs.protocol import Protocol
+from benchmark.runs.record import RunDirectory
 from benchmark.runs.run import RunSpec
 from tests.helpers.toy_runs import SUITE
 
@@ -325,3 +328,82 @@ def test_the_page_reads_runs_as_written(kept):
     found = {}
     exec(code, found)
     assert len(found["runs"].evaluations) == 4 and list(found["runs"].runs["agent"]) == ["bc"]
+
+
+def test_what_was_set_aside_is_found_only_where_it_is_named(tmp_path):
+    cards = [tmp_path / name / "policies/seed-0" / CARD for name in ("seeds-0", ".seeds-0-before")]
+    for card in cards:
+        card.parent.mkdir(parents=True)
+        card.write_text("{}")
+    assert find_policies(tmp_path) == [cards[0].parent]
+    assert find_policies(tmp_path / ".seeds-0-before") == [cards[1].parent]
+
+
+def test_an_expert_that_makes_data_is_no_policy_and_a_card_without_arrays_is_named(run, tmp_path):
+    expert = tmp_path / "experts/ant"
+    expert.mkdir(parents=True)
+    for name in (CARD, "expert.safetensors"):
+        (expert / name).write_text('{"body": "ant"}')
+    assert set(find_policies(tmp_path)) == set(find_policies(run))
+    with pytest.raises(UserError, match="holds no policy"):
+        evaluate_policies([expert], Asked())
+    (policy_folder(run, 3) / "parameters.safetensors").unlink()
+    with pytest.raises(UserError, match=r"seed-3/parameters.safetensors: missing"):
+        evaluate_policies([tmp_path], Asked())
+
+
+@pytest.fixture
+def several(kept, tmp_path):
+    """A folder of three runs' policies, two of each."""
+    for i in range(3):
+        for seed in (0, 3):
+            shutil.copytree(policy_folder(kept, seed), tmp_path / f"run-{i}/policies/seed-{seed}")
+    return tmp_path
+
+
+def test_only_policies_that_act_together_are_held_at_a_time(several, monkeypatch):
+    held, most = set(), []
+
+    class Counted(RunDirectory):
+        def __enter__(self):
+            held.add(self.path)
+            most.append(len(held))
+            return super().__enter__()
+
+        def __exit__(self, *error):
+            held.discard(self.path)
+            super().__exit__(*error)
+
+    monkeypatch.setattr(evaluating, "RunDirectory", Counted)
+    assert len(evaluate_policies([several], Asked())) == 6
+    assert max(most) == 2 and not held
+
+
+@pytest.mark.parametrize("fault", ["held by another", "damaged"])
+def test_nothing_is_written_where_a_policy_of_a_later_group_cannot_be(several, fault):
+    last = several / "run-2/policies/seed-3"
+    with contextlib.ExitStack() as stack:
+        if fault == "damaged":
+            (last / FILE).write_text("a,b\n1,2,3\n")
+        else:
+            stack.enter_context(RunDirectory(last))
+        with pytest.raises(UserError, match=r"being written by another process|not as many values"):
+            evaluate_policies([several], Asked())
+    assert not list(several.rglob(EPISODES))
+
+
+def test_rows_have_the_runs_label_and_what_tells_its_hyperparameters_apart(run, tmp_path):
+    execute(spec_of(tmp_path, settings={**spec_of(tmp_path).settings, "batch_size": 4}, shown_as="mine"), quiet=True)
+    other = spec_of(tmp_path, shown_as="mine").path
+    assert read_card(policy_folder(other, 0)).label == "mine"
+    before = policy_folder(run, 0) / CARD
+    before.write_text(
+        json.dumps({name: value for name, value in json.loads(before.read_text()).items() if name != "label"})
+    )
+    evaluate_run(other, Asked())
+    evaluate_policies([other, policy_folder(run, 0)], Asked())
+    mine, again, first = (
+        rows(folder / EPISODES)[0] for folder in (other, policy_folder(other, 0), policy_folder(run, 0))
+    )
+    assert [row["label"] for row in (mine, again, first)] == ["mine", "mine", "bc"]
+    assert mine["hyperparameters"] == again["hyperparameters"] != first["hyperparameters"]

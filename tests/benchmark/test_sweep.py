@@ -267,3 +267,11 @@ def test_tuned_settings_beside_an_agents_own_file_are_used_wherever_it_is(tmp_pa
     cls = agent_class(str(tmp_path / "mine_of_test_sweep.py"))
     assert settings_for(cls, Task(DOMAINS["scene-play"], 1))["learning_rate"] == 0.5
     assert settings_for(cls, Task(DOMAINS["cube-double-play"], 3))["hidden"] == [8, 8]
+
+
+def test_a_report_refuses_values_that_were_not_tuned(swept):
+    with pytest.raises(UserError, match="--sweep learning_rate=1e-4,1e-2 does not go with --report"):
+        run(swept, "--report", *GRID)
+    with pytest.raises(UserError, match=r"--set learning_rate=7: on toy-modes learning_rate .* was tuned"):
+        run(swept, "--report", "--report-seeds", "7", "--set", "learning_rate=7")
+    assert not list((swept / "report").glob("*/*/seeds-7"))

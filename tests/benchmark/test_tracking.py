@@ -105,3 +105,15 @@ def test_without_the_package_the_front_door_says_how_to_get_it(monkeypatch, tmp_
         run_all.main(["--suite=toy", "--wandb=mine", f"--out={tmp_path / 'out'}"])
     with pytest.raises(UserError, match="--wandb-offline needs --wandb"):
         run_all.main(["--suite=toy", "--wandb-offline", f"--out={tmp_path / 'out'}"])
+
+
+def test_a_run_that_is_begun_anew_in_its_folder_is_a_new_one_and_a_resumed_one_is_not(wandb, tmp_path):
+    with RunDirectory(tmp_path) as directory:
+        for time in ("2026-01-01", "2026-01-02"):
+            directory.add_start({"time": time})
+            Tracker(OPTIONS, tmp_path, CONFIG)
+        (tmp_path / "provenance.json").unlink()
+        directory.add_start({"time": "2026-01-03"})
+        Tracker(OPTIONS, tmp_path, CONFIG)
+    first, resumed, anew = (each["id"] for each in wandb.asked)
+    assert first == resumed != anew

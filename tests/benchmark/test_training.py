@@ -16,10 +16,15 @@ import pytest
 from agents.rql import RQL
 from benchmark.common.errors import UserError
 from benchmark.loop.checkpoints import Checkpoints
+from benchmark.loop.experiment import Watch
+from benchmark.loop.recorder import Recorder
 from benchmark.loop.segments import init_states, run_segment
 from benchmark.runs.protocol import Protocol
 from benchmark.runs.record import RunDirectory
 from benchmark.runs.table import Table
+from envs.play.pool import EpisodeResults
+from envs.tasks import get_task
+from envs.toy.world import ToyWorld
 from tests.helpers.loop import training_of
 from tests.helpers.worlds import D, FakeWorld, O
 
@@ -75,6 +80,15 @@ def test_records_have_a_row_for_every_step_and_seed(tmp_path):
     rows = list(csv.DictReader((tmp_path / "run" / "eval.csv").open()))
     assert [(int(r["step"]), int(r["seed"])) for r in rows] == [(s, k) for s in (1, 6, 12) for k in (0, 3)]
     assert RunDirectory(tmp_path / "run").status["state"] == "done"
+
+
+def test_a_seed_with_a_metric_that_is_not_finite_has_diverged_and_the_metric_is_named(tmp_path):
+    said = []
+    with RunDirectory(tmp_path / "run") as directory:
+        recorder = Recorder(directory, (0, 3), Watch(say=said.append))
+        recorder.add_updates(100, {"loss": np.array([0.5, 0.5]), "ratio": np.array([1.0, np.nan])})
+    assert recorder.diverged == {3: 100} and recorder.active == [True, False]
+    assert said == ["seed 3 diverged: ratio is not finite at step 100"]
 
 
 class Cut(Exception):
@@ -211,6 +225,81 @@ def test_a_seed_that_diverges_is_recorded_and_the_others_go_on(tmp_path, whole_r
     rows = (tmp_path / "run" / "eval.csv").read_text().splitlines()
     assert [row for row in rows if row.split(",")[1] in ("seed", "0")] == of_seed_0
     assert [row.split(",")[0] for row in rows if row.split(",")[1] == "3"] == ["1"]
+
+
+class Lost(RQL):
+    """RQL whose seed 3 has finite losses, and from its sixth update on a policy whose actions are not finite."""
+
+    def act(self, state, observations, rng):
+        hit = (state.rng == self.init(jax.random.PRNGKey(3)).rng).all() & (state.step >= 6)
+        return jnp.where(hit, jnp.nan, super().act(state, observations, rng))
+
+
+class Burst(RQL):
+    """RQL whose seed 3 has parameters of NaN after its sixth update, and of that update finite losses."""
+
+    def update(self, state, batch):
+        state, metrics = super().update(state, batch)
+        hit = (state.rng == self.init(jax.random.PRNGKey(3)).rng).all() & (state.step == 6)
+        networks = jax.tree.map(lambda x: jnp.where(hit, jnp.nan, x), (state.params, state.targets))
+        return state.replace(params=networks[0], targets=networks[1]), metrics
+
+
+MODES = get_task("toy-modes")
+ONE_STEP = dataclasses.replace(SMALL, chunk_length=1)
+
+
+@pytest.fixture(scope="module")
+def whole_on_modes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("modes") / "run"
+    train(path, ToyWorld(MODES), agent=RQL(ONE_STEP, 2, 2))
+    return records(path)
+
+
+def of_seed(text, seed):
+    return [row for row in text.splitlines() if row.split(",")[1] == str(seed)]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("kind", [Lost, Burst])
+def test_a_seed_whose_policy_cannot_act_has_diverged_and_the_others_go_on(tmp_path, kind, beside, whole_on_modes):
+    train(tmp_path / "run", ToyWorld(MODES), agent=kind(ONE_STEP, 2, 2), beside=beside)
+    assert RunDirectory(tmp_path / "run").status["diverged"] == {"3": 6}
+    assert RunDirectory(tmp_path / "run").status["state"] == "done"
+    for name, text in records(tmp_path / "run").items():
+        assert of_seed(text, 0) == of_seed(whole_on_modes[name], 0)
+        before = [row for row in of_seed(whole_on_modes[name], 3) if int(row.split(",")[0]) <= (6, 5)[name[0] == "e"]]
+        assert of_seed(text, 3) == before
+
+
+@pytest.mark.parametrize("segment", range(2, 6))
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_run_with_such_a_seed_that_is_cut_ends_with_the_same_records(tmp_path, segment, beside):
+    def cut(what, done, total):
+        if what == "training" and done == 2 * segment:
+            raise Cut
+
+    def run(path, **options):
+        train(path, ToyWorld(MODES), agent=Lost(ONE_STEP, 2, 2), **options)
+
+    run(tmp_path / "whole")
+    with pytest.raises(Cut):
+        run(tmp_path / "run", beside=beside, on_progress=cut)
+    run(tmp_path / "run", beside=beside)
+    assert records(tmp_path / "run") == records(tmp_path / "whole")
+    assert RunDirectory(tmp_path / "run").status["diverged"] == {"3": 6}
+
+
+def test_what_a_seed_was_given_beside_the_evaluation_at_which_it_is_lost_is_dropped(tmp_path):
+    with RunDirectory(tmp_path / "run") as directory:
+        recorder = Recorder(directory, (0, 3), Watch(say=lambda text: None))
+        for step, loss in ((2, 0.5), (4, 0.5), (6, np.nan)):
+            recorder.add_updates(step, {"loss": np.array([0.5, loss])})
+        result = EpisodeResults(np.ones(1), np.ones(1), np.ones(1, int))
+        recorder.add_evaluation(2, [result, None], 0.0)
+    assert recorder.diverged == {3: 2}
+    rows = [(row["step"], row["seed"]) for row in Table(tmp_path / "run" / "train.csv").rows]
+    assert rows == [(2, 0), (2, 3), (4, 0), (6, 0)]
 
 
 def test_a_folder_of_another_configuration_is_refused(tmp_path):

@@ -1,13 +1,21 @@
 """Every domain's environment and memory: dimensions as published, and what a million transitions need on the device."""
 
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envs.d4rl.antmaze import MazeAnt
 from envs.data.dataset import Dataset, from_transitions
 from envs.data.environment import make_env
-from envs.tasks import OGBENCH_DOMAINS, Task
+from envs.data.temporary import models_removed
+from envs.ogbench.episodes import Collector
+from envs.play.worker import make_task_env
+from envs.tasks import OGBENCH_DOMAINS, Task, get_domain
 
 # Sizes of observations and actions that the algorithms' published parameter counts are for.
 PUBLISHED = {
@@ -48,6 +56,44 @@ def test_a_million_transitions_of_any_domain_fit_on_a_small_device():
     for name, size in sorted(needed.items()):
         print(f"{name:30} {size:5.0f} MB")
     assert max(needed.values()) < 400
+
+
+MAZE = "antmaze-medium-navigate-singletask-task1-v0"
+MAKERS = {
+    "to train and evaluate": lambda: make_env(Task(get_domain("antmaze-large-navigate"), 1)),
+    "by OGBench's own name": lambda: make_task_env(MAZE),
+    "to generate data": lambda: Collector("pointmaze-medium-navigate", 20)._env,
+    "D4RL's": lambda: MazeAnt("umaze"),
+}
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_maze_leaves_no_file_and_is_reset_and_stepped_without(maker, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before, mkstemp = os.listdir("/proc/self/fd"), tempfile.mkstemp
+    env = MAKERS[maker]()
+    assert not list(tmp_path.iterdir()) and os.listdir("/proc/self/fd") == before and tempfile.mkstemp is mkstemp
+    for _ in range(2):
+        env.reset()
+        assert np.isfinite(env.step(env.action_space.sample())[0]).all()
+    env.close()
+
+
+def test_files_of_others_stay_while_a_maze_is_made(tmp_path):
+    def make(suffix):
+        return tempfile.mkstemp(suffix, dir=tmp_path)
+
+    with models_removed(), ThreadPoolExecutor(1) as other:
+        (mine, gone), (text, kept), (handle, elsewhere) = (
+            make(".xml"),
+            make(".txt"),
+            other.submit(make, ".xml").result(),
+        )
+        os.close(mine)
+        mine = os.open(os.devnull, os.O_RDONLY)  # whoever closes a file may have its number given to another
+    assert not os.path.exists(gone) and os.path.exists(kept) and os.path.exists(elsewhere)
+    for each in (mine, text, handle):
+        os.close(each)
 
 
 @pytest.mark.slow

@@ -310,6 +310,32 @@ def test_what_could_not_be_fetched_is_said_to_be_generated_exactly_where_it_can_
     assert re.search(make.format("ant"), advice("antmaze-large-navigate"))
 
 
+SHARDED = "cube-quadruple-play-100m-v0"
+
+
+def test_no_one_is_told_to_generate_among_shards_that_were_fetched(tmp_path):
+    def advice() -> str:
+        file = f"{SHARDED}/cube-quadruple-play-v0-050.npz"
+        return dl._advice(file, tmp_path / file, ["host: HTTP 404"])
+
+    assert f"--dataset=cube-quadruple-play --out={tmp_path} --shards=100" in advice()
+    (tmp_path / SHARDED).mkdir()
+    (tmp_path / SHARDED / "cube-quadruple-play-v0-000.npz").write_bytes(WHOLE)
+    assert "in another data folder" in advice() and f"--out={tmp_path}" not in advice()
+    (tmp_path / SHARDED / "cube-quadruple-play-v0-000.npz.json").write_text('{"source": "generated"}')
+    assert f"--out={tmp_path}" in advice()
+
+
+def test_published_shards_are_not_fetched_into_a_folder_of_generated_ones(host, tmp_path):
+    (tmp_path / SHARDED).mkdir()
+    (tmp_path / SHARDED / "shards.json").write_text('{"source": "generated", "shards": 3}')
+    said = "is a folder of 3 generated shards.*another --data-dir"
+    for fetch_shards in (dl.ensure_dataset, lambda name, *more, **options: dl.download([name], *more, **options)):
+        with pytest.raises(UserError, match=said):
+            fetch_shards(SHARDED, tmp_path, bases=[host.base], progress=False, patience=QUICK)
+    assert host.gets() == []
+
+
 @pytest.mark.parametrize(
     ("name", "file"),
     [

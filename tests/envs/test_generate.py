@@ -17,8 +17,13 @@ import numpy as np
 import pytest
 
 from benchmark.common.errors import UserError
+from benchmark.planning.protocols import get_protocol
+from benchmark.planning.run import Run
+from benchmark.runs.protocol import Generated
+from benchmark.runs.run import RunSpec
 from envs import download
-from envs.files.local import dataset_names, record_path
+from envs.data import origin
+from envs.files.local import adopt, dataset_names, record_path
 from envs.generate import main
 from envs.ogbench import episodes
 from envs.ogbench import generating as module
@@ -265,6 +270,92 @@ def test_shards_are_files_that_training_can_rotate_through(tmp_path, cube, colle
     first, second = (dict(np.load(folder / name)) for name in names)
     assert equal(first, dict(np.load(cube)))
     assert not np.array_equal(first["actions"], second["actions"])
+
+
+def collect_anything(name, length, seed, shard, counts, workers, advance, expert):
+    """Stands for `collect`, which takes minutes: rows of the seed."""
+
+    def arrays(rows):
+        return dict(observations=np.full((rows, 4), seed), actions=np.zeros((rows, 2)), terminals=np.zeros(rows))
+
+    return [arrays(count * length) for count in counts]
+
+
+@pytest.fixture
+def shards(tmp_path, monkeypatch):
+    """Makes so many shards, by the command; they are in `shards.folder`."""
+    monkeypatch.setattr(module, "collect", collect_anything)
+
+    def make(count, *options):
+        words = [f"--shards={count}", "--transitions-per-shard=8", "--episode-length=5", "--workers=1"]
+        main(["--dataset=cube-quadruple-play", *words, f"--out={tmp_path}", *options])
+
+    make.folder = tmp_path / "cube-quadruple-play-100m-v0"
+    return make
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_a_refused_generation_leaves_a_folder_of_published_shards_as_it_was(shards, count):
+    shards.folder.mkdir()
+    arrays = dict(observations=np.zeros((6, 4)), actions=np.zeros((6, 2)), terminals=np.zeros(6))
+    for i in range(50, 100):  # the others are still to be fetched
+        np.savez(path := shards.folder / f"cube-quadruple-play-v0-{i:03d}.npz", **arrays)
+        adopt(path)
+    before = content_of(shards.folder)
+    with pytest.raises(UserError, match=r"exists and is not a whole file|holds 50 shards beside the 3"):
+        shards(count)
+    assert content_of(shards.folder) == before and module.shards_made(shards.folder) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "said"),
+    [
+        (3, ["--seed=1"], r"-000.npz exists with seed 0 \(asked: 1\)"),
+        (4, ["--transitions-per-shard=12"], r"exists with transitions_asked 8 \(asked: 12\)"),
+        (2, [], "holds 1 shards beside the 2 that are asked for, such as cube-quadruple-play-v0-002.npz"),
+        (2, ["--seed=1", "--overwrite"], "holds 1 shards beside the 2"),
+    ],
+)
+def test_another_request_leaves_a_folder_of_generated_shards_as_it_was(shards, count, options, said):
+    shards(3)
+    before = content_of(shards.folder)
+    with pytest.raises(UserError, match=said):
+        shards(count, *options)
+    assert content_of(shards.folder) == before
+
+
+def test_shards_go_on_grow_in_number_and_are_replaced_when_that_is_asked(shards):
+    shards(2)
+    (shards.folder / "cube-quadruple-play-v0-001.npz").unlink()
+    first = (shards.folder / "cube-quadruple-play-v0-000.npz").stat().st_ino
+    shards(3)
+    assert module.shards_made(shards.folder) == 3 == len(module.shards_in(shards.folder))
+    assert (shards.folder / "cube-quadruple-play-v0-000.npz").stat().st_ino == first
+    shards(3, "--seed=1", "--overwrite")
+    assert all(np.load(path)["observations"][0, 0] == 1 for path in module.shards_in(shards.folder))
+
+
+def test_a_run_goes_on_with_the_data_that_it_is_of_and_another_is_told_what_it_can_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "collect", collect_anything)
+    protocol, data = get_protocol("quickstart"), Generated(1000)
+    task, out = "cube-single-play-singletask-task1-v0", str(tmp_path / "out")
+    run = Run(RunSpec("bc", task, (0,), {}, protocol, out, data=data, data_dir=str(tmp_path)))
+    path = run.ensure_data()
+    monkeypatch.setattr(module, "_versions", lambda: {"mujoco": "another"})
+    for state in ({}, {"data": "sha256:0"}):
+        with run.directory:
+            run.directory.set_status(state="interrupted", **state)
+        with pytest.raises(UserError, match=r"exists with versions .*; move it away, .* or name another --data-dir$"):
+            run.ensure_data()
+    with run.directory:
+        run.directory.set_status(data=origin.fingerprint([path]))
+    assert run.ensure_data() == path
+    with pytest.raises(UserError, match=r"choose another --out, or pass --overwrite$"):
+        generate("cube-single-play", 1000, 0, path)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs.play.pool import EvaluationError, EvaluationPool
+from envs.play.pool import EvaluationError, EvaluationPool, NotFinite
 from envs.play.worker import make_task_env, reset_episode, task_number
 
 EPISODES = 7
@@ -214,8 +214,9 @@ def test_a_bad_policy_is_named_and_leaves_the_pool_usable(clockwork):
         actions[ids[..., 0] == 8, 0, 0] = np.nan
         return actions
 
-    with pytest.raises(EvaluationError, match=r"run seed 8 .*non-finite.* step 30, episode 0, chunk 0"):
+    with pytest.raises(NotFinite, match=r"run seed 8 .*non-finite.* step 30, episode 0, chunk 0") as raised:
         clockwork.evaluate(diverged, [7, 8], 2, 30)
+    assert raised.value.runs == (1,)
     with pytest.raises(EvaluationError, match=r"shape \(1, 2, 2\)"):
         clockwork.evaluate(lambda observations, ids: np.zeros((1, 2, 2)), [7], 2, 30)
     np.testing.assert_allclose(

@@ -202,6 +202,13 @@ def test_a_file_of_another_size_is_named(folder):
         check_shards(files)
 
 
+def test_published_files_beside_generated_ones_are_not_passed_over(folder):
+    files = shard_files(folder)
+    files[2].with_name("cube-quadruple-play-v0-003.npz").write_bytes(files[2].read_bytes())
+    with pytest.raises(UserError, match=r"holds 1 files beside the 3 that were generated .*, such as .*-003.npz"):
+        check_shards(files)
+
+
 def test_recorded_digests_stand_for_the_files(folder, monkeypatch):
     files = shard_files(folder)
     by_reading = origin.fingerprint(files)

@@ -9,6 +9,7 @@ from benchmark.planning.protocols import get_protocol
 from benchmark.planning.run import Run
 from benchmark.planning.suites import get_suite
 from envs.family import family_of
+from envs.play.pool import NotFinite
 from envs.tasks import TOY_TASKS, get_task
 from envs.toy.tasks import TOYS, Detour, Modes, turn
 from envs.toy.world import ToyWorld
@@ -59,6 +60,32 @@ def test_the_mean_of_the_modes_is_far_from_the_optimum():
     assert play("toy-modes", lambda s, rng: turn(s, mean[None])[:, None]).success.mean() < 0.5
 
 
+@pytest.mark.parametrize("task", ["toy-modes", "toy-detour"])
+def test_actions_are_carried_out_as_in_a_simulator_clipped_and_finite_or_not_at_all(task):
+    def always(*action):
+        return play(task, lambda states, rng: np.full((len(states), 1, 2), action), episodes=3)
+
+    for far, near in (((5.0, 5.0), (1.0, 1.0)), ((-0.3, -7.0), (-0.3, -1.0))):
+        np.testing.assert_array_equal(always(*far).returns, always(*near).returns)
+    with pytest.raises(NotFinite, match=rf"{task}: the policy of run seed 0 .* step 0, episode 0, chunk 0") as raised:
+        always(0.0, np.nan)
+    assert raised.value.runs == (0,)
+
+
+def test_only_what_is_carried_out_must_be_finite():
+    def of_seed_one(observations, ids):
+        return np.where(ids[..., 0] == 1, np.nan, 0.0)[..., None, None] * np.ones((1, 2))
+
+    world = ToyWorld(get_task("toy-detour"))
+    whole = world.evaluate(lambda observations, ids: np.zeros((*ids.shape[:2], 1, 2)), (0, 1), 3, 0, [True, True])
+    results = world.evaluate(of_seed_one, (0, 1), 3, 0, [True, False])
+    np.testing.assert_array_equal(results[0].returns, whole[0].returns)
+    assert results[1] is None
+    with pytest.raises(NotFinite) as raised:
+        world.evaluate(of_seed_one, (0, 1), 3, 0, [True, True])
+    assert raised.value.runs == (1,)
+
+
 # ------------------------------------------------------------------------------------------------- toy-detour
 
 
@@ -74,6 +101,16 @@ def around_the_wall(states, rng):
     x = states[:, :1]
     aim = np.where(x < -half, [-half + 0.01, low], np.where(x < half, [half + 0.01, low], DETOUR.goal))
     return straight_to(aim, states)
+
+
+def test_actions_after_an_episodes_end_count_for_nothing_whatever_they_are():
+    def lost_at_the_goal(states, rng):
+        return np.where(DETOUR.at_goal(states)[:, None, None], np.nan, around_the_wall(states, rng))
+
+    whole, found = (play("toy-detour", policy) for policy in (around_the_wall, lost_at_the_goal))
+    assert len(np.unique((whole.lengths + 1) // 2)) > 1, "some end in a chunk before others"
+    np.testing.assert_array_equal(found.returns, whole.returns)
+    np.testing.assert_array_equal(found.success, whole.success)
 
 
 def test_going_round_the_wall_takes_the_optimal_number_of_steps():
