@@ -60,14 +60,15 @@ def main(arguments: list[str] | None = None) -> None:
     results = results_from(options)
     for note in results.notes:
         print(f"note: {printable(note)}")
-    results = results.of_agents(agents)
+    theirs = options.published
+    results = gallery.of_agents(results, theirs, agents)
     if options.highlight:
-        gallery.choose_highlight(gallery.everybody(results, options.published), options.highlight)
+        gallery.choose_highlight(gallery.everybody(results, theirs, agents), options.highlight)
     across = options.across_regimes
     more = list(draw_sensitivities(options.sweep, across)) if options.sweep else []
     more += [draw_scatter(results, pair[0], pair[1], across)] if pair else []
     files = options.reversal, options.claims
-    paths = gallery.write_figures(results, options.out, options.published, options.highlight, *files, across, more)
+    paths = gallery.write_figures(results, options.out, theirs, options.highlight, *files, across, more, agents)
     if not paths:
         raise UserError(f"no finished run under {', '.join(options.runs)}: nothing to draw")
     for path in paths:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -83,6 +84,11 @@ class Facts:
         pooled = tuple(one.of_every_task for one in self.pooled)
         start = "another run's" if self.start else ""
         return dataclasses.replace(self, chunk_length=0, fingerprint="", start=start, pooled=pooled)
+
+    @property
+    def of_any_rule(self) -> Facts:
+        """The same without the evaluations that it is made of, which are chosen for one's own figures (`--last`)."""
+        return dataclasses.replace(self, evaluation="", pooled=tuple(one.of_any_rule for one in self.pooled))
 
 
 @dataclass(frozen=True)
@@ -171,9 +177,16 @@ def data_of(source: str | None, transitions: int | None) -> str:
     return next((name for name, (low, high) in LARGER.items() if low <= transitions < high), "standard")
 
 
-def folder_name(regime: str) -> str:
-    """A regime as the name of a folder or file: "qam"; "12000-updates-generated-data-networks-256x256-50-episodes"."""
-    return re.sub(r"[^a-z0-9]+", "-", regime.lower().replace(",", "")).strip("-")[:120] or "not-recorded"
+def folder_name(regime: str, longest: int = 120) -> str:
+    """A regime as the name of a folder or file: "qam"; "12000-updates-generated-data-networks-256x256-50-episodes".
+
+    Where that has more than the `longest` characters it is cut, and ends with a digest of all of it.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", regime.lower().replace(",", "")).strip("-") or "not-recorded"
+    if len(name) <= longest:
+        return name
+    digest = hashlib.sha256(regime.encode()).hexdigest()[:8]
+    return f"{name[: longest - len(digest) - 1].rstrip('-')}-{digest}"
 
 
 def why_apart(regimes: Mapping[str, str], done: str) -> str:

@@ -3,7 +3,8 @@
 Copied are the per-seed evaluations and training curves, the configuration and what made it; not code, logs,
 checkpoints or anything that names a place on this machine. Given again with more runs, it adds them.
 
-They go to results/submissions/<regime>/<date>_<agent>/, the regime and the date as the records have them, or to --out.
+They go to --out, or to the submission below results/submissions/<regime>/ that has one of the runs, else to a new one
+there, <date>_<agent>/; regime and date are as the records have them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     from analysis.submissions.standing import default_folder
 
     out = asked or default_folder(load_runs(*folders, cache=False))
+    if not asked and out.exists():
+        print(f"{out} is there, and is added to (--out names another folder)")
     taken, left = submit(folders, out)
     for sentence in left:
         print(printable(f"left out: {sentence}"))

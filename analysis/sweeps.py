@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import comparable, load_runs
+from analysis.averaging.settings import best, best_first
 from analysis.drawing.heat_maps import draw_heat_map
 from analysis.names import label
 from benchmark.common.errors import UserError
@@ -43,12 +44,6 @@ def scores(runs: Sequence[Path], names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def best(found: pd.DataFrame, names: Sequence[str]) -> dict[str, float]:
-    """The setting with the highest final success; on a tie the higher course, then the earlier row."""
-    ordered = found.sort_values(["final", "course"], ascending=False, kind="stable")
-    return {name: float(ordered.iloc[0][name]) for name in names}
-
-
 def _title(found: pd.DataFrame) -> str:
     first = found.iloc[0]
     return (
@@ -59,7 +54,7 @@ def _title(found: pd.DataFrame) -> str:
 
 def _rows(found: pd.DataFrame, names: Sequence[str]) -> list[list[str]]:
     """The table's rows as texts, the best setting first: the setting, and `COLUMNS` in percent."""
-    ordered = found.sort_values(["final", "course"], ascending=False, kind="stable").to_dict("records")
+    ordered = best_first(found).to_dict("records")
     return [
         [f"{row[name]:g}" for name in names] + [f"{100 * row[column]:.1f}" for column in ("final", "spread", "course")]
         for row in ordered

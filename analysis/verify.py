@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     folder = input_folder("the submission", parser().parse_args(arguments).folder)
     from analysis.submissions.checking import verify  # pandas
+    from analysis.submissions.standing import by_folder
 
     verdict = verify(folder)
     for fault in verdict.faults:
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     for agent, regime in verdict.regimes.items():
         print(printable(f"regime of {agent}: {regime}"))
     if verdict.runs is not None:
-        runs = verdict.runs.runs
+        runs = by_folder(verdict.runs.runs)
         print(f"{len(runs)} runs of {runs['agent'].nunique()} agents on {runs['task'].nunique()} tasks")
     print("refused" if verdict.faults else "whole and consistent")
     return 1 if verdict.faults else 0

@@ -20,7 +20,7 @@ from analysis.names import agents_in_order
 from analysis.published import QAM_ARCHIVE
 from analysis.reading.archive import read_curves
 from analysis.reading.loading import Runs
-from analysis.regimes import SEVERAL, Facts, facts_by_agent, of_published
+from analysis.regimes import SEVERAL, Facts, facts_by_agent, name_of, of_published
 from benchmark.common.errors import UserError, check_choice
 
 
@@ -62,6 +62,15 @@ class Results:
             return dict.fromkeys(agents_in_order(self.evaluations["agent"]), "")
         known = self.evaluations[["agent", "regime"]].drop_duplicates("agent").set_index("agent")["regime"]
         return {agent: known[agent] for agent in agents_in_order(known.index)}
+
+    def regime_on(self, agent: str, tasks: Collection[str]) -> str:
+        """The regime of an agent's figures on some of its tasks: it may be one where all of its tasks are of several.
+
+        Where records do not say it is that of all of them.
+        """
+        facts = self.facts.get(agent, {})
+        known = {task: facts[task].of_any_rule for task in tasks if task in facts}
+        return name_of(known) if known else self.regimes[agent]
 
     @cached_property
     def of_several_regimes(self) -> frozenset[str]:

@@ -30,7 +30,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from scipy import stats
-from scipy.stats import trim_mean
 
 from analysis.names import agents_in_order
 from benchmark.common.errors import UserError
@@ -191,8 +190,9 @@ def learning_curves(
 ) -> pd.DataFrame:
     """Mean success and its interval at every evaluation step.
 
-    A group's curve runs over the steps that all of its tasks and seeds have. Where seeds are drawn (`repetitions` and
-    `seed` say how), it is as whole curves. What is not `bounded` may lie outside of [0, 1].
+    A group's curve runs over the steps that all of its tasks and seeds have; a group without such steps has no rows.
+    Where seeds are drawn (`repetitions` and `seed` say how), it is as whole curves. What is not `bounded` may lie
+    outside of [0, 1].
 
     Returns:
         agent, the group (task and domain, or domain, or nothing), step, mean, low, high, seeds (the fewest of
@@ -233,25 +233,45 @@ def _curves(agent: str, task: str, rows: pd.DataFrame) -> tuple[np.ndarray, np.n
 
 
 def _long(parts: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Stack parts (each: arrays of one length and single values) into one frame."""
+    """Stack parts (each: arrays of one length, which may be 0, and single values) into one frame."""
     if not parts:
         return pd.DataFrame(columns=columns)
-    lengths = [max(np.size(value) for value in part.values()) for part in parts]
+    lengths = [np.broadcast_shapes(*map(np.shape, part.values())) for part in parts]
 
     def stacked(name: str) -> np.ndarray:
-        return np.concatenate([np.broadcast_to(p[name], n) for p, n in zip(parts, lengths, strict=True)])
+        return np.concatenate([np.broadcast_to(p[name], shape) for p, shape in zip(parts, lengths, strict=True)])
 
     return pd.DataFrame({name: stacked(name) for name in columns})
 
 
-def _reduce(statistic: Statistic, samples: Sequence[np.ndarray]) -> np.ndarray:
-    """Apply the statistic to samples of shape (repetitions, seeds), one per task; result (repetitions,)."""
+def _reduce(statistic: Statistic, samples: Sequence[np.ndarray], counts: Sequence[int]) -> np.ndarray:
+    """Apply the statistic to samples of shape (repetitions, draws), one per task; result (repetitions,).
+
+    Pooled, a task weighs by its number of seeds, which `counts` has, however many were drawn of them.
+    """
     if statistic == "mean":
         return np.mean([sample.mean(axis=1) for sample in samples], axis=0)
-    pooled = np.concatenate(samples, axis=1)
-    if statistic == "iqm":
-        return trim_mean(pooled, 0.25, axis=1)
-    return 1 - np.minimum(pooled, 1).mean(axis=1)
+    pooled, total = np.concatenate(samples, axis=1), sum(counts)
+    shares = [np.full(s.shape[1], n / (total * s.shape[1])) for s, n in zip(samples, counts, strict=True)]
+    weights = np.concatenate(shares)
+    if statistic == "optimality_gap":
+        return 1 - np.minimum(pooled, 1) @ weights
+    # As many whole seeds are cut as of the scores themselves; of the draws where all tasks have as many seeds.
+    size = total if len(set(counts)) > 1 else pooled.shape[1]
+    return trimmed_mean(pooled, weights, size // 4 / size)
+
+
+def trimmed_mean(values: np.ndarray, weights: np.ndarray, cut: float) -> np.ndarray:
+    """The mean of weighted values (repetitions, n) without a share `cut` of the weight at each end; (repetitions,).
+
+    Args:
+        weights: of the values, (n,), summing to 1. With equal ones, and n times `cut` whole, it is scipy's `trim_mean`.
+    """
+    order = np.argsort(values, axis=1)
+    each = weights[order]
+    ends = each.cumsum(axis=1)
+    kept = np.maximum(0, np.minimum(ends, 1 - cut) - np.maximum(ends - each, cut))
+    return (np.take_along_axis(values, order, axis=1) * kept).sum(axis=1) / (1 - 2 * cut)
 
 
 def aggregate(
@@ -277,11 +297,11 @@ def aggregate(
         counts = [len(values) for values in tasks.values()]
         fewest = min(counts)
         for statistic in statistics:
-            value = _reduce(statistic, [values[None] for values in tasks.values()])[0]
+            value = _reduce(statistic, [values[None] for values in tasks.values()], counts)[0]
             if statistic == "mean" and draws.corrected:
                 low, high = student_interval([values[:, None] for values in tasks.values()])[:, 0]
             else:
-                low, high = draws.interval(_reduce(statistic, drawn), counts)
+                low, high = draws.interval(_reduce(statistic, drawn, counts), counts)
             rows.append((agent, statistic, value, float(low), float(high), fewest, len(tasks)))
     return pd.DataFrame(rows, columns=["agent", "statistic", "value", "low", "high", "seeds", "tasks"])
 
@@ -373,13 +393,16 @@ def near_best(values: Sequence[float] | np.ndarray, percent: float = 95) -> np.n
 
 
 def near_best_within(values: Sequence[float], groups: Sequence[str], percent: float = 95) -> np.ndarray:
-    """`near_best` within each group (a regime); alone among several groups a value is the best of nothing."""
+    """`near_best` within each group (a regime); alone among several groups a value is the best of nothing.
+
+    NaN, which is no figure, keeps none company.
+    """
     array, names = np.asarray(values, dtype=float), np.asarray(groups, dtype=object)
     best = np.zeros(array.shape, dtype=bool)
     several = len(set(groups)) > 1
     for group in set(groups):
         own = names == group
-        best[own] = near_best(array[own], percent) & (own.sum() > 1 or not several)
+        best[own] = near_best(array[own], percent) & ((~np.isnan(array[own])).sum() > 1 or not several)
     return best
 
 

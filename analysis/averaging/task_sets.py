@@ -56,7 +56,8 @@ def shared(frame: pd.DataFrame, by: str = "") -> pd.DataFrame:
 
 
 def table_columns(scores: pd.DataFrame | None, with_published: bool) -> list[TaskSet]:
-    """The columns of a table of averages: sets within each domain, then sets over several domains, three of each.
+    """The columns of a table of averages: sets within each domain, then sets over several domains, three of each and in
+    any case a whole domain, and all fifty tasks, where a row has these.
 
     Args:
         scores: one's own (`Results.scores`), or None.
@@ -65,8 +66,9 @@ def table_columns(scores: pd.DataFrame | None, with_published: bool) -> list[Tas
     rows: list[Collection[str]] = list(tasks_of(scores).values()) if scores is not None else []
     rows += [TASKS] * (published.by_domain()["agent"].nunique() if with_published else 0)
     domains = in_order({domain_of(task) for row in rows for task in row}, DOMAINS)
-    within = [(d, tasks) for d in domains for tasks in shared_sets([_of_domain(row, d) for row in rows])[:3]]
-    across = [("", tasks) for tasks in shared_sets(rows) if len({domain_of(task) for task in tasks}) > 1][:3]
+    within = [(d, tasks) for d in domains for tasks in _most(shared_sets([_of_domain(row, d) for row in rows]), d)]
+    several = [tasks for tasks in shared_sets(rows) if len({domain_of(task) for task in tasks}) > 1]
+    across = [("", tasks) for tasks in _most(several, set_name(TASKS))]
     made: dict[str, TaskSet] = {}
     for domain, tasks in [*within, *across]:
         name = set_name(tasks)
@@ -74,6 +76,11 @@ def table_columns(scores: pd.DataFrame | None, with_published: bool) -> list[Tas
             name += " (others)"
         made[name] = TaskSet(tasks, name, domain)
     return list(made.values())
+
+
+def _most(sets: list[frozenset[str]], whole: str) -> list[frozenset[str]]:
+    """The first three sets, and those further on of that name, which are whole."""
+    return sets[:3] + [tasks for tasks in sets[3:] if set_name(tasks).removesuffix(GENERATED) == whole]
 
 
 def _of_domain(tasks: Iterable[str], domain: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,16 @@ def task_group(domain: str) -> str:
     return domain.partition("-")[0]
 
 
+def published_agents(evaluations: pd.DataFrame) -> list[str]:
+    """The agents whose published means stand among the bars of these evaluations: those that have one on the tasks of a
+    panel, and no bar from their published curves.
+    """
+    found = {agent for _, tasks in _bar_panels(evaluations) for agent in published_figures.means(tasks)}
+    run = set(evaluations["agent"])
+    # An agent whose published curves were imported has its bar already, with an interval.
+    return agents_in_order(agent for agent in found if agent in run or f"{agent} ({IMPORTED})" not in run)
+
+
 def _bar_panels(scores: pd.DataFrame) -> list[tuple[str, frozenset[str]]]:
     """Title and tasks of each panel: the sets of all tasks that most agents share, then the first one's groups.
 
@@ -52,27 +63,24 @@ def _bar_panels(scores: pd.DataFrame) -> list[tuple[str, frozenset[str]]]:
     return panels + [(panel_title(t, group), frozenset(t)) for group, t in groups.items() if len(groups) > 1]
 
 
-def _bars_of(results: Results, tasks: frozenset[str], published: bool, across: bool) -> pd.DataFrame:
+def _bars_of(results: Results, tasks: frozenset[str], published: Collection[str], across: bool) -> pd.DataFrame:
     """Means over a panel's tasks: mean, low, high, published (NaN where there is none), by agent."""
     own = overall_means(results.averaged(tasks, across)).set_index("agent")[["mean", "low", "high"]].astype(float)
-    # An agent whose published curves were imported has its bar already, with an interval.
-    run = set(results.scores["agent"])
-    theirs = {
-        agent: mean
-        for agent, mean in (published_figures.means(tasks) if published else {}).items()
-        if agent in run or f"{agent} ({IMPORTED})" not in run
-    }
+    known = published_figures.means(tasks) if published else {}
+    theirs = {agent: mean for agent, mean in known.items() if agent in published}
     return own.reindex([*own.index, *(agent for agent in theirs if agent not in own.index)]).assign(
         published=lambda table: [theirs.get(agent, np.nan) for agent in table.index]
     )
 
 
-def draw_bars(results: Results, highlight: str, look: Looks, published: bool = False, across: bool = False) -> Drawing:
+def draw_bars(
+    results: Results, highlight: str, look: Looks, published: Collection[str] = (), across: bool = False
+) -> Drawing:
     """Success by agent, over all tasks and by group of tasks, with 95% intervals; agents ordered by their mean.
 
-    Published means are diamonds beside one's own bars, and hollow bars where there is nothing of one's own. Agents
-    stand by regime, ordered within it, with a line between regimes, and have no bar over tasks of several; `across`
-    orders and averages all, marked.
+    Published means, of the agents `published`, are diamonds beside one's own bars, and hollow bars where there is
+    nothing of one's own. Agents stand by regime, ordered within it, with a line between regimes, and have no bar over
+    tasks of several; `across` orders and averages all, marked.
     """
     scores = results.scores
     panels = _bar_panels(scores)

@@ -36,6 +36,15 @@ def seed_curves(axis: Axes, rows: pd.DataFrame, look: Look) -> None:
         axis.plot(own["step"], own["success"], color=look.colour, linewidth=0.4, alpha=0.7, marker=".", markersize=1.5)
 
 
+def _without_curve(evaluations: pd.DataFrame, curves: pd.DataFrame, by: str = "") -> str:
+    """Say who has no curve, at all or in a group `by`, which needs steps at which all of its tasks were evaluated."""
+    keys = ["agent", *([by] if by else [])]
+    drawn = set(curves[keys].itertuples(index=False, name=None))
+    asked = evaluations[keys].drop_duplicates().sort_values(keys[::-1]).itertuples(index=False, name=None)
+    names = [" in ".join([label(agent), *group]) for agent, *group in asked if (agent, *group) not in drawn]
+    return f"Left out, as their tasks have no evaluation step in common: {', '.join(names)}." if names else ""
+
+
 def draw_learning_curves(evaluations: pd.DataFrame, look: Looks) -> Drawing:
     """Success against gradient steps for a few agents: one panel per task, or per domain where tasks are many.
 
@@ -71,14 +80,15 @@ def draw_learning_curves(evaluations: pd.DataFrame, look: Looks) -> Drawing:
     seeds = "thin lines: single seeds" if each_seed else "band: 95% interval"
     whose = "" if by == "task" else " of the agents that have all of a panel's tasks"
     text = f"Success in percent while training, mean over seeds{whose}; {seeds}."
-    return Drawing("learning_curves", figure, text).saying(left_out(everybody, agents))
+    drawing = Drawing("learning_curves", figure, text).saying(left_out(everybody, agents))
+    return drawing.saying(_without_curve(evaluations, curves, by))
 
 
 def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str, look: Looks) -> Drawing:
     """Many agents' curves over all tasks: a panel per agent, the highlighted one for comparison in each."""
     agents = agents_in_order(evaluations["agent"])
-    curves = {agent: rows for agent, rows in statistics.learning_curves(evaluations, "overall").groupby("agent")}
-    left_out = [label(agent) for agent in agents if agent not in curves]
+    overall = statistics.learning_curves(evaluations, "overall")
+    curves = {agent: rows for agent, rows in overall.groupby("agent")}
     agents = [agent for agent in agents if agent in curves]
     reference = curves.get(highlight)
     columns = 4
@@ -105,16 +115,14 @@ def draw_learning_curves_by_agent(evaluations: pd.DataFrame, highlight: str, loo
         figure.supylabel("success, %, mean over tasks", fontsize=7)
     text = f"Success in percent while training, mean over tasks; in every panel {label(highlight)} is coloured "
     text += "and the other agents are grey. Band: 95% interval."
-    if left_out:
-        text += f" Left out, as their tasks have no evaluation step in common: {', '.join(left_out)}."
-    return Drawing("learning_curves_by_agent", figure, text)
+    return Drawing("learning_curves_by_agent", figure, text).saying(_without_curve(evaluations, overall))
 
 
 def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str, look: Looks) -> Drawing:
     """Many agents' curves in every domain: the highlighted one and the best of the others stand out."""
     evaluations = shared(evaluations, "domain")
     curves = statistics.learning_curves(evaluations, "domain")
-    domains = in_order(curves["domain"], DOMAINS)
+    domains = in_order(evaluations["domain"], DOMAINS)
     columns = min(2, len(domains))
     rows = math.ceil(len(domains) / columns)
     with styled():
@@ -132,8 +140,9 @@ def draw_learning_curves_by_domain(evaluations: pd.DataFrame, highlight: str, lo
             other = f"best other: {agent_text(best[0])}" if best else ""
             axis.set_title(f"{title}\n{other}".strip(), fontsize=fitting_size(max(title, other, key=len), 32, 6.5))
             axis.set_ylabel("success, %" if axis in axes[:, 0] else "")
-            success_limits(axis, max(c["high"].fillna(c["mean"]).max() for c in of_domain.values()))
+            success_limits(axis, max((c["high"].fillna(c["mean"]).max() for c in of_domain.values()), default=1.0))
             steps_axis(axis, evaluations["step"], named=axis in axes[-1])
     text = "Success in percent while training, by domain, of the agents that have all of a panel's tasks: "
     text += f"{label(highlight)} in colour, the one that ends best among the others in black, the rest grey. "
-    return Drawing("learning_curves_by_domain", figure, f"{text}Band: 95% interval.")
+    drawing = Drawing("learning_curves_by_domain", figure, f"{text}Band: 95% interval.")
+    return drawing.saying(_without_curve(evaluations, curves, "domain"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from analysis.common.escape import markdown
 from analysis.common.progress_bar import bar
 from analysis.drawing.aggregates import draw_aggregates, draw_improvement, draw_improvement_matrix, draw_profiles
 from analysis.drawing.axes import left_out
-from analysis.drawing.bars import draw_bars
+from analysis.drawing.bars import draw_bars, published_agents
 from analysis.drawing.beside_authors import draw_beside_authors, pairs_of
 from analysis.drawing.claims import draw_ablations, draw_claims, read_claims
 from analysis.drawing.costs import draw_cost
@@ -47,34 +47,57 @@ def choose_highlight(agents: Sequence[str], highlight: str | None) -> str:
     return next((agent for agent in agents if agent.partition(" (")[0] == "rql"), agents[0])
 
 
-def everybody(results: Results, published: bool) -> list[str]:
-    """The agents that figures show, published ones included."""
+def of_agents(results: Results, published: bool, agents: Collection[str] | None) -> Results:
+    """One's own results of some agents alone, all where none are named. Raises a UserError for one that has neither
+    results nor, where they are asked for, published figures.
+    """
     theirs = published_figures.by_domain()["agent"] if published else ()
-    return agents_in_order([*results.evaluations["agent"], *theirs])
+    known = agents_in_order([*results.evaluations["agent"], *theirs])
+    chosen = [check_choice("agent", agent, known) for agent in agents or known]
+    return results.only(results.evaluations["agent"].isin(chosen))
+
+
+def _published(results: Results, published: bool, agents: Collection[str] | None) -> list[str]:
+    """The agents whose published means are drawn."""
+    theirs = published_agents(results.evaluations) if published else []
+    return [agent for agent in theirs if agents is None or agent in agents]
+
+
+def everybody(results: Results, published: bool, agents: Collection[str] | None = None) -> list[str]:
+    """The agents that figures show, published ones included, of these only those among `agents`."""
+    return agents_in_order([*results.evaluations["agent"], *_published(results, published, agents)])
 
 
 def drawings(
-    results: Results, published: bool = False, highlight: str | None = None, across: bool = False
+    results: Results,
+    published: bool = False,
+    highlight: str | None = None,
+    across: bool = False,
+    agents: Collection[str] | None = None,
 ) -> Iterator[Drawing]:
     """Yield every figure that the results support: even one evaluation of one seed gives bars and a curve.
 
-    The cost is drawn where runs' times are known, published means where asked for; RQL stands out, or `highlight`.
+    The cost is drawn where runs' times are known, published means where asked for (of `agents` alone where some are
+    named); RQL stands out, or `highlight`.
     Agents of several regimes (`analysis.regimes`) have figures of their own, and stand apart among the bars; tasks of
     several are not averaged. `across` does all of it all the same, marked.
     """
     imported = results.evaluations["agent"].str.endswith(f"({IMPORTED})").any()
-    for draw in bar(_supported(results, published, highlight, across), "figures", fewest=2):
+    for draw in bar(_supported(results, published, highlight, across, agents), "figures", fewest=2):
         yield draw().saying(f"†: {IMPORTED}, imported." if imported else "")
 
 
-def _supported(results: Results, published: bool, highlight: str | None, across: bool) -> list[Callable[[], Drawing]]:
+def _supported(
+    results: Results, published: bool, highlight: str | None, across: bool, agents: Collection[str] | None
+) -> list[Callable[[], Drawing]]:
     """The figures that the results support, to be drawn one after the other; arguments as `drawings`'."""
     results = results.only(results.evaluations["success"].notna())
-    own, known = agents_in_order(results.evaluations["agent"]), everybody(results, published)
+    own, known = agents_in_order(results.evaluations["agent"]), everybody(results, published, agents)
     if not known:
         return []
     chosen, look = choose_highlight(known, highlight), looks(known)
-    supported: list[Callable[[], Drawing]] = [partial(draw_bars, results, chosen, look, published, across)]
+    theirs = _published(results, published, agents)
+    supported: list[Callable[[], Drawing]] = [partial(draw_bars, results, chosen, look, theirs, across)]
     if not own:
         return supported
     regimes = dict.fromkeys(results.regimes.values())
@@ -92,7 +115,7 @@ def _supported(results: Results, published: bool, highlight: str | None, across:
         text = f"Regime: {regime or 'not said'}. {why}"
         drawn = _by_task(part, look) if part.of_several_regimes else _of_one_regime(part, chosen, look)
         for draw in drawn:
-            supported.append(partial(_renamed, draw, f"_{folder_name(regime)[:60]}", text))
+            supported.append(partial(_renamed, draw, f"_{folder_name(regime, 60)}", text))
     return supported
 
 
@@ -169,6 +192,7 @@ def write_figures(
     claims: str | Path | None = None,
     across: bool = False,
     more: Iterable[Drawing] = (),
+    agents: Collection[str] | None = None,
 ) -> list[Path]:
     """Write every figure that the results support, those of a reversal file and of one of claims, and `more`; see
     `drawings` and `save`.
@@ -178,4 +202,4 @@ def write_figures(
     if claims:
         found = read_claims(claims)
         made += [drawing for drawing in (draw_claims(found), draw_ablations(found)) if drawing is not None]
-    return save(itertools.chain(made, drawings(results, published, highlight, across)), out_dir)
+    return save(itertools.chain(made, drawings(results, published, highlight, across, agents)), out_dir)

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.averaging.selection import comparable
+from analysis.averaging.settings import best
 from analysis.averaging.statistics import student_interval
 from analysis.drawing.axes import success_limits
 from analysis.drawing.style import INK, TEXT_WIDTH, WIDTH, Drawing, looks_of_groups, new_figure, short_name, styled
@@ -25,9 +26,11 @@ FEW = 3
 
 
 def read_sweep(folder: str | Path) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The finished runs of a sweep: a row a run and seed with agent, domain, task, score and hyperparameters; regimes.
+    """The finished runs of a sweep, a row a run and seed, and their regimes.
 
-    `score` is the final success, 0 of a seed that diverged. Raises a UserError where there is none.
+    Columns: agent, domain, task, seed, run, score (final success, 0 of a seed that diverged), course (mean success of
+    all evaluations), and the hyperparameters. Rows come in the order in which the sweep has their settings. Raises a
+    UserError where there is none.
     """
     place = Path(folder) / "tuning"
     if not place.is_dir():
@@ -40,8 +43,10 @@ def read_sweep(folder: str | Path) -> tuple[pd.DataFrame, dict[str, str]]:
     last = evaluations[evaluations["step"] == evaluations.groupby("run")["step"].transform("max")]
     made = dict(zip(runs.runs["run"], runs.runs["hyperparameters"], strict=True))
     numbers = [{name: value for name, value in made[run].items() if type(value) in (int, float)} for run in last["run"]]
+    course = evaluations.groupby(["run", "seed"])["success"].mean().rename("course")
     kept = last[["agent", "domain", "task", "seed", "run"]].assign(score=last["success"])
-    table = pd.concat([kept.reset_index(drop=True), pd.DataFrame(numbers)], axis=1)
+    kept = kept.join(course, on=["run", "seed"])
+    table = _as_swept(pd.concat([kept.reset_index(drop=True), pd.DataFrame(numbers)], axis=1), Path(folder) / "tuned")
     rows = {row.run: row for row in runs.runs.itertuples()}
     regimes = {
         str(agent): name_of({row.task: facts_of(rows[row.run]) for row in part.itertuples()})
@@ -50,19 +55,40 @@ def read_sweep(folder: str | Path) -> tuple[pd.DataFrame, dict[str, str]]:
     return table, regimes
 
 
+def _as_swept(table: pd.DataFrame, tuned: Path) -> pd.DataFrame:
+    """The rows in the order that the sweep's own tables have (`analysis.sweeps.write_scores`), else by their values."""
+    parts = []
+    for (agent, domain), rows in table.groupby(["agent", "domain"], sort=False):
+        path = tuned / f"{agent}-{domain}.csv"
+        names = swept(rows)
+        ordered = rows.sort_values(names, kind="stable")
+        if path.is_file() and set(names) <= set(found := pd.read_csv(path)):
+            places = {values: place for place, values in enumerate(_texts(found, names))}
+            order = np.argsort([places.get(values, len(places)) for values in _texts(ordered, names)], kind="stable")
+            ordered = ordered.iloc[order]
+        parts.append(ordered)
+    return pd.concat(parts)
+
+
+def _texts(table: pd.DataFrame, names: list[str]) -> list[tuple[str, ...]]:
+    """Settings to be told apart, as a sweep's table writes them."""
+    return [tuple(f"{value:.6g}" for value in row) for row in table[names].itertuples(index=False)]
+
+
 def swept(table: pd.DataFrame) -> list[str]:
     """The hyperparameters that some task was run with several values of, of one agent's rows."""
-    known = [name for name in table.columns if name not in ("agent", "domain", "task", "seed", "run", "score")]
+    other = ("agent", "domain", "task", "seed", "run", "score", "course")
+    known = [name for name in table.columns if name not in other]
     return [name for name in known if (table.groupby("task")[name].nunique() > 1).any()]
 
 
 def along(table: pd.DataFrame, name: str, names: list[str]) -> pd.DataFrame:
-    """One domain's success by one hyperparameter, the others as in its best setting.
+    """One domain's success by one hyperparameter, the others as in its best setting, which is the sweep's.
 
     Columns: value, mean, low, high, best (whether it is of the best setting), scores (each seed's).
     """
-    means = table.groupby(names)["score"].mean()
-    winner = dict(zip(names, np.atleast_1d(np.asarray(means.idxmax(), dtype=float)), strict=True))
+    found = table.groupby(names, sort=False).agg(final=("score", "mean"), course=("course", "mean"))
+    winner = best(found.reset_index(), names)
     own = table
     for other in names:
         own = own if other == name else own[np.isclose(own[other], winner[other])]

@@ -18,7 +18,7 @@ from analysis.averaging.statistics import near_best
 from analysis.names import DOMAINS, TASKS, domain_of, in_order
 from analysis.page.entries import AVERAGE, Entry, Figure, published_entries, submitted_entries
 from analysis.page.filling import filled, to_script
-from analysis.regimes import folder_name, named
+from analysis.regimes import SEVERAL, folder_name, named
 from analysis.submissions.standing import RESULTS
 from benchmark.common.files import make_folder, write_text
 
@@ -67,19 +67,22 @@ def leaderboard_data(entries: Sequence[Entry], out: Path) -> dict[str, Any]:
         regimes.append(
             {"title": regime if regime in named() else f"No paper's: {regime}", "name": folder_name(regime)}
             | {"facts": _facts(regime), "columns": columns, "tasks": tasks, "entries": own}
-            | {"best": _best([entry.cells for entry in some], columns)}
-            | {"bestTasks": _best([entry.tasks for entry in some], tasks)}
+            | {"best": _best([entry.cells for entry in some], columns, regime)}
+            | {"bestTasks": _best([entry.tasks for entry in some], tasks, regime)}
         )
     return {"regimes": regimes, "entries": [_entry(entry, out) for entry in placed]}
 
 
-def _best(rows: Sequence[dict[str, Figure]], columns: Sequence[str]) -> dict[str, list[bool]]:
-    """Which figures of each column are at least 95% of the best of it; alone, one is the best of nothing."""
+def _best(rows: Sequence[dict[str, Figure]], columns: Sequence[str], regime: str) -> dict[str, list[bool]]:
+    """Which figures of each column are at least 95% of the best of it; alone, one is the best of nothing.
+
+    So is each of `SEVERAL` regimes: on a task, others in the same words may be of another one.
+    """
     found = {}
     for column in columns:
         # As printed, so that two figures that read the same are treated the same.
         shown = [round(100 * row[column].mean, 1) if column in row else math.nan for row in rows]
-        several = sum(not math.isnan(value) for value in shown) > 1
+        several = sum(not math.isnan(value) for value in shown) > 1 and not regime.startswith(SEVERAL)
         found[column] = [bool(best) and several for best in near_best(shown)]
     return found
 

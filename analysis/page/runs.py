@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.common.progress_bar import bar
 from analysis.names import MEASURES, SHARED, TASKS, in_order, own_first
 from analysis.reading.loading import Runs, read_training
+from analysis.reading.records import planned_steps
 from benchmark.runs.seeds import format_seeds
 
 TRAINING_RUNS = 100
@@ -34,7 +35,7 @@ def runs_data(runs: Runs) -> dict[str, Any]:
     steps, curves = _curves(runs)
     rows = []
     for row in bar(sorted(runs.runs.itertuples(), key=_place(runs.runs)), "pages of runs", fewest=500):
-        fields = _run_fields(row, curves.get(row.run, []), len(runs) <= TRAINING_RUNS)
+        fields = _run_fields(row, curves.get(row.run, []), steps, len(runs) <= TRAINING_RUNS)
         for name in POOLED:
             value = fields[name]
             key = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
@@ -51,13 +52,14 @@ def _place(table: pd.DataFrame) -> Callable[[Any], Any]:
     return lambda row: (agents[row.agent], tasks[row.task], row.seeds, row.run)
 
 
-def _run_fields(row: Any, curves: list[Any], with_training: bool) -> dict[str, Any]:
-    """What the page knows of one run, by the names of `FIELDS`; `row` is one of the runs frame."""
+def _run_fields(row: Any, curves: list[Any], steps: list[list[int]], with_training: bool) -> dict[str, Any]:
+    """What the page knows of one run, by the names of `FIELDS`: `row` is of the runs frame, `curves` and `steps` are
+    what `_curves` has.
+    """
     made = {name: getattr(row, name) for name in ("commit", "clean", "python", "device", "host", "dataset")}
     made |= {"fingerprint": row.fingerprint, "dataset source": row.source, "transitions": row.transitions}
     made |= {"environment": row.environment} if row.environment else {}
     times = [float(t) for t in (row.train_seconds, row.eval_seconds) if pd.notna(t)]
-    ends = [series[2][-1] for series in curves if series[2] and series[2][-1] is not None]
     as_read = ("run", "agent", "task", "suite", "state", "step", "steps", "error", "started", "updated", "protocol")
     return {name: getattr(row, name) for name in as_read} | {
         "seeds": format_seeds(row.seeds),
@@ -68,10 +70,22 @@ def _run_fields(row: Any, curves: list[Any], with_training: bool) -> dict[str, A
         "command": row.command if pd.notna(row.command) else "",
         "hyperparameters": dict(sorted(row.hyperparameters.items(), key=lambda item: item[0] in SHARED)),
         "made": made | {"versions": row.versions},
-        "success": sum(ends) / len(ends) / 1000 if ends else None,
+        "success": _success(row, curves, steps),
         "curves": curves,
         "training": _training(row.run) if with_training else None,
     }
+
+
+def _success(row: Any, curves: list[Any], steps: list[list[int]]) -> float | None:
+    """The mean over a run's seeds of their last success, 0 of one that diverged before; None where none is known."""
+    if row.state == "unreadable":
+        return None
+    last = {series[0]: (steps[series[1]][-1], series[2][-1]) for series in curves}
+    planned = planned_steps(row.protocol, int(row.step), int(row.steps), row.state == "done")
+    end = max(planned | {step for step, _ in last.values()}, default=0)
+    gone = {seed for seed in row.diverged if seed in row.seeds and last.get(seed, (0, 0))[0] < end}
+    ends = [0] * len(gone) + [success for seed, (_, success) in last.items() if seed not in gone]
+    return sum(ends) / len(ends) / 1000 if ends else None
 
 
 def _curves(runs: Runs) -> tuple[list[list[int]], dict[str, list[Any]]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from analysis import published
 from analysis.averaging import statistics
@@ -19,16 +23,14 @@ def groups(results: Results, with_published: bool) -> dict[str, Any]:
     tasks are of several has no averages.
     """
     scores = results.scores
-    sources, settings, regimes = sources_of(scores), _settings(results), results.regimes
+    sources, settings = sources_of(scores), _settings(results)
     own: dict[str, dict[str, Any]] = {agent: {} for agent in own_first(sources)}
     theirs: dict[str, dict[str, Any]] = {}
     found: list[tuple[bool, bool, TaskSet]] = []
     for column in table_columns(scores, with_published):
         means = statistics.overall_means(results.averaged(column.tasks)) if len(scores) else scores
         found.append((not len(means), bool(column.domain), column))
-        best = (
-            statistics.near_best_within(list(means["mean"]), [regimes[a] for a in means["agent"]]) if len(means) else ()
-        )
+        best = _best(results, means, column.tasks) if len(means) else ()
         for row in means.assign(best=best).itertuples() if len(means) else ():
             own[row.agent][column.name] = {"mean": row.mean, "low": row.low, "high": row.high, "best": bool(row.best)}
         for agent, mean in published.means(column.tasks).items() if with_published else ():
@@ -44,6 +46,11 @@ def groups(results: Results, with_published: bool) -> dict[str, Any]:
             for a, source, text, cells in rows
         ],
     }
+
+
+def _best(results: Results, means: pd.DataFrame, tasks: Collection[str]) -> np.ndarray:
+    """Which means over some tasks are near the best of those of one regime there."""
+    return statistics.near_best_within(list(means["mean"]), [results.regime_on(a, tasks) for a in means["agent"]])
 
 
 def _settings(results: Results) -> dict[str, str]:
@@ -70,7 +77,7 @@ def tasks(results: Results) -> list[dict[str, Any]]:
     order = {name: i for i, name in enumerate(own_first(table["agent"]))}
     rows = []
     for task, group in sorted(table.groupby("task"), key=lambda item: place[item[0]]):
-        best = statistics.near_best_within(list(group["mean"]), [results.regimes[agent] for agent in group["agent"]])
+        best = _best(results, group, [task])
         for row, flag in sorted(zip(group.itertuples(), best, strict=True), key=lambda item: order[item[0].agent]):
             other = theirs.get((row.agent.partition(" (")[0], task))
             cells: dict[str, Any] = {"agent": label(row.agent), "task": task}

@@ -32,7 +32,7 @@ from analysis.tabulating.choice import write_tables
 from benchmark.common.errors import UserError
 from benchmark.common.files import make_folder, write_text
 
-SHOWN_STATES = ("done", "running", "failed", "unreadable")
+SHOWN_STATES = ("done", "running", "interrupted", "failed", "unreadable")
 
 
 def write_page(

@@ -17,7 +17,7 @@ from benchmark.common.errors import UserError
 from benchmark.common.files import write_bytes
 
 CACHE_NAME = ".analysis-cache.npz"
-CACHE_SCHEMA = 5
+CACHE_SCHEMA = 6
 SEALED = "submission.json"
 """In a folder that was handed on: its files are told by their digests, so no cache is written among them."""
 RECORDS = ("config.json", "provenance.json", "status.json", "eval.csv")

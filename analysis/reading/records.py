@@ -153,6 +153,8 @@ def _read_measures(path: str) -> np.ndarray:
             raise ValueError(f"eval.csv: line {i + 2} has {len(cells)} of {len(names)} columns")
         block[i] = [float(cells[place] or "nan") for place in places]
     success = block[:, MEASURES.index("success")]
+    if np.isnan(success).any():
+        raise ValueError("eval.csv: a success that is no number")
     if np.any((success < 0) | (success > 1)):
         raise ValueError("eval.csv: a success outside [0, 1]")
     return block
@@ -160,10 +162,10 @@ def _read_measures(path: str) -> np.ndarray:
 
 def _check_measures(row: dict[str, Any], block: np.ndarray) -> None:
     """Raise a ValueError where eval.csv has rows of other seeds than the run's, or a finished run lacks evaluations."""
-    places = block[:, [MEASURES.index("seed"), MEASURES.index("step")]]
+    places = block[:, [MEASURES.index(name) for name in ("seed", "step", "episodes")]]
     if not np.isfinite(places).all():
-        raise ValueError("eval.csv: a row without a seed or step")
-    found = [(int(seed), int(step)) for seed, step in places]
+        raise ValueError("eval.csv: a row without a seed, step or number of episodes")
+    found = [(int(seed), int(step)) for seed, step, _ in places]
     other = sorted({seed for seed, _ in found} - set(row["seeds"]))
     if other:
         raise ValueError(f"eval.csv: rows of seed {', '.join(map(str, other))}, which config.json does not name")

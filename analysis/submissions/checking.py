@@ -30,7 +30,7 @@ from analysis.submissions.layout import (
     read_index,
     without_places,
 )
-from analysis.submissions.standing import misplaced, regimes_of
+from analysis.submissions.standing import finished, misplaced, regimes_of
 from benchmark.common.errors import UserError
 from benchmark.common.reading import Damaged, read_bytes
 from benchmark.runs.reading import read_starts
@@ -164,7 +164,7 @@ def _wrong_rows(runs: Runs) -> Iterator[str]:
 
 def _remarks(runs: Runs) -> Iterator[str]:
     """What is no fault, and yet may be a reason to ask."""
-    frame = runs.runs[runs.runs["state"] == "done"]
+    frame = finished(runs)
     for row in frame.itertuples():
         if not row.clean:
             yield f"{row.run}: made with changes that were not committed"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
 
 from analysis import published
 from analysis.averaging.agreement import DRAWN, FEWEST, MOST_COUNTED, agreements
 from analysis.averaging.results import Results
-from analysis.names import label
+from analysis.names import agents_in_order, label
 from analysis.regimes import ACROSS, why_apart
 from analysis.tabulating.cells import PrintedTable, Row
 
@@ -21,28 +23,35 @@ CAPTION = (
 )
 
 
-def _kinds(results: Results) -> dict[str, str]:
-    """The regimes of each method that is published, its own and its published figures', in words."""
+def _kinds(regimes: Mapping[str, str]) -> dict[str, str]:
+    """Of methods' regimes here: those of each that is published, its own and its published figures', in words."""
     theirs = set(published.by_task()["agent"])
-    own = {agent: f"{regime} here, " if regime else "" for agent, regime in results.regimes.items() if agent in theirs}
+    own = {agent: f"{regime} here, " if regime else "" for agent, regime in regimes.items() if agent in theirs}
     return {agent: f"{here}{published.regime(agent)} as published" for agent, here in own.items()}
+
+
+def _of_most(results: Results) -> pd.DataFrame:
+    """The scores of each task of the methods of one regime, that of most of them on the task."""
+    parts = [results.scores[:0]]
+    for task, rows in results.scores.groupby("task"):
+        kinds = _kinds({agent: results.regime_on(agent, [str(task)]) for agent in agents_in_order(rows["agent"])})
+        first = Counter(kinds.values()).most_common(1)
+        parts.append(rows[rows["agent"].map(kinds).isin([kind for kind, _ in first])])
+    return pd.concat(parts)
 
 
 def order_table(results: Results, agents: Iterable[str] | None = None, across: bool = False) -> PrintedTable:
     """A row a task; of those agents alone where some are named.
 
-    Methods are ranked within one regime, that of most of them here and that of most published figures; `across` ranks
-    all, marked.
+    Methods are ranked within one regime, that of most of them on the task and of their published figures; `across`
+    ranks all, marked.
     """
     chosen = results.of_agents(list(agents) if agents else None)
-    kinds = _kinds(chosen)
-    several = len(set(kinds.values())) > 1
-    if several and not across:
-        first = Counter(kinds.values()).most_common(1)[0][0]
-        chosen = chosen.of_agents([agent for agent, kind in kinds.items() if kind == first])
+    kinds = _kinds(chosen.regimes)
+    several = len(set(kinds.values())) > 1 or any(agent in kinds for agent in chosen.of_several_regimes)
     mark = ACROSS if several and across else ""
     rows: list[Row] = []
-    for found in agreements(chosen.scores):
+    for found in agreements(chosen.scores if across else _of_most(chosen)):
         interval = "-" if math.isnan(found.low) else f"{found.low:.2f} to {found.high:.2f}"
         rows.append([found.task, str(found.methods), f"{found.rho:.2f}{mark}", interval, f"{found.chance:.3f}"])
     notes = [] if rows else [f"no task has {FEWEST} methods with figures both here and published"]

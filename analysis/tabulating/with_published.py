@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import pandas as pd
 
@@ -54,7 +54,7 @@ def domain_table(
     A column is a set of tasks (`averaging.task_sets`): a domain without more words its five tasks, "average" the fifty.
     A row has a figure where it has all of a column's tasks.
     """
-    columns: list[str] = []
+    columns: dict[str, Collection[str]] = {}
     scores = results.scores if results else None
     sources = sources_of(scores) if scores is not None else {}
     several = results.of_several_regimes if results else frozenset()
@@ -62,17 +62,23 @@ def domain_table(
     regimes = _regimes(scores, published)
     for found in table_columns(scores, published):
         name = found.name if found.domain else f"average of {found.name}"
-        columns.append("average" if found.tasks == frozenset(TASKS) else name)
+        column = "average" if found.tasks == frozenset(TASKS) else name
+        columns[column] = found.tasks
         for agent, mean in published_figures.means(found.tasks).items() if published else ():
-            lines.setdefault((agent, "published"), {})[columns[-1]] = Cell(mean)
+            lines.setdefault((agent, "published"), {})[column] = Cell(mean)
         for row in overall_means(results.averaged(found.tasks, across)).itertuples() if results else ():
             marked = len(found.tasks) > 1 and row.agent in several
             cell = Cell(row.mean, row.low, row.high, mark=ACROSS if marked else "")
-            lines.setdefault((row.agent, sources[row.agent]), {})[columns[-1]] = cell
+            lines.setdefault((row.agent, sources[row.agent]), {})[column] = cell
     text = _caption("domain", results, published)
     if published and any(" task" in column for column in columns):
         text += " Published figures of single tasks: RQL's from there, others from the archive of arXiv 2601.14234."
-    return _lines_table("domain", lines, columns, agents, bold, text, results, regimes, across)
+    table = _lines_table("domain", lines, columns, agents, bold, text, results, regimes, across)
+    keys = [(str(row[0]), str(row[1])) for row in table.rows]
+    bare = [f"{label(key[0])}{'*' * _is_own(key)}" for key in keys if not lines[key]]
+    said = "Without a figure here, as no column is over tasks that they have all of, in one regime"
+    notes = [f"{said}: {', '.join(bare)}; --table=task has theirs."] if bare else []
+    return dataclasses.replace(table, notes=[*table.notes, *notes])
 
 
 def task_table(
@@ -94,7 +100,8 @@ def task_table(
     columns = in_order({c for cells in lines.values() for c in cells}, TASKS)
     text = _caption("task", results, published)
     regimes = _regimes(results.scores if results else None, published)
-    wide = _lines_table("task", lines, columns, agents, bold, text, results, regimes, across)
+    of_one = {task: [task] for task in columns}
+    wide = _lines_table("task", lines, of_one, agents, bold, text, results, regimes, across)
     names = [f"{row[0]}*" if own else str(row[0]) for row, own in zip(wide.rows, wide.own, strict=True)]
     rows: list[Row] = [[task, *(row[2 + i] for row in wide.rows)] for i, task in enumerate(columns)]
     return dataclasses.replace(wide, header=["task", *names], rows=rows, own=[])
@@ -121,7 +128,7 @@ def _caption(name: str, results: Results | None, published: bool) -> str:
 def _lines_table(
     name: str,
     lines: Lines,
-    columns: list[str],
+    columns: Mapping[str, Collection[str]],
     agents: Iterable[str] | None,
     bold: float,
     text: str,
@@ -129,15 +136,23 @@ def _lines_table(
     regimes: Mapping[tuple[str, str], str],
     across: bool,
 ) -> PrintedTable:
-    """Rows (agent, source, a cell per column) in the order of agents, the best of each column and regime bold."""
+    """Rows (agent, source, a cell per column) in the order of agents, the best of each column and regime bold.
+
+    `columns` has the tasks of each: an agent of several `regimes` may be of one on some of its tasks.
+    """
     chosen = chosen_agents(agents, agents_in_order(agent for agent, _ in lines))
     # Published before own: the sort is stable, and no agent has rows of more than these two.
     keys = [key for agent in agents_in_order(chosen) for key in sorted(lines, key=_is_own) if key[0] == agent]
     rows: dict[tuple[str, str], Row] = {key: list(key) for key in keys}
-    groups = ["" if across else regimes[key] for key in keys]
     several = len({regimes[key] for key in keys}) > 1
     mixed = any(regimes[key].startswith(SEVERAL) for key in keys)
-    for column in columns:
+    apart = (several or mixed) and not across
+
+    def group(key: tuple[str, str], tasks: Collection[str]) -> str:
+        return results.regime_on(key[0], tasks) if results and key[1] != "published" else regimes[key]
+
+    for column, tasks in columns.items():
+        groups = [group(key, tasks) if apart else "" for key in keys]
         cells = [lines[key].get(column, Cell()) for key in keys]
         # As printed, so that two figures that read the same are treated the same.
         shown = [round(100 * c.value, c.digits) for c in cells]
@@ -145,7 +160,7 @@ def _lines_table(
             mark = cell.mark or (ACROSS if across and several and best else "")
             rows[key].append(dataclasses.replace(cell, bold=bool(best), mark=mark))
     text += f" Bold: within {bold:g}% of the best of a {'row' if name == 'task' else 'column'}"
-    text += " and regime." if several and not across else "."
+    text += " and regime." if apart else "."
     said = [
         *(results.notes if results else ()),
         *(_regime_notes(keys, regimes, across) if several or mixed else ()),

@@ -53,6 +53,28 @@ def test_a_finished_run_with_rows_missing_or_of_others_is_left_out_and_named(
     assert f"{broken}: {reason}" in selection.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("0.5,-99.5,190.0", "nan,nan,nan"), "eval.csv: a success that is no number"),
+        (("0.5,-99.5,190.0", ",-99.5,190.0"), "eval.csv: a success that is no number"),
+        (("1000,1,50", "1000,1,nan"), "eval.csv: a row without a seed, step or number of episodes"),
+    ],
+)
+def test_a_run_with_a_row_that_is_no_number_is_left_out_and_named_and_the_others_stay(
+    change: tuple[str, str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = write_run(tmp_path, "rql")
+    write_run(tmp_path, "fql")
+    text = (broken / "eval.csv").read_text()
+    (broken / "eval.csv").write_text(text.replace(*change))
+    assert (broken / "eval.csv").read_text() != text
+    for table in ("summary", "task", "domain", "reproduction"):
+        tables.main([f"--runs={tmp_path}", f"--table={table}"])
+        said = capsys.readouterr().out
+        assert f"{broken}: {reason}" in said.replace("\\_", "_") and "50" in said and "FQL" in said, table
+
+
 def test_seeds_that_diverged_and_runs_under_way_miss_nothing(tmp_path: Path) -> None:
     write_run(tmp_path, "rql", diverged={1: 700})
     write_run(tmp_path, "fql", state="running", step=500)

@@ -70,6 +70,22 @@ def test_a_curve_has_a_marker_at_each_evaluation_and_thin_lines() -> None:
     assert max(line.get_linewidth() for line in lines) <= 1
 
 
+@pytest.mark.parametrize("others", [["rql"], list(AGENT_LABELS)[:7], []])
+def test_an_agent_whose_tasks_have_no_evaluation_step_in_common_is_named_where_its_curve_would_be(
+    others: list[str],
+) -> None:
+    tasks = list(TASKS[:7])
+    apart = simulated(["mine"], tasks).evaluations
+    shift = 100 * apart["task"].map(tasks.index)
+    results = together(
+        *([simulated(others, tasks)] if others else []), Results(apart.assign(step=apart["step"] + shift))
+    )
+    made = {name: drawing.caption for name, drawing in drawn(results).items() if name.startswith("learning_curves")}
+    said = "Left out, as their tasks have no evaluation step in common: mine"
+    assert made and all(said in caption for caption in made.values()), made
+    assert len(made) == (2 if len(others) > 1 else 1)
+
+
 def test_intervals_of_bars_end_in_caps_and_a_single_seed_has_none() -> None:
     caps = [
         line for line in shown(drawn(simulated(["fql"], QUICKSTART))["bars"])[0].get_lines() if len(line.get_xdata())

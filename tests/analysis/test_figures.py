@@ -144,6 +144,34 @@ def test_reversal_file_is_drawn_and_checked(tmp_path: Path) -> None:
             read_reversal(tmp_path / f"{name}.npz")
 
 
+def rows_of_bars(results: Results, **options: object) -> set[str]:
+    """Who has a row in the bars."""
+    (bars,) = (drawing for drawing in drawings(results, published=True, **options) if drawing.name == "bars")
+    return {text.get_text() for text in bars.figure.axes[0].get_yticklabels()}
+
+
+@pytest.mark.parametrize("task", ["toy-modes", f"{TASKS[0]} (generated data)"])
+def test_an_agent_that_is_drawn_stands_out_where_rql_has_no_figure_on_the_tasks(task: str, tmp_path: Path) -> None:
+    results = simulated(["fql"], [task])
+    assert rows_of_bars(results) == {"FQL"}
+    with pytest.raises(UserError, match=r"unknown agent to highlight 'rql' .*allowed: fql"):
+        write_figures(results, tmp_path, published=True, highlight="rql")
+
+
+def test_an_agent_whose_published_curves_were_imported_is_not_highlighted_as_a_published_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown agent to highlight 'fql'"):
+        write_figures(simulated(["fql (QAM archive)"], QUICKSTART), tmp_path, published=True, highlight="fql")
+
+
+def test_only_the_agents_asked_for_are_drawn_be_their_figures_own_or_published(tmp_path: Path) -> None:
+    own = simulated(["mine", "rql"], list(TASKS[:5]))
+    assert rows_of_bars(own.of_agents(["mine"]), agents=["mine", "fql", "tfql"]) == {"mine", "FQL", "TFQL"}
+    main(["--published", "--agents", "tfql,fql", "--out", str(tmp_path)])
+    assert "qam: FQL; rql: TFQL." in (tmp_path / "figure_captions.md").read_text()
+    with pytest.raises(UserError, match=r"unknown agent 'rqll' .did you mean 'rql'"):
+        main(["--published", "--agents", "rqll,fql", "--out", str(tmp_path)])
+
+
 def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to draw: give --runs"):
         main(["--out", str(tmp_path)])

@@ -16,7 +16,7 @@ from analysis import leaderboard as command
 from analysis import published
 from analysis.names import DOMAINS, TASKS
 from analysis.page.entries import AVERAGE, Figure, combined, published_entries, submitted_entries
-from analysis.page.leaderboard import APART, write_leaderboard
+from analysis.page.leaderboard import APART, leaderboard_data, write_leaderboard
 from analysis.submissions.making import submit
 from benchmark.common.errors import UserError
 from tests.analysis.test_report import EVIL, Browser, Elements, needs_browser
@@ -119,6 +119,16 @@ def test_a_submission_whose_tasks_are_of_several_regimes_has_no_averages(tmp_pat
     (entry,), refused = submitted_entries(tmp_path / "results")
     assert not refused and entry.regime.startswith("several regimes")
     assert entry.cells == {} and set(entry.tasks) == set(MAZES)
+
+
+def test_nothing_is_bold_among_agents_whose_tasks_are_of_several_regimes(tmp_path: Path) -> None:
+    for agent, lengths in (("mine", (1_000_000, 1_000_000, 2_000_000)), ("other", (1_000_000, 2_000_000, 2_000_000))):
+        for task, steps in zip(MAZES, lengths, strict=False):
+            sent(tmp_path, agent, agent, [task], steps=steps, eval_every=steps // 2, success=0.5)
+    entries, refused = submitted_entries(tmp_path / "results")
+    (one,) = leaderboard_data(entries, tmp_path / "board.html")["regimes"]
+    assert not refused and one["title"].startswith("No paper's: several regimes")
+    assert one["bestTasks"] == {task: [False, False] for task in MAZES[:3]}
 
 
 def test_a_refused_submission_is_named_with_the_reason_and_not_shown(page: Path, data: dict[str, Any]) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import sweeps
 from analysis.averaging.ranks import critical_difference, mean_ranks, not_told_apart
 from analysis.averaging.selection import comparable
 from analysis.drawing.beside_authors import pairs_of
-from analysis.drawing.gallery import drawings
+from analysis.drawing.gallery import drawings, write_figures
 from analysis.drawing.scatter import draw_scatter
 from analysis.drawing.sensitivity import along, draw_sensitivities, read_sweep, swept
 from analysis.figures import main
@@ -150,6 +151,42 @@ def test_a_sweeps_runs_are_read_by_seed_and_setting(sweep: Path) -> None:
     assert line["mean"].tolist() == pytest.approx([0.305, 0.705]) and line["scores"][1] == pytest.approx((0.7, 0.71))
 
 
+def flat(sweep: Path, early: float = 0.5) -> Path:
+    """The sweep with 0.5 as the success of all settings at the end, and before it too, but `early` of alpha=3."""
+    for path in sweep.rglob("eval.csv"):
+        header, *rows = (line.split(",") for line in path.read_text().splitlines())
+        for row in rows:
+            row[3] = str(early if row[0] == "500" and "alpha=3" in str(path) else 0.5)
+        path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
+    return sweep
+
+
+def best_alpha(sweep: Path) -> list[float]:
+    """The value of alpha that is filled in the cube's line."""
+    table, _ = read_sweep(sweep)
+    line = along(table[table["task"] == CUBE], "alpha", ["alpha", "expectile"])
+    return line["value"][line["best"]].tolist()
+
+
+@pytest.mark.parametrize(("early", "alpha"), [(0.5, 1.0), (0.9, 3.0), (0.1, 1.0)])
+def test_the_best_setting_of_several_with_one_final_success_is_the_sweeps(
+    sweep: Path, early: float, alpha: float
+) -> None:
+    flat(sweep, early)
+    runs = [path.parent for path in sorted(sweep.rglob("config.json")) if CUBE in path.parts]
+    names = ["alpha", "expectile"]
+    assert sweeps.best(sweeps.scores(runs, names), names)["alpha"] == alpha and best_alpha(sweep) == [alpha]
+
+
+def test_a_tie_is_the_earlier_settings_of_those_that_the_sweep_lists(sweep: Path) -> None:
+    flat(sweep)
+    runs = [path.parent for path in sorted(sweep.rglob("config.json"), reverse=True) if CUBE in path.parts]
+    names = ["alpha", "expectile"]
+    found = sweeps.scores(runs, names)
+    sweeps.write_scores(found, names, sweep / "tuned", "fql-cube-double-play")
+    assert sweeps.best(found, names)["alpha"] == 3.0 and best_alpha(sweep) == [3.0]
+
+
 def test_sensitivity_has_a_panel_a_hyperparameter_and_a_line_a_domain(sweep: Path) -> None:
     (drawing,) = draw_sensitivities(sweep)
     panels = [axis for axis in drawing.figure.axes if axis.get_visible()]
@@ -195,6 +232,16 @@ def test_each_regime_has_figures_of_its_own_and_the_reason(two) -> None:
     assert "learning_curves_qam" in made and "learning_curves_rql" in made and "learning_curves" not in made
     assert "aggregates_qam" in made and "aggregates_rql" not in made  # one agent alone is compared with nothing
     assert all("differ for other reasons than the agents" in drawing.caption for drawing in made.values())
+
+
+def test_figures_of_regimes_whose_names_begin_alike_are_files_of_their_own(tmp_path: Path) -> None:
+    for agent, chunk in (("rql", 5), ("fql", 5), ("ifql", 10), ("qam", 10)):
+        run(tmp_path / "runs", agent, steps=3_000_000, chunk=chunk, hidden=[1024] * 6)
+    paths = write_figures(comparable(load_runs(tmp_path / "runs")), tmp_path / "out")
+    assert len({path.name for path in paths}) == len(paths)
+    captions = (tmp_path / "out" / "figure_captions.md").read_text()
+    names = [line.split("**")[1] for line in captions.splitlines()]
+    assert len([name for name in names if name.startswith("learning_curves")]) == 2 and len(set(names)) == len(names)
 
 
 def of_two_regimes(folder: Path):

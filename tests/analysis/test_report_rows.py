@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agents.base import Config
 from analysis import comparable, load_runs
 from analysis.names import SHARED, TASKS
@@ -66,6 +68,30 @@ def test_every_table_of_the_page_rounds_a_figure_once(tmp_path: Path) -> None:
 
 def test_the_shared_hyperparameters_are_those_of_every_agent() -> None:
     assert set(SHARED) == set(Config.__dataclass_fields__)
+
+
+def test_a_run_has_the_success_that_tables_count_of_it_with_0_of_a_seed_that_diverged_before(tmp_path: Path) -> None:
+    write_run(
+        tmp_path / "runs", "rql", CUBE, seeds=range(4), success=0.8, steps=1200, eval_every=400, diverged={3: 700}
+    )
+    write_run(tmp_path / "runs", "fql", CUBE, success=0.8, diverged={0: 1, 1: 700})
+    write_run(tmp_path / "runs", "qam", CUBE, success=0.8, diverged={0: 1, 1: 1})
+    write_run(tmp_path / "runs", "bc", CUBE, success=0.8, steps=1200, eval_every=400, state="running", step=800)
+    results = comparable(load_runs(tmp_path / "runs"))
+    data = Elements(report_of(tmp_path).read_text()).data()
+    runs = [dict(zip(data["fields"], run, strict=True)) for run in data["runs"]]
+    found = {data["pools"]["agent"][run["agent"]]: run["success"] for run in runs}
+    means = results.scores.groupby("agent")["score"].mean().to_dict()
+    counted = {"rql": 0.6, "fql": 0.0, "qam": 0.0}
+    assert found == pytest.approx(counted | {"bc": 0.8}) and means == pytest.approx(counted)
+
+
+def test_runs_of_every_state_are_counted_at_the_top(tmp_path: Path) -> None:
+    for agent, state in (("rql", "done"), ("fql", "interrupted"), ("bc", "failed")):
+        write_run(tmp_path / "runs", agent, CUBE, state=state, step=1000 if state == "done" else 500)
+    text = report_of(tmp_path).read_text()
+    for state in ("done", "interrupted", "failed"):
+        assert f"<dt>runs {state}</dt><dd>1</dd>" in text
 
 
 @needs_browser

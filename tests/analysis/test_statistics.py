@@ -11,9 +11,11 @@ import pytest
 from scipy.stats import bootstrap, trim_mean, ttest_1samp, ttest_ind
 
 from analysis.averaging.statistics import (
+    _Draws,
     aggregate,
     caption,
     domain_means,
+    expanded_percentiles,
     final_scores,
     learning_curves,
     near_best,
@@ -92,6 +94,39 @@ def test_interquartile_mean_agrees_with_scipys_stratified_bootstrap() -> None:
         tuple(scores), iqm, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
     assert [made["low"], made["high"]] == pytest.approx([reference.low, reference.high], abs=2e-3)
+
+
+def spread(means: list[float], counts: list[int], within: float) -> list[list[float]]:
+    """Scores of tasks with such means and numbers of seeds, `within` about them."""
+    random = np.random.default_rng(0)
+    return [np.clip(random.normal(m, within, n), 0, 1).tolist() for m, n in zip(means, counts, strict=True)]
+
+
+@pytest.mark.parametrize("interval", ["corrected", "percentile"])
+@pytest.mark.parametrize("within", [0.0, 0.01, 0.1])
+@pytest.mark.parametrize("counts", [[4, 3], [3, 4, 4, 3, 4], [2, 12, 2], [4, 3] * 10])
+def test_an_aggregate_lies_within_its_interval_where_tasks_have_other_numbers_of_seeds(
+    counts: list[int], within: float, interval: str
+) -> None:
+    means = np.random.default_rng(1).random(len(counts)).tolist()
+    for row in aggregate(frame({"a": spread(means, counts, within)}), interval=interval).itertuples():
+        assert row.low - 1e-9 <= row.value <= row.high + 1e-9, row
+
+
+def test_a_task_weighs_by_its_seeds_in_the_interval_of_the_optimality_gap_too() -> None:
+    gap = aggregate(frame({"a": [[0.0] * 4, [1.0] * 3]}), ["optimality_gap"]).iloc[0]
+    assert [gap["value"], gap["low"], gap["high"]] == pytest.approx([4 / 7] * 3)
+
+
+def test_with_as_many_seeds_a_task_aggregates_are_of_scipys_trimmed_mean() -> None:
+    tasks = np.random.default_rng(2).integers(0, 51, (5, 4)) / 50
+    made = aggregate(frame({"a": tasks.tolist()}), ["iqm", "optimality_gap"]).set_index("statistic")
+    draws = _Draws("corrected", 2000, 0)
+    names = frame({"a": tasks.tolist()})["task"].unique()
+    pooled = np.concatenate([v[draws.seeds("a", name, 4)] for name, v in zip(names, tasks, strict=True)], axis=1)
+    for name, function in (("iqm", lambda x: trim_mean(x, 0.25, axis=1)), ("optimality_gap", lambda x: 1 - x.mean(1))):
+        expected = [*function(tasks.ravel()[None]), *expanded_percentiles(function(pooled), 15)]
+        assert made.loc[name, ["value", "low", "high"]].tolist() == pytest.approx(expected, abs=1e-12)
 
 
 def test_every_task_weighs_the_same_in_a_mean_whatever_its_seeds() -> None:
@@ -223,6 +258,14 @@ def test_learning_curves_average_only_over_steps_that_all_seeds_have() -> None:
     assert by_task.to_dict() == pytest.approx({("t", 10): 0.3, ("u", 10): 0.6, ("u", 20): 1.0})
     overall = learning_curves(curve(points), "overall")
     assert overall[["step", "mean", "tasks"]].to_numpy().tolist() == [[10, pytest.approx(0.45), 2]]
+
+
+def test_tasks_without_an_evaluation_step_in_common_have_no_curve_and_the_others_theirs() -> None:
+    points = {(task, seed, step): 0.5 for task, step in (("t", 10), ("u", 20)) for seed in (0, 1)}
+    other = curve({("t", 0, 10): 0.2, ("u", 0, 10): 0.4}, agent="b")
+    found = learning_curves(pd.concat([curve(points), other]), "overall")
+    assert found[["agent", "step", "mean"]].to_numpy().tolist() == [["b", 10, pytest.approx(0.3)]]
+    assert len(learning_curves(curve(points), "overall")) == 0
 
 
 def test_a_curves_seeds_are_drawn_as_wholes() -> None:

@@ -270,6 +270,22 @@ def test_what_a_reviewer_should_look_at_is_said(runs, tmp_path):
     assert "not committed" in said and "2 values of commit" in said and "2 values of mujoco" in said
 
 
+def test_variants_with_a_label_are_agents_of_their_own_where_seeds_are_counted(tmp_path, capsys):
+    for label in ("rql-a", "rql-b"):
+        run = write_run(tmp_path / "runs" / label, "rql")
+        config = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps(config | {"label": label}))
+        (tmp_path / "runs" / label / "rql").rename(tmp_path / "runs" / label / label)
+    write_run(tmp_path / "runs", "fql")
+    submit([tmp_path / "runs"], tmp_path / "sent")
+    assert not any("fewer seeds" in remark for remark in verify(tmp_path / "sent").remarks)
+    assert verify_command.main([str(tmp_path / "sent")]) == 0
+    assert "3 runs of 3 agents on 1 tasks" in capsys.readouterr().out
+    write_run(tmp_path / "runs", "fql", seeds=(2, 3))
+    submit([tmp_path / "runs"], tmp_path / "sent")
+    assert any("fewer seeds than the 4 of others: rql-a 2, rql-b 2" in r for r in verify(tmp_path / "sent").remarks)
+
+
 def test_markup_in_a_name_is_shown_as_text_or_refused(sent, capsys):
     (sent / "<script>\x1b[31m").write_text("")
     assert verify_command.main([str(sent)]) == 1

@@ -31,10 +31,13 @@ AS_QAM = {"hidden": [512] * 4, "chunk_length": 5, "alpha": 1.0}
 DATA = {"name": "data", "fingerprint": "sha256:1", "transitions": 1_000_000, "source": "file"}
 
 
+AS_BEGUN = {"dataset": DATA, "versions": {"mujoco": "3.4.0", "ogbench": "1.2.2"}}
+
+
 def of_qam(folder, agent="rql", **changed):
     """A run of the regime `qam`, or of another where something is changed."""
     steps = changed.pop("steps", 1_000_000)
-    asked = {"hyperparameters": AS_QAM, "start": {"dataset": DATA, "versions": {"mujoco": "3.4.0", "ogbench": "1.2.2"}}}
+    asked = {"hyperparameters": AS_QAM, "start": AS_BEGUN}
     return write_run(folder, agent, CUBE, steps=steps, eval_every=steps // 2, **(asked | changed))
 
 
@@ -59,6 +62,14 @@ def test_a_regime_without_a_name_is_a_folder_too():
     regime = "12,000 updates, generated data, networks 256x256, chunks of 1 or 5, 50 episodes"
     assert folder_name(regime) == "12000-updates-generated-data-networks-256x256-chunks-of-1-or-5-50-episodes"
     assert folder_name("../../etc") == "etc" and folder_name("…") == "not-recorded"
+
+
+def test_regimes_that_differ_in_their_last_word_have_names_of_their_own_however_short():
+    one, other = (f"12,000 updates, generated data, networks 256x256, {'chunks of 1 or ' * 9}{last}" for last in "56")
+    for longest in (60, 120):
+        names = [folder_name(regime, longest) for regime in (one, other)]
+        assert names[0] != names[1] and all(len(name) <= longest for name in names)
+        assert all(name.startswith("12000-updates-generated-data-networks-256x256") for name in names)
 
 
 def test_a_regime_that_the_records_do_not_have_is_refused(sent, tmp_path):
@@ -93,6 +104,32 @@ def test_runs_with_an_online_phase_have_another_default_folder(tmp_path):
     run_online(tmp_path / "runs", "fql")
     folder = default_folder(load_runs(tmp_path / "runs"), tmp_path / "submissions")
     assert folder.parent.name.startswith("1000000-updates-500000-online-steps-standard-data")
+
+
+def test_runs_that_finished_since_are_added_to_the_submission_that_has_the_others(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(default_folder, "__defaults__", (tmp_path / "submissions",))
+    of_qam(tmp_path / "runs")
+    submit_command.main(["--runs", str(tmp_path / "runs")])
+    of_qam(tmp_path / "runs", "fql", updated="2026-02-02T00:00:00+00:00")
+    submit_command.main(["--runs", str(tmp_path / "runs")])
+    (sent,) = submissions_under(tmp_path / "submissions", INDEX)
+    assert sent.name == "2026-01-01_rql" and verify(sent).faults == [] and len(verify(sent).runs) == 2
+    assert f"{sent} is there, and is added to" in capsys.readouterr().out
+
+
+def test_the_same_run_of_others_or_of_another_regime_is_no_place_for_it(sent, tmp_path):
+    began = AS_BEGUN | {"time": "2026-02-02T00:00:00+00:00"}
+    of_qam(tmp_path / "theirs", start=began, updated="2026-02-02T00:00:00+00:00")
+    assert default_folder(load_runs(tmp_path / "theirs"), tmp_path / "submissions").name == "2026-02-02_rql"
+    of_qam(tmp_path / "longer", steps=2_000_000)
+    assert default_folder(load_runs(tmp_path / "longer"), tmp_path / "submissions").parent.name == "rql"
+
+
+def test_runs_that_two_submissions_have_need_a_folder_named(sent, tmp_path):
+    of_qam(tmp_path / "other", "fql")
+    submit([tmp_path / "other"], sent.parent / "2026-01-01_fql")
+    with pytest.raises(UserError, match=r"2026-01-01_fql and .*2026-01-01_rql have some of these runs each"):
+        default_folder(load_runs(tmp_path / "runs", tmp_path / "other"), tmp_path / "submissions")
 
 
 def test_both_commands_print_the_regime(tmp_path, capsys):

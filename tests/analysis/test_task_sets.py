@@ -57,6 +57,20 @@ def test_every_column_is_over_the_tasks_that_it_names() -> None:
     assert len(set(names)) == len(names) and "50 tasks (published data)" in names
 
 
+def test_a_whole_domain_has_its_column_however_many_rows_have_parts_of_it_and_who_has_none_is_named() -> None:
+    parts = {f"few{k}": {TASKS[1]: 0.2, TASKS[2]: 0.2} for k in range(4)} | {"odd": {TASKS[3]: 0.4}}
+    parts |= {f"some{k}": {task: 0.3 for task in TASKS[1:4]} for k in range(4)}
+    parts |= {f"more{k}": {task: 0.3 for task in TASKS[1:5]} for k in range(4)}
+    scores = scores_of({"mine": {task: 0.5 for task in TASKS[:5]}} | parts)
+    assert "antmaze-large-navigate" in [column.name for column in table_columns(scores, with_published=False)]
+    table = domain_table(Results(scores.rename(columns={"score": "success"})), published=False)
+    whole = table.header.index("antmaze-large-navigate")
+    assert {row[0]: row[whole].text for row in table.rows}["mine"] == "50 [50, 50]"
+    (note,) = (note for note in table.notes if "--table=task" in note)
+    assert note.startswith("Without a figure here") and ": odd*; " in note
+    assert not any("--table=task" in note for note in domain_table(published=True).notes)
+
+
 def test_rows_are_compared_over_what_they_share() -> None:
     assert shared_sets([{"a", "b", "c"}, {"b", "c", "d"}])[0] == {"b", "c"}
     # One row with little does not take the comparison of the others away.
