@@ -22,7 +22,7 @@ from benchmark.launching.listing import list_everything
 from benchmark.launching.local import Outcome, record_death, run_in_this_process, run_locally
 from benchmark.planning.run import Run, begin_anew
 from benchmark.planning.suites import SUITES, get_suite
-from benchmark.runs.code import own_digests
+from benchmark.runs.code import digests, files_on_disk
 from benchmark.runs.record import differences
 from benchmark.runs.run import RunSpec
 from benchmark.speed.disk import check_disk
@@ -95,7 +95,7 @@ def retry(options: argparse.Namespace, last: int) -> int:
 def as_it_is(spec: RunSpec) -> RunSpec:
     """A run with its agent's files as they are now: who launches what failed again has perhaps mended them."""
     there = Path(spec.agent).is_file()
-    return dataclasses.replace(spec, code=own_digests(spec.agent)) if spec.code and there else spec
+    return dataclasses.replace(spec, code=digests(files_on_disk(spec.agent))) if spec.code and there else spec
 
 
 def launch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from agents.roster import file_of
@@ -26,6 +27,11 @@ def own_files(agent: str) -> dict[str, bytes]:
 
     Read once, when the agent is imported: what is on disk later is not what this process runs.
     """
+    return files_on_disk(agent)
+
+
+def files_on_disk(agent: str) -> dict[str, bytes]:
+    """`own_files` as they are now, which is what another process will run."""
     if not agent.endswith(".py"):
         return {}
     file = Path(agent).resolve()
@@ -37,7 +43,12 @@ def own_files(agent: str) -> dict[str, bytes]:
 
 def own_digests(agent: str) -> dict[str, str]:
     """SHA-256 of each of `own_files`."""
-    return {name: hashlib.sha256(content).hexdigest() for name, content in own_files(agent).items()}
+    return digests(own_files(agent))
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-256 of each file."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 @functools.cache
@@ -46,14 +57,14 @@ def code_digest(agent: str) -> str:
     file = Path(agent).resolve()
     if not agent.endswith(".py"):
         file = ROOT / "agents" / file_of(agent).name
-    digests = own_digests(agent)
+    found = own_digests(agent)
     folder = ROOT / "agents"
-    roots = [file, *(file.parent / name for name in digests)]
+    roots = [file, *(file.parent / name for name in found)]
     for path in {path for root in roots for path in imported_files(root, ROOT) if path.is_relative_to(folder)}:
-        digests[str(path.relative_to(ROOT))] = hashlib.sha256(path.read_bytes()).hexdigest()
+        found[str(path.relative_to(ROOT))] = hashlib.sha256(path.read_bytes()).hexdigest()
     for name in LOOP:
-        digests[name] = hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
-    return hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()
+        found[name] = hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
 
 
 def imported_files(file: Path, folder: Path) -> list[Path]:
