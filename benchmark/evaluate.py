@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     seeds = parse_seeds(options.seeds) if options.seeds else ()
     if film_asked(options, [run] if run else folders, number):
         return 0
-    from benchmark.loop.evaluating import Asked, evaluate_policies, evaluate_run
+    from benchmark.loop.evaluating import evaluate_policies, evaluate_run
+    from benchmark.loop.players import Asked
 
     asked = Asked(options.set, options.sweep, episodes, number, seeds, options.task)
     if run:

@@ -17,14 +17,13 @@ from benchmark.checking.batches import check_batches
 from benchmark.checking.checks import (
     check_acting,
     check_domains,
-    check_gradients,
-    check_interface,
     check_programs,
     check_purity,
     check_resume,
-    check_shapes,
     check_speed,
 )
+from benchmark.checking.gradients import check_gradients
+from benchmark.checking.interface import check_interface, check_shapes
 from benchmark.checking.mistakes import check_losses, check_options, check_pairs, check_randomness
 from benchmark.checking.names import NAMES
 from benchmark.checking.subject import Subject, compiled

@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.averaging.selection import comparable
 from analysis.reading.loading import load_runs
 from benchmark.common.errors import UserError
-from benchmark.loop.evaluating import FILE, rows_of
+from benchmark.loop.played import FILE, rows_of
 
 Row = dict[str, Any]
 MEASURES = ("success", "return")

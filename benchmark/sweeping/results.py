@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from agents.base import Agent
-from analysis.sweeps import best, print_scores, scores, write_scores
+from analysis.averaging.settings import best
+from analysis.sweeps import print_scores, scores, write_scores
 from benchmark.common.files import write_text
 from benchmark.common.terminal import console
 from benchmark.planning.run import Run

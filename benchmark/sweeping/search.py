@@ -120,8 +120,8 @@ def show_results(sweep: Sweep) -> int:
 def refuse_other_values(sweep: Sweep, domain: str, chosen: Mapping[str, Any]) -> None:
     """Raise a UserError where --set gives a hyperparameter another value than was tuned."""
     given, tuned = typed(sweep.cls, sweep.settings), typed(sweep.cls, chosen)
-    for name in given.keys() & tuned.keys():
-        if given[name] != tuned[name]:
+    for name in given:
+        if name in tuned and given[name] != tuned[name]:
             raise UserError(
                 f"--set {name}={sweep.settings[name]}: on {domain} {name} {chosen[name]} was tuned, which is reported; "
                 "for another value leave out --report, or train it with run_all.py --label"

@@ -17,7 +17,7 @@ from benchmark.common.errors import UserError, summary
 from benchmark.common.terminal import console, progress_bar
 from benchmark.loop.acting import act_with
 from benchmark.loop.compiled import forget_programs_if_many, keep_programs
-from benchmark.loop.evaluating import Asked, Players, combinations, groups_in, players_of, run_at
+from benchmark.loop.players import Asked, Players, combinations, groups_in, players_of, run_at
 from benchmark.runs.clips import Shown
 from benchmark.runs.policies import find_policies, read_card
 from benchmark.runs.reading import read_records

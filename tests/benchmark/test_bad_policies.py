@@ -11,7 +11,9 @@ from safetensors.numpy import load_file, save_file
 
 from benchmark import load_policy
 from benchmark.common.errors import UserError
-from benchmark.loop.evaluating import FILE, Asked, evaluate_policies
+from benchmark.loop.evaluating import evaluate_policies
+from benchmark.loop.played import FILE
+from benchmark.loop.players import Asked
 from benchmark.loop.worker import execute
 from benchmark.runs.policies import SCHEMA, policy_folder
 from benchmark.runs.protocol import Protocol

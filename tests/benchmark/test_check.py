@@ -6,8 +6,8 @@ import jax
 import pytest
 
 from benchmark import check
-from benchmark.checking.checks import TRACKING, missed
 from benchmark.checking.examination import CHECKS, examine
+from benchmark.checking.gradients import TRACKING, missed
 from benchmark.checking.subject import Subject
 from benchmark.common.errors import UserError
 

@@ -16,7 +16,7 @@ from analysis import figures
 from analysis.drawing.claims import read_claims
 from analysis.names import TASKS
 from benchmark.common.errors import UserError
-from benchmark.loop.evaluating import FILE
+from benchmark.loop.played import FILE
 from benchmark.paper import claims
 from benchmark.paper.ablations import ablations
 from benchmark.paper.measures import (

@@ -10,8 +10,10 @@ import pytest
 
 from benchmark.common.errors import UserError
 from benchmark.evaluate import main
-from benchmark.loop import evaluating
-from benchmark.loop.evaluating import CHOOSING, EPISODES, FILE, Asked, evaluate_run
+from benchmark.loop import players
+from benchmark.loop.evaluating import CHOOSING, evaluate_run
+from benchmark.loop.played import EPISODES, FILE
+from benchmark.loop.players import Asked
 from benchmark.loop.worker import execute
 from benchmark.runs.protocol import Online, Protocol
 from benchmark.runs.record import Busy, RunDirectory
@@ -140,13 +142,13 @@ def test_a_run_that_is_not_finished_plays_its_newest_checkpoint(unfinished):
 
 
 def test_seeds_that_diverged_do_not_play(unfinished, monkeypatch):
-    restore = evaluating.Checkpoints.restore
+    restore = players.Checkpoints.restore
 
     def diverged(*arguments):
         update, states, record = restore(*arguments)
         return update, states, record | {"diverged": {"0": 10}}
 
-    monkeypatch.setattr(evaluating.Checkpoints, "restore", diverged)
+    monkeypatch.setattr(players.Checkpoints, "restore", diverged)
     assert [row["seed"] for row in evaluate(unfinished)] == [3]
 
 

@@ -12,8 +12,8 @@ import pytest
 from agents.bc import BC
 from agents.fql import FQL
 from agents.rql import RQL
-from benchmark.checking.checks import holds_still
 from benchmark.checking.examination import examine
+from benchmark.checking.gradients import holds_still
 from benchmark.common.errors import UserError
 from benchmark.loop.segments import init_states, sample
 from benchmark.runs.protocol import Online, Protocol

@@ -18,10 +18,12 @@ from agents.roster import ROSTER
 from benchmark import load_policy, train
 from benchmark.common.errors import UserError
 from benchmark.evaluate import main
-from benchmark.loop import evaluating
+from benchmark.loop import players
 from benchmark.loop.acting import layout_of, read_by_acting
-from benchmark.loop.evaluating import EPISODES, FILE, Asked, evaluate_policies, evaluate_run
+from benchmark.loop.evaluating import evaluate_policies, evaluate_run
 from benchmark.loop.keeping import keep_policies, left_out
+from benchmark.loop.played import EPISODES, FILE
+from benchmark.loop.players import Asked
 from benchmark.loop.segments import init_states
 from benchmark.loop.worker import execute
 from benchmark.planning.configure import configure
@@ -374,7 +376,7 @@ def test_only_policies_that_act_together_are_held_at_a_time(several, monkeypatch
             held.discard(self.path)
             super().__exit__(*error)
 
-    monkeypatch.setattr(evaluating, "RunDirectory", Counted)
+    monkeypatch.setattr(players, "RunDirectory", Counted)
     assert len(evaluate_policies([several], Asked())) == 6
     assert max(most) == 2 and not held
 

@@ -13,7 +13,8 @@ import yaml
 from agents.qam import QAMF
 from agents.rql import RQL
 from analysis import load_runs
-from analysis.sweeps import best, scores, write_scores
+from analysis.averaging.settings import best
+from analysis.sweeps import scores, write_scores
 from benchmark import sweep
 from benchmark.common.errors import Stopped, UserError
 from benchmark.common.reading import read_json
