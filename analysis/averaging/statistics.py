@@ -256,9 +256,9 @@ def _reduce(statistic: Statistic, samples: Sequence[np.ndarray], counts: Sequenc
     weights = np.concatenate(shares)
     if statistic == "optimality_gap":
         return 1 - np.minimum(pooled, 1) @ weights
-    # As many whole seeds are cut as of the scores themselves; of the draws where all tasks have as many seeds.
-    size = total if len(set(counts)) > 1 else pooled.shape[1]
-    return trimmed_mean(pooled, weights, size // 4 / size)
+    # The share that whole seeds are of the scores themselves, for draws too: they are fewer, and a quarter of them in
+    # whole ones is another share.
+    return trimmed_mean(pooled, weights, total // 4 / total)
 
 
 def trimmed_mean(values: np.ndarray, weights: np.ndarray, cut: float) -> np.ndarray:

@@ -216,6 +216,12 @@ def test_each_scope_is_a_family_of_its_own():
     assert [(one.scope, one.family) for one in found] == [("overall", 2)] * 2 + [("domain", 2)] * 2 + [("task", 6)] * 6
 
 
+def test_one_task_has_one_row_an_agent_unless_only_the_whole_is_asked_for():
+    one_task = scores(x=[[0.6, 0.7, 0.5, 0.8]], y=[[0.4, 0.5, 0.6, 0.3]])
+    assert [one.scope for one in compare(one_task, "y", ("overall", "domain", "task"))] == ["task"]
+    assert [one.scope for one in compare(one_task, "y", ("overall",))] == ["overall"]
+
+
 @pytest.mark.filterwarnings("error")
 def test_an_agent_whose_seeds_do_not_differ_has_welchs_interval_without_a_warning():
     same = [0.02] * 3  # whose mean in floating point is another number
@@ -286,7 +292,7 @@ def test_the_command_compares_runs(tmp_path, capsys):
         write_run(tmp_path, agent, "cube-double-play-singletask-task1-v0", range(4), values)
     main(["--runs", str(tmp_path), "--baseline", "rql", "--format", "csv"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["agent"] for row in rows] == ["fql", "fql"]
+    assert [row["agent"] for row in rows] == ["fql"]
     assert rows[0]["difference"] == "-40" and rows[0]["p"] == "0.029"
     assert rows[0]["verdict"].startswith("below RQL")
     for form in ("md", "latex", "html"):

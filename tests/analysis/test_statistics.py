@@ -118,12 +118,20 @@ def test_a_task_weighs_by_its_seeds_in_the_interval_of_the_optimality_gap_too() 
     assert [gap["value"], gap["low"], gap["high"]] == pytest.approx([4 / 7] * 3)
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 4, 12])
+def test_draws_are_trimmed_by_the_share_that_the_scores_are(seeds: int) -> None:
+    constant = [[value] * seeds for value in (0.0, 0.1, 0.5, 0.9, 1.0, 0.2, 0.3)]
+    row = aggregate(frame({"a": constant}), ["iqm"]).iloc[0]
+    assert [row["low"], row["high"]] == pytest.approx([row["value"]] * 2)
+
+
 def test_with_as_many_seeds_a_task_aggregates_are_of_scipys_trimmed_mean() -> None:
     tasks = np.random.default_rng(2).integers(0, 51, (5, 4)) / 50
     made = aggregate(frame({"a": tasks.tolist()}), ["iqm", "optimality_gap"]).set_index("statistic")
     draws = _Draws("corrected", 2000, 0)
     names = frame({"a": tasks.tolist()})["task"].unique()
     pooled = np.concatenate([v[draws.seeds("a", name, 4)] for name, v in zip(names, tasks, strict=True)], axis=1)
+    pooled = np.repeat(pooled, 4, axis=1)  # a quarter of 15 draws is no whole number, of 60 it is
     for name, function in (("iqm", lambda x: trim_mean(x, 0.25, axis=1)), ("optimality_gap", lambda x: 1 - x.mean(1))):
         expected = [*function(tasks.ravel()[None]), *expanded_percentiles(function(pooled), 15)]
         assert made.loc[name, ["value", "low", "high"]].tolist() == pytest.approx(expected, abs=1e-12)
