@@ -82,7 +82,7 @@ OURS := results/reproduction
 reading: install
 	mkdir -p runs/reading
 	$(BIN)/python -m analysis.verify $(OURS)/small
-	for table in task returns order cost; do $(BIN)/python -m analysis.tables --runs $(OURS)/small \
+	for table in task seeds returns order cost; do $(BIN)/python -m analysis.tables --runs $(OURS)/small \
 	  --table=$$table $$(test $$table = order && echo --across-regimes) || exit 1; done
 	$(BIN)/python -m analysis.compare --runs $(OURS)/small --baseline rql --by overall,task
 	$(BIN)/python -m analysis.compare --runs $(OURS)/small --baseline bc --by task --measure=return

@@ -5,6 +5,7 @@
     python -m analysis.tables --runs runs/mine --archive qam.csv     with the archive's rows, intervals from its seeds
     python -m analysis.tables --runs runs/mine --table=reproduction  own against published
     python -m analysis.tables --runs runs/mine --table=order         is it the published order of methods?
+    python -m analysis.tables --runs runs/mine --table=seeds         every seed's own success, return and hours
     python -m analysis.tables --runs runs/mine --table=returns       where hardly a task is solved
     python -m analysis.tables --runs runs/mine --table=cost          hours of the device by agent
     python -m analysis.tables --published --format=latex > t.tex     a document that pdflatex compiles
@@ -20,7 +21,7 @@ from analysis.averaging.from_options import add_inputs, check_inputs, results_fr
 from benchmark.common.errors import UserError, check_choice, printable, run_main
 from benchmark.common.options import Parser, names
 
-OF_OWN_RUNS = ("reproduction", "returns", "cost", "order", "d4rl")
+OF_OWN_RUNS = ("reproduction", "seeds", "returns", "cost", "order", "d4rl")
 NAMES = ("domain", "task", "summary", *OF_OWN_RUNS)
 
 

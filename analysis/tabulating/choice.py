@@ -10,6 +10,7 @@ from analysis.names import DOMAINS
 from analysis.tabulating.agreement import order_table
 from analysis.tabulating.cells import PrintedTable
 from analysis.tabulating.cost import cost_table
+from analysis.tabulating.each_seed import seeds_table
 from analysis.tabulating.formats import save_tables
 from analysis.tabulating.reproduction import reproduction_table
 from analysis.tabulating.runs import d4rl_table, returns_table, summary
@@ -18,7 +19,7 @@ from analysis.tabulating.with_published import domain_table, task_table
 WITH_PUBLISHED = {"domain": domain_table, "task": task_table}
 OF_REGIMES = {"reproduction": reproduction_table, "order": order_table, "cost": cost_table}
 """Tables that keep regimes apart, unless they are asked not to."""
-OF_RUNS = {"summary": summary, "returns": returns_table, "d4rl": d4rl_table}
+OF_RUNS = {"summary": summary, "seeds": seeds_table, "returns": returns_table, "d4rl": d4rl_table}
 
 
 def table_of(
