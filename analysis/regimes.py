@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from analysis import published
 from analysis.names import DOMAINS, domain_of
-from analysis.published import FOLDER
 from benchmark.common.errors import check_choice
 
 MILLION = 1_000_000
@@ -122,7 +122,7 @@ class Regime:
 @functools.cache
 def named() -> dict[str, Regime]:
     """The regimes of the file, by name."""
-    content = yaml.safe_load((FOLDER / "regimes.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((published.FOLDER / "regimes.yaml").read_text(encoding="utf-8"))
     fields = {field.name for field in dataclasses.fields(Facts)}
     regimes = {}
     for name, entry in content.items():
@@ -282,3 +282,13 @@ def reason(x: Mapping[str, Facts], y: Mapping[str, Facts], tasks: Collection[str
             texts = [_values(side.each, name) for side in (ours, theirs)]
             said[f"{name.replace('_', ' ')} {texts[0]} against {texts[1]}"] = None
     return ", ".join(said)
+
+
+def apart_from_published(facts: Mapping[str, Facts], method: str) -> str:
+    """Why a method's numbers with these facts by task do not compare with its published ones; "" where they do.
+
+    Which evaluations they are made of is one's own choice (`--last`), and in captions.
+    """
+    regime = published.regime(method)
+    theirs = {task: dataclasses.replace(of_published(regime, task), evaluation="") for task in facts}
+    return reason(facts, theirs, facts.keys())

@@ -13,6 +13,7 @@ from analysis.averaging import statistics
 from analysis.averaging.results import Results
 from analysis.averaging.task_sets import TaskSet, spelled, table_columns
 from analysis.names import SHARED, TASKS, agents_in_order, in_order, label, own_first, setting_text
+from analysis.regimes import apart_from_published
 from analysis.tabulating.cells import sources_of
 
 
@@ -67,7 +68,10 @@ def _settings(results: Results) -> dict[str, str]:
 
 
 def tasks(results: Results) -> list[dict[str, Any]]:
-    """The table of agents and tasks, with the published mean beside each where there is one."""
+    """The table of agents and tasks, with the published mean beside each where there is one.
+
+    A figure of another regime than the published one has no difference to it, but the reason, `apart`.
+    """
     scores = results.scores
     if not len(scores):
         return []
@@ -79,10 +83,14 @@ def tasks(results: Results) -> list[dict[str, Any]]:
     for task, group in sorted(table.groupby("task"), key=lambda item: place[item[0]]):
         best = _best(results, group, [task])
         for row, flag in sorted(zip(group.itertuples(), best, strict=True), key=lambda item: order[item[0].agent]):
-            other = theirs.get((row.agent.partition(" (")[0], task))
+            method = row.agent.partition(" (")[0]
+            other = theirs.get((method, task))
             cells: dict[str, Any] = {"agent": label(row.agent), "task": task}
             cells |= {name: round(float(getattr(row, name)), 6) for name in ("mean", "low", "high")}
             cells |= {"seeds": row.seeds, "published": other}
-            cells["difference"] = None if other is None else round(float(row.mean - other), 6)
+            facts = results.facts.get(row.agent, {})
+            why = "" if other is None or task not in facts else apart_from_published({task: facts[task]}, method)
+            cells["difference"] = None if other is None or why else round(float(row.mean - other), 6)
+            cells["apart"] = why
             rows.append(cells | {"best": bool(flag)})
     return rows

@@ -13,7 +13,7 @@ from analysis import published
 from analysis.averaging.results import Results
 from analysis.averaging.statistics import domain_means, task_means
 from analysis.names import DOMAINS, TASKS, agents_in_order, domain_of, label
-from analysis.regimes import ACROSS, Facts, of_published, reason
+from analysis.regimes import ACROSS, Facts, apart_from_published, reason
 from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents, marks_of, sources_of
 from analysis.tabulating.with_published import DISAGREEMENTS
 
@@ -79,13 +79,11 @@ def _other_regime(facts: Mapping[str, Facts], method: str, where: str) -> tuple[
     Both are "" where they are, and where records do not say.
     """
     tasks = [task for task in facts if where in (task, domain_of(task)) and task in TASKS]
-    ours, regime = {task: facts[task] for task in tasks}, published.regime(method)
-    # The rule of scoring is one's own choice (--last), and in the caption.
-    theirs = {task: dataclasses.replace(of_published(regime, task), evaluation="") for task in tasks}
+    ours = {task: facts[task] for task in tasks}
     # Tasks of one domain have chunks of one length.
     shared = {t: dataclasses.replace(one.of_every_task, chunk_length=one.chunk_length) for t, one in ours.items()}
     first = dict.fromkeys(tasks, shared[tasks[0]]) if tasks else {}
-    return reason(shared, first, tasks), reason(ours, theirs, tasks)
+    return reason(shared, first, tasks), apart_from_published(ours, method)
 
 
 def _said_of(others: Mapping[str, str], across: bool) -> list[str]:

@@ -196,7 +196,7 @@ def test_every_named_regime_has_a_source_and_known_domains():
 
 def test_a_misspelt_fact_in_the_file_is_named(tmp_path, monkeypatch):
     (tmp_path / "regimes.yaml").write_text(yaml.safe_dump({"x": {"source": "s", "update": 1}}))
-    monkeypatch.setattr(regimes, "FOLDER", tmp_path)
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
     regimes.named.cache_clear()
     with pytest.raises(UserError, match="did you mean 'updates'"):
         regimes.named()

@@ -96,7 +96,8 @@ def test_runs_of_every_state_are_counted_at_the_top(tmp_path: Path) -> None:
 
 @needs_browser
 def test_the_page_is_in_percent(browser: Browser, tmp_path: Path) -> None:
-    write_run(tmp_path / "runs", "rql", TASKS[0], success={(s, t): 0.5 + 0.1 * s for s in (0, 1) for t in (500, 1000)})
+    success = {(s, t): 0.5 + 0.1 * s for s in (0, 1) for t in (1_000_000, 2_000_000)}
+    write_run(tmp_path / "runs", "rql", TASKS[0], success=success, steps=2_000_000, eval_every=1_000_000)
     browser.open(report_of(tmp_path))
     assert browser.column("groups", 3) == ["55.00.0–100.0"] and browser.column("tasks", 2) == ["55.0"]
     assert browser.column("runs", 4) == ["55.0"]
