@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from analysis.names import ORIGINS
+from analysis.names import ORIGINS, label
+from analysis.regimes import why_apart
 from benchmark.common.errors import check_choice
 
 
@@ -57,6 +58,15 @@ class PrintedTable:
     def __post_init__(self) -> None:
         """One entry in `own` for every row."""
         self.own = self.own or [False] * len(self.rows)
+
+
+def by_regimes(table: PrintedTable, of_rows: Sequence[str], of_agents: Mapping[str, str]) -> PrintedTable:
+    """The table, where its rows stand by several regimes with a column of them and a note that says why."""
+    if len(set(of_rows)) < 2:
+        return table
+    rows: list[Row] = [[*row, regime or "not said"] for row, regime in zip(table.rows, of_rows, strict=True)]
+    apart = why_apart({label(agent): regime for agent, regime in of_agents.items()}, "rows stand by regime")
+    return replace(table, header=[*table.header, "regime"], rows=rows, notes=[*table.notes, apart])
 
 
 def marks_of(scores: pd.DataFrame, star: str = "") -> dict[str, str]:

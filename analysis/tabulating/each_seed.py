@@ -9,9 +9,8 @@ import pandas as pd
 from analysis.averaging.costs import run_hours
 from analysis.averaging.results import Results
 from analysis.averaging.statistics import task_means
-from analysis.names import TASKS, agents_in_order, in_order, label
-from analysis.regimes import why_apart
-from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents, marks_of
+from analysis.names import TASKS, agents_in_order, in_order
+from analysis.tabulating.cells import Cell, PrintedTable, Row, by_regimes, chosen_agents, marks_of
 from benchmark.runs.seeds import format_seeds
 
 HEADER = ["agent", "task", "success", "seeds", "each seed", "highest of each", "return", "hours"]
@@ -40,14 +39,9 @@ def seeds_table(results: Results, agents: Iterable[str] | None = None) -> Printe
         [r.agent, r.task, Cell(r.mean, r.low, r.high, 1), r.seeds, r.each, r.highest, r.cell, r.hours]
         for r in found.itertuples()
     ]
-    header, notes = HEADER, results.notes
-    if found["regime"].nunique() > 1:
-        header = [*header, "regime"]
-        rows = [[*row, regime or "not said"] for row, regime in zip(rows, found["regime"], strict=True)]
-        regimes = {label(agent): results.regimes[agent] for agent in chosen}
-        notes = [*notes, why_apart(regimes, "rows stand by regime")]
     text = f"Success in percent. {results.caption} {CAPTION}"
-    return PrintedTable("seeds", text, header, rows, notes=notes, marks=marks_of(of.scores))
+    table = PrintedTable("seeds", text, HEADER, rows, notes=results.notes, marks=marks_of(of.scores))
+    return by_regimes(table, list(found["regime"]), {agent: results.regimes[agent] for agent in chosen})
 
 
 def _per_task(results: Results) -> pd.DataFrame:

@@ -12,9 +12,8 @@ from rich.text import Text
 
 from analysis.averaging.results import Results
 from analysis.averaging.statistics import task_means
-from analysis.names import agents_in_order, label
-from analysis.regimes import why_apart
-from analysis.tabulating.cells import Cell, PrintedTable, Row, chosen_agents, marks_of
+from analysis.names import agents_in_order
+from analysis.tabulating.cells import Cell, PrintedTable, Row, by_regimes, chosen_agents, marks_of
 from analysis.tabulating.formats import printed_rows
 from benchmark.common.errors import printable
 
@@ -38,12 +37,9 @@ def summary(results: Results, agents: Iterable[str] | None = None) -> PrintedTab
 
     ordered = sorted(means.itertuples(), key=place)
     rows: list[Row] = [[r.agent, r.task, Cell(r.mean, r.low, r.high, digits=1), str(r.seeds)] for r in ordered]
-    text, header, notes = f"Success in percent. {results.caption}", ["agent", "task", "success", "seeds"], results.notes
-    if len(order) > 1:
-        header, rows = [*header, "regime"], [[*row, regimes[str(row[0])] or "not said"] for row in rows]
-        apart = why_apart({label(agent): regime for agent, regime in regimes.items()}, "rows stand by regime")
-        notes = [*notes, apart]
-    return PrintedTable("summary", text, header, rows, notes=notes, marks=marks_of(results.scores))
+    header, text = ["agent", "task", "success", "seeds"], f"Success in percent. {results.caption}"
+    table = PrintedTable("summary", text, header, rows, notes=results.notes, marks=marks_of(results.scores))
+    return by_regimes(table, [regimes[r.agent] for r in ordered], regimes)
 
 
 def returns_table(results: Results, agents: Iterable[str] | None = None) -> PrintedTable:

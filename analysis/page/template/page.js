@@ -48,7 +48,7 @@ function tasksTable(place) {
     { name: "seeds", number: true, minor: true, text: (row) => String(row.seeds), value: (row) => row.seeds },
     number("published", "published"),
     number("difference", "difference"),
-    { name: "no difference, for", text: (row) => row.apart, minor: true, wide: true },
+    { name: "why no difference", text: (row) => row.apart, minor: true, wide: true },
   ]);
 }
 
