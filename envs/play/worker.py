@@ -26,6 +26,7 @@ import gymnasium
 import numpy as np
 
 from envs.data.temporary import models_removed
+from envs.ogbench.lean import known, make_lean, observe
 
 
 def make_task_env(task_name: str) -> gymnasium.Env:
@@ -84,14 +85,15 @@ def play_slot(connection: Connection, env: gymnasium.Env, task_id: int | None) -
         outcome = error = None
         try:
             done = actions is None
-            for action in () if actions is None else actions:
-                raw, reward, terminated, truncated, info = env.step(action)
+            for left in () if actions is None else range(len(actions) - 1, -1, -1):
+                observe(env, left == 0)
+                raw, reward, terminated, truncated, info = env.step(actions[-1 - left])
                 total, length = total + float(reward), length + 1
                 done = terminated or truncated
                 if done:
-                    outcome = (float(info["success"]), total, length, parts_at_end(env, info))
+                    outcome = (float(info["success"]), total, length, parts_at_end(env, known(env) | info))
                     break
-            if actions is not None:
+            if not done:
                 observation = np.asarray(raw, np.float32)
             if done and episode is not None:
                 observation, total, length = reset_episode(env, episode, task_id), 0.0, 0
@@ -138,6 +140,7 @@ def run_nursery(control: Connection) -> None:
         if max_episode_steps is not None:
             env = gymnasium.wrappers.TimeLimit(env, max_episode_steps)
         task_id = task_number(task_name)
+        make_lean(env)
         env.reset()  # compiles the model, before the forks
     except EOFError:
         return
