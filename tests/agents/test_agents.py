@@ -42,22 +42,22 @@ def test_update_is_adam_on_the_joint_loss_and_targets_lag_by_one_step(cls, rates
     with jax.enable_x64(True):
         agent = cls(cls.Config(**c.COMMON, learning_rate=3e-4), c.O, c.D)
         state = jax.tree.map(
-            lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, agent.init(jax.random.PRNGKey(0))
+            lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, jax.jit(agent.init)(jax.random.PRNGKey(0))
         )
-        update = jax.jit(agent.update)
-        first = second = jax.tree.map(jnp.zeros_like, state.params)
+        update, gradient = jax.jit(agent.update), jax.jit(gradient_of)
+        first = second = jax.tree.map(np.zeros_like, jax.device_get(state.params))
         for k in range(1, 4):
-            g = gradient_of(agent, state)
+            before, g = jax.device_get((state, gradient(agent, state)))
             first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, g)
             second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, second, g)
             expected = jax.tree.map(
-                lambda p, m, v: p - 3e-4 * (m / (1 - 0.9**k)) / (jnp.sqrt(v / (1 - 0.999**k)) + 1e-8),
-                state.params,
+                lambda p, m, v: p - 3e-4 * (m / (1 - 0.9**k)) / (np.sqrt(v / (1 - 0.999**k)) + 1e-8),
+                before.params,
                 first,
                 second,
             )
             targets = {
-                name: jax.tree.map(lambda t, p, r=rate: r * p + (1 - r) * t, state.targets[name], state.params[name])
+                name: jax.tree.map(lambda t, p, r=rate: r * p + (1 - r) * t, before.targets[name], before.params[name])
                 for name, rate in rates.items()
             }
             state, _ = update(state, c.sequence_batch())
@@ -86,7 +86,7 @@ def test_numeric_hyperparameters_are_leaves_and_change_without_compiling(name):
 @pytest.mark.parametrize("name", agent_names())
 def test_acting_gives_chunks_in_bounds_for_any_batch_size_and_depends_on_rng_alone(name):
     agent = small_agent(name)
-    state = agent.init(jax.random.PRNGKey(0), FakeWorld().data)
+    state = jax.jit(agent.init)(jax.random.PRNGKey(0), FakeWorld().data)
     act = jax.jit(agent.act)
     for size in (1, 5):
         observations = jnp.asarray(np.random.default_rng(0).normal(size=(size, c.O)), jnp.float32)

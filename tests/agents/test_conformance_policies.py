@@ -174,7 +174,7 @@ def test_rebrac_clips_the_noise_and_then_the_action():
 def test_rebrac_updates_stay_finite_where_q_is_zero_everywhere():
     """A LayerNorm over one unit is 0, and so is Q until the last bias has moved."""
     agent, _ = make("ReBRAC", hidden=(1,))
-    after, metrics = jax.jit(agent.update)(agent.init(jax.random.PRNGKey(0)), c.sequence_batch())
+    after, metrics = jax.jit(lambda rng: agent.update(agent.init(rng), c.sequence_batch()))(jax.random.PRNGKey(0))
     assert metrics["q_loss"] == 0 and metrics["cloning_loss"] > 0
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, metrics)))
 

@@ -131,8 +131,8 @@ def test_q_is_normalised_by_the_other_critic_as_a_constant(coin, first, second):
 def test_updates_stay_finite_where_q_is_zero_everywhere(agent):
     """A LayerNorm over one unit is 0, and on invalid chunks the critics' last biases stay where they began."""
     agent = DiffusionQL(DiffusionQL.Config(**{**SETTINGS, "hidden": (1,)}), c.O, c.D)
-    state, batch = agent.init(jax.random.PRNGKey(0)), c.sequence_batch()
-    after, metrics = jax.jit(agent.update)(state, batch._replace(valid=jnp.zeros(c.B)))
+    batch = c.sequence_batch()._replace(valid=jnp.zeros(c.B))
+    after, metrics = jax.jit(lambda rng: agent.update(agent.init(rng), batch))(jax.random.PRNGKey(0))
     assert metrics["q_loss"] == 0
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, metrics)))
 

@@ -39,7 +39,7 @@ def test_at_one_half_the_depths_are_rqls():
 
 def test_acting_takes_as_many_steps_as_are_asked_for_whatever_training_took():
     observations, rng = jnp.ones((4, 3)), jax.random.PRNGKey(1)
-    state = agent().init(jax.random.PRNGKey(0))
+    state = jax.jit(agent().init)(jax.random.PRNGKey(0))
     trained_with_3 = RQL(configure(RQL, {"hidden": (8,), "batch_size": B, "flow_steps": 3}), 3, 2)
     as_trained = RQL(configure(RQL, {"hidden": (8,), "batch_size": B}), 3, 2).act(state, observations, rng)
     np.testing.assert_array_equal(agent().act(state, observations, rng), as_trained)

@@ -156,13 +156,14 @@ def loss_and_gradient(agent: Agent, state: State, batch: Batch, noise: dict | No
 
 def inner_product(gradient, params) -> float:
     """⟨g, θ⟩ over all parameters of one network."""
-    return sum(float((g * p).sum()) for g, p in zip(*map(jax.tree.leaves, (gradient, params)), strict=True))
+    leaves = (jax.tree.leaves(jax.device_get(tree)) for tree in (gradient, params))  # numpy compiles nothing for a sum
+    return sum(float((g * p).sum()) for g, p in zip(*leaves, strict=True))
 
 
 def sums(parameters, filled) -> list[float]:
     """Σθ, Σθ² and Σθ·θ_fill over all parameters of one network."""
     return [
-        sum(float(leaf.sum()) for leaf in jax.tree.leaves(parameters)),
+        sum(float(leaf.sum()) for leaf in jax.tree.leaves(jax.device_get(parameters))),
         inner_product(parameters, parameters),
         inner_product(parameters, filled),
     ]
@@ -170,7 +171,7 @@ def sums(parameters, filled) -> list[float]:
 
 def norm_of(gradient) -> float:
     """Euclidean norm of one network's gradient."""
-    return sum(float((g**2).sum()) for g in jax.tree.leaves(gradient)) ** 0.5
+    return inner_product(gradient, gradient) ** 0.5
 
 
 def errors(
