@@ -21,6 +21,7 @@ from benchmark.common.files import move_aside, write_json
 from benchmark.runs.record import ANEW, differences
 
 CHECKSUMS = "checksums.json"
+BEGUN = ".orbax-checkpoint-tmp"  # in the name of a folder until it is whole
 
 
 class Checkpoints:
@@ -31,9 +32,13 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, read_only: bool = False):
-        """`folder` is made if needed, and what is damaged in it is renamed; not where it is only to be read."""
+        """`folder` is made if needed, what is damaged in it is renamed, and what a killed process had begun to write is
+        removed; not where it is only to be read.
+        """
         self.read_only = read_only
         self.folder = folder.absolute()
+        for begun in [] if read_only else self.folder.glob(f"*{BEGUN}*"):  # Orbax's own option leaves those be
+            shutil.rmtree(begun, ignore_errors=True)
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False, create=not read_only)
         self.manager = ocp.CheckpointManager(self.folder, options=options)
         self.thread = ThreadPoolExecutor(1, "checkpoint")

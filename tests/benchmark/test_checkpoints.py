@@ -62,6 +62,19 @@ def whole(tmp_path_factory):
     return records(path)
 
 
+def test_what_a_killed_process_had_begun_to_write_goes_when_the_run_goes_on(tmp_path):
+    """A preempted job may leave one at each start; at paper size it is a gigabyte."""
+    path = cut_run(tmp_path / "run")
+    begun = [path / "checkpoints" / f"12.orbax-checkpoint-tmp{end}" / "states" for end in ("", "-17")]
+    for folder in begun:
+        folder.mkdir(parents=True)
+        (folder / "part").write_text("half of a state")
+    Checkpoints(path / "checkpoints", read_only=True).close()
+    assert all(folder.exists() for folder in begun)
+    Checkpoints(path / "checkpoints").close()
+    assert sorted(folder.name for folder in (path / "checkpoints").iterdir()) == ["4", "8"]
+
+
 def flip(path, bit):
     content = bytearray(path.read_bytes())
     content[bit // 8] ^= 1 << bit % 8
