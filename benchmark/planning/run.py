@@ -20,7 +20,7 @@ from benchmark.runs.run import RunSpec
 from envs.data.origin import recorded_fingerprint
 from envs.family import family_of
 from envs.files.local import data_folder
-from envs.ogbench.generating import generate
+from envs.ogbench.generating import generate, is_made
 from envs.tasks import get_task
 
 if TYPE_CHECKING:
@@ -151,16 +151,23 @@ class Run:
 
     @cached_property
     def data_path(self) -> Path | None:
-        """Where its dataset lies, or will lie; None for a toy, which has no file. Raises a UserError for data that
-        cannot be.
+        """Where its dataset lies, or will lie; None for a toy, which has no file. What `envs.generate` has left in the
+        folder of data as it would be generated for the run is not made again. Raises a UserError for data that cannot
+        be.
         """
         data, folder = self.spec.data, self.spec.data_dir
         path = family_of(self.task).data_path(self.task, folder)
         if path is None or data is None:
             return path
         family_of(self.task).check_generated(self.task)
-        made = f"{data.transitions}-seed{data.seed}"
-        return data_folder(folder) / "generated" / made / f"{self.task.dataset}.npz"
+        file = f"{self.task.dataset}.npz"
+        made, by_hand = (
+            data_folder(folder) / f"generated/{data.transitions}-seed{data.seed}" / file,
+            data_folder(folder) / file,
+        )
+        if not made.exists() and is_made(by_hand, self.task.domain.name, data.transitions, data.seed):
+            return by_hand
+        return made
 
     @property
     def data_files(self) -> list[Path]:

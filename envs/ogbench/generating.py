@@ -362,6 +362,13 @@ def is_generated(path: Path) -> bool:
     return (read_record(path) or {}).get("source") == "generated"
 
 
+def is_made(path: Path, dataset: str, transitions: int, seed: int) -> bool:
+    """Whether a file is there, whole, as `generate` would make it of these arguments now."""
+    record = (read_record(path) or {}) if is_verified(path) else {}
+    asked = {"source": "generated", **_request(dataset, transitions, seed, None, 0, None)}
+    return all(record.get(key) == value for key, value in asked.items())
+
+
 def shards_made(folder: Path) -> int | None:
     """Return how many files were to be generated into a folder of shards; None where none were."""
     count = (read_json(folder / SHARDS_NOTE) or {}).get("shards")

@@ -358,6 +358,27 @@ def test_a_run_goes_on_with_the_data_that_it_is_of_and_another_is_told_what_it_c
         generate("cube-single-play", 1000, 0, path)
 
 
+def test_a_run_takes_the_file_that_was_generated_by_hand_for_what_it_asks(tmp_path, monkeypatch):
+    """Forty minutes of a core are not spent twice."""
+    monkeypatch.setattr(module, "collect", collect_anything)
+    by_hand = generate("cube-single-play", 1000, 0, tmp_path / "cube-single-play-v0.npz")
+    task, out = "cube-single-play-singletask-task1-v0", str(tmp_path / "out")
+
+    def run(transitions=1000, seed=0):
+        data, protocol = Generated(transitions, seed), get_protocol("quickstart")
+        return Run(RunSpec("bc", task, (0,), {}, protocol, out, data=data, data_dir=str(tmp_path)))
+
+    assert run().data_path == run().ensure_data() == by_hand and run().missing_data() == []
+    own = tmp_path / "generated"
+    for other in (run(2000), run(seed=1)):
+        assert own in other.data_path.parents
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_versions", lambda: {"mujoco": "another"})
+        assert own in run().data_path.parents
+    by_hand.write_bytes(b"cut off")
+    assert run().data_path == run().ensure_data() == own / "1000-seed0" / by_hand.name
+
+
 @pytest.mark.slow
 def test_scene_forgets_the_episode_before():
     """Scene's targets outlive a reset: here episode 10 leaves some that episode 11 would act on."""
