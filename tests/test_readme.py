@@ -54,7 +54,7 @@ def test_every_data_command_that_a_page_shows_is_understood(tmp_path, monkeypatc
             generate.main(options.split())
         else:
             download.main([*options.split(), "--dry-run", "--data-dir=data"])
-    assert {"cube-quadruple-play", "antmaze-large-navigate"} == {*asked}
+    assert {"cube-quadruple-play", "antmaze-large-navigate", "scene-play"} == {*asked}
     assert "cube-double-play-v0.npz" in capsys.readouterr().out
 
 

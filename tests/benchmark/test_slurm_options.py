@@ -92,6 +92,7 @@ def test_the_clusters_limits_less_what_is_in_the_queue(monkeypatch, of_account, 
         return of_qos if "qos" in command else of_account if "assoc" in command else ANSWERS[command[0]]
 
     monkeypatch.setattr(slurm, "ask", ask)
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: f"/usr/bin/{name}")  # on a machine without Slurm too
     found = limits(SlurmOptions(account="lab"))
     assert (found.array, found.jobs) == (101, expected[0])
     assert found.reason == expected[1] or expected[0] == 0

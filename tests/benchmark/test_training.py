@@ -260,6 +260,12 @@ def of_seed(text, seed):
     return [row for row in text.splitlines() if row.split(",")[1] == str(seed)]
 
 
+def assert_close(rows, expected):
+    """Two agents' programs are compiled apart: their last digits may differ."""
+    numbers = [[[float(value) for value in row.split(",")] for row in each] for each in (rows, expected)]
+    np.testing.assert_allclose(*numbers, rtol=1e-5)
+
+
 @pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("kind", [Lost, Burst])
 def test_a_seed_whose_policy_cannot_act_has_diverged_and_the_others_go_on(tmp_path, kind, beside, whole_on_modes):
@@ -267,9 +273,9 @@ def test_a_seed_whose_policy_cannot_act_has_diverged_and_the_others_go_on(tmp_pa
     assert RunDirectory(tmp_path / "run").status["diverged"] == {"3": 6}
     assert RunDirectory(tmp_path / "run").status["state"] == "done"
     for name, text in records(tmp_path / "run").items():
-        assert of_seed(text, 0) == of_seed(whole_on_modes[name], 0)
+        assert_close(of_seed(text, 0), of_seed(whole_on_modes[name], 0))
         before = [row for row in of_seed(whole_on_modes[name], 3) if int(row.split(",")[0]) <= (6, 5)[name[0] == "e"]]
-        assert of_seed(text, 3) == before
+        assert_close(of_seed(text, 3), before)
 
 
 @pytest.mark.parametrize("segment", range(2, 6))
