@@ -13,16 +13,20 @@ from benchmark.loop.compiled import forget_programs_if_many
 # Programs are kept from one run of the tests to the next, apart from those of the user.
 os.environ["RQL_CACHE_DIR"] = str(Path(__file__).resolve().parent.parent / ".pytest_cache" / "rql")
 
-# Nearly all of the suite's time is compilation of small programs: let the compiler try less. The older emitter of
-# fusions compiles in half the time, here and in the processes that tests start; its programs run half as fast.
+# Nearly all of the suite's time is compilation of small programs: let the compiler try less.
 jax.config.update("jax_disable_most_optimizations", True)
-XLA_FLAGS = ["--xla_cpu_use_fusion_emitters=false"]
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for each core
-    XLA_FLAGS.append("--xla_cpu_multi_thread_eigen=false")
-    os.setpgid(0, 0)  # a test that killed its process group would end its worker, and be named; not all and unnamed
 
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *XLA_FLAGS]).strip()
+def pytest_configure(config):
+    """XLA's flags, here and in the processes that tests start, before JAX has computed anything."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    if config.option.markexpr not in ("slow", "slurm"):  # where real training takes more time than compilation
+        # The older emitter of fusions compiles in half the time; its programs run half as fast.
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for each core
+        flags.append("--xla_cpu_multi_thread_eigen=false")
+        os.setpgid(0, 0)  # a test that killed its process group would end its worker, and be named; not all and unnamed
+    os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys(flags))  # a worker has its parent's already
 
 
 @pytest.fixture(autouse=True)
