@@ -160,11 +160,8 @@ class Run:
         if path is None or data is None:
             return path
         family_of(self.task).check_generated(self.task)
-        file = f"{self.task.dataset}.npz"
-        made, by_hand = (
-            data_folder(folder) / f"generated/{data.transitions}-seed{data.seed}" / file,
-            data_folder(folder) / file,
-        )
+        by_hand = data_folder(folder) / f"{self.task.dataset}.npz"
+        made = by_hand.parent / "generated" / f"{data.transitions}-seed{data.seed}" / by_hand.name
         if not made.exists() and is_made(by_hand, self.task.domain.name, data.transitions, data.seed):
             return by_hand
         return made

@@ -363,10 +363,11 @@ def is_generated(path: Path) -> bool:
 
 
 def is_made(path: Path, dataset: str, transitions: int, seed: int) -> bool:
-    """Whether a file is there, whole, as `generate` would make it of these arguments now."""
-    record = (read_record(path) or {}) if is_verified(path) else {}
-    asked = {"source": "generated", **_request(dataset, transitions, seed, None, 0, None)}
-    return all(record.get(key) == value for key, value in asked.items())
+    """Whether a file and its held-out one are there, whole, as `generate` would make them of these arguments now."""
+    if not (is_verified(path) and is_verified(validation_path(path)) and is_generated(path)):
+        return False
+    record = read_record(path) or {}
+    return all(record.get(key) == value for key, value in _request(dataset, transitions, seed, None, 0, None).items())
 
 
 def shards_made(folder: Path) -> int | None:

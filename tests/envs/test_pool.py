@@ -388,15 +388,23 @@ def test_the_whole_simulation_repeats_whatever_was_played_before(task):
                 np.testing.assert_array_equal(array, first)
 
 
-def test_a_real_environment_agrees_with_the_sequential_loop():
-    task = "pointmaze-medium-navigate-singletask-task2-v0"
-    env = gymnasium.wrappers.TimeLimit(make_task_env(task), 10)
-    one, many = Recorder(4, 2), Recorder(4, 2)
+@pytest.mark.parametrize(
+    ("task", "dimension", "parts"),
+    [
+        ("pointmaze-medium-navigate-singletask-task2-v0", 2, []),
+        ("cube-single-play-singletask-task2-v0", 5, ["block 0"]),  # lean in the pool, as OGBench makes it in the loop
+    ],
+)
+def test_a_real_environment_agrees_with_the_sequential_loop(task, dimension, parts):
+    env = gymnasium.wrappers.TimeLimit(make_task_env(task), 10)  # it ends within a chunk
+    env.reset()
+    one, many = Recorder(4, dimension), Recorder(4, dimension)
     expected = play_sequentially(env, one, 4, 3, 5, task_id=2)
     with EvaluationPool(task, slots=2, max_episode_steps=10) as pool:
         (result,) = pool.evaluate(many, [4], 3, 5)
     np.testing.assert_allclose(table(result), expected)
     assert_same_observations(one.seen, many.seen)
+    assert list(result.parts) == parts
 
 
 def test_the_task_in_the_name_is_the_one_played():
