@@ -5,7 +5,8 @@ No values on OGBench are published, so these choices are ours:
 * OGBench's batches: y = R + γ^H m min_e Q̄(s', a') on chunks flattened to one action; the validity v weights the
   critics' loss and cloning.
 * Critics and initialisation of this repository (GELU with LayerNorm, Glorot, 4 x 512), where the paper has mish,
-  no LayerNorm, PyTorch's initialisation, 3 x 256. The noise network keeps mish and the sinusoidal step embedding.
+  no LayerNorm, PyTorch's initialisation, 3 x 256. The noise network keeps mish and the sinusoidal step embedding, of
+  steps counted from 1 where theirs are from 0.
 * One norm for gradient clipping, 2, where the paper tunes 1 to 10 per task; the learning rate is constant, as it is in
   effect in the authors' code; results are not taken from the best of many evaluations.
 * Rewards as they are, where the paper's AntMaze runs learn from 4 (r - 0.5). The cloning and Q terms do not see a

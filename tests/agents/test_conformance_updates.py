@@ -74,7 +74,7 @@ def parts(number: int):
     """The layers of a network of several parts, each part a number of its own."""
 
     def identity(path):
-        part = {"trunk": 0, "head": 1, "mean": 1, "log_std": 2, "embedding": 3}.get(path[0], 0)
+        part = {"trunk": 0, "head": 1, "mean": 1, "log_std": 2, "embedding": 3, "step": 3}.get(path[0], 0)
         return number + part, int(path[-1].split("_")[1]) if "_" in path[-1] and path[-1] != "log_std" else 0
 
     return identity
