@@ -136,10 +136,9 @@ def launch(
         print_starts([run.spec for run in waiting])
     if how.launcher == "slurm":
         slurm.check_cluster(how.cluster, out)
-    reasons = prepare(waiting)
+    refused |= prepare(waiting)
     for run in waiting:
-        if run.data_path in reasons:
-            refused[run.path] = reasons[run.data_path]
+        if run.path in refused:
             record_death(run.spec, refused[run.path])
     outcomes = [Outcome(path, reason) for path, reason in refused.items()]
     ready = [run.spec for run in waiting if run.path not in refused]
@@ -254,15 +253,24 @@ def refuse_another_in_the_queue(queued: RunSpec, asked: RunSpec) -> None:
         )
 
 
-def prepare(runs: list[Run]) -> dict[Path | None, str]:
-    """Make or fetch the data of the runs; return why, for the datasets that cannot be had."""
+def prepare(runs: list[Run]) -> dict[Path, str]:
+    """Make or fetch the data of the runs; return why, by their folders, for those whose data cannot be had.
+
+    Runs on one file are asked about together, but those that were begun apart from those that were not: a file of
+    other versions is right for a run that began with it, and for no other.
+    """
+    together: dict[tuple[Path | None, str | None], list[Run]] = {}
+    for run in runs:
+        if run.spec.protocol.steps:
+            recorded = run.recorded_data if run.spec.data else None
+            together.setdefault((run.data_path, recorded), []).append(run)
     reasons = {}
-    for path, run in {run.data_path: run for run in runs if run.spec.protocol.steps}.items():
+    for alike in together.values():
         try:
-            run.ensure_data()
+            alike[0].ensure_data()
         except (UserError, RuntimeError, OSError) as error:
-            reasons[path] = f"no data: {summary(error)}"
-            console.print(f"{summary(error)}; the runs on other data go on")
+            reasons |= dict.fromkeys([run.path for run in alike], f"no data: {summary(error)}")
+            console.print(f"{summary(error)}; the other runs go on")
     return reasons
 
 

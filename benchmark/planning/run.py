@@ -184,6 +184,14 @@ class Run:
             return family_of(self.task).missing(self.task, self.spec.data_dir)
         return [] if self.data_path.exists() else [(self.data_path.name, None)]
 
+    @property
+    def recorded_data(self) -> str | None:
+        """The fingerprint of the data that its records name; None where they name none, or cannot be read."""
+        try:
+            return self.directory.status.get("data")
+        except Damaged:
+            return None
+
     def ensure_data(self) -> Path | None:
         """Make or fetch its dataset if it is not there; processes that ask together do it once.
 
@@ -196,7 +204,7 @@ class Run:
         make_folder(path.parent)
         with FileLock(f"{path}.lock"):
             there = recorded_fingerprint([path])
-            if there and there == self.directory.status.get("data"):
+            if there and there == self.recorded_data:
                 return path
             otherwise = "move it away, to have it generated anew, or name another --data-dir"
             return generate(self.task.domain.name, data.transitions, data.seed, path, otherwise=otherwise)

@@ -139,7 +139,7 @@ def test_where_no_report_can_be_written_the_reasons_are_still_told(tmp_path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("benchmark.launching.front_door.report", report)
-    monkeypatch.setattr("benchmark.launching.front_door.prepare", lambda runs: {None: "no data: none anywhere"})
+    monkeypatch.setattr("benchmark.launching.front_door.prepare", lambda runs: {runs[0].path: "no data: none anywhere"})
     assert run_all.main([*ASKED, "--agents=bc", f"--out={tmp_path}"]) == 1
     shown = capsys.readouterr().out
     assert "no report: [Errno 28] No space left" in shown

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from benchmark.common.errors import UserError
+from benchmark.launching.front_door import prepare
 from benchmark.planning.protocols import get_protocol
 from benchmark.planning.run import Run
 from benchmark.runs.protocol import Generated
@@ -356,6 +357,26 @@ def test_a_run_goes_on_with_the_data_that_it_is_of_and_another_is_told_what_it_c
     assert run.ensure_data() == path
     with pytest.raises(UserError, match=r"choose another --out, or pass --overwrite$"):
         generate("cube-single-play", 1000, 0, path)
+
+
+@pytest.mark.parametrize("places", [(0, 1), (1, 0)])
+def test_of_runs_on_a_file_of_other_versions_those_that_began_with_it_go_on(tmp_path, monkeypatch, places, capsys):
+    monkeypatch.setattr(module, "collect", collect_anything)
+    protocol, data = get_protocol("quickstart"), Generated(1000)
+    task, out = "cube-single-play-singletask-task1-v0", str(tmp_path / "out")
+    began, anew, damaged = (
+        Run(RunSpec("bc", task, (seed,), {}, protocol, out, data=data, data_dir=str(tmp_path))) for seed in range(3)
+    )
+    path = began.ensure_data()
+    with began.directory:
+        began.directory.set_status(state="interrupted", data=origin.fingerprint([path]))
+    damaged.path.mkdir()
+    (damaged.path / "status.json").write_text("{")
+    monkeypatch.setattr(module, "_versions", lambda: {"mujoco": "another"})
+    reasons = prepare([*((began, anew)[place] for place in places), damaged])
+    assert set(reasons) == {anew.path, damaged.path}
+    assert all("exists with versions" in reason for reason in reasons.values())
+    assert capsys.readouterr().out.count("the other runs go on") == 1
 
 
 def test_a_run_takes_the_file_that_was_generated_by_hand_for_what_it_asks(tmp_path, monkeypatch):
