@@ -264,7 +264,7 @@ def prepare(runs: list[Run]) -> dict[Path, str]:
         if run.spec.protocol.steps:
             recorded = run.recorded_data if run.spec.data else None
             together.setdefault((run.data_path, recorded), []).append(run)
-    reasons = {}
+    reasons: dict[Path, str] = {}
     for alike in together.values():
         try:
             alike[0].ensure_data()
