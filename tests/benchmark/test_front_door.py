@@ -39,12 +39,12 @@ def test_dry_run_prints_the_plan_and_does_nothing(capsys, tmp_path):
 
 
 def test_dry_run_of_the_whole_suite_takes_seconds(capsys, tmp_path):
-    started = time.process_time()
+    started = time.perf_counter()
     run_all.main(
         ["--suite=ogbench", "--dry-run", "--seeds-per-process=1", f"--out={tmp_path}", f"--data-dir={tmp_path}"]
     )
     assert "12000 runs of 12000 seeds" in capsys.readouterr().out
-    assert time.process_time() - started < 60
+    assert time.perf_counter() - started < 60
 
 
 @pytest.mark.parametrize(

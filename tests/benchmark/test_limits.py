@@ -20,10 +20,10 @@ CUBE = "cube-single-play-singletask-task1-v0"
 
 def refused(main, arguments: list[str], message: str) -> None:
     """A command refuses its options with that message, and at once."""
-    started = time.process_time()
+    started = time.perf_counter()
     with pytest.raises(UserError, match=message):
         main(arguments)
-    assert time.process_time() - started < 3
+    assert time.perf_counter() - started < 3
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,11 @@ def test_networks_are_held_against_the_memory_of_this_machine():
 
 
 def test_seeds_have_limits_that_do_not_take_time():
-    started = time.process_time()
+    started = time.perf_counter()
     for text in ("0-999999999", "0-99999999999999999999", "5-4294967295"):
         with pytest.raises(UserError, match="seeds"):
             parse_seeds(text)
-    assert time.process_time() - started < 0.1
+    assert time.perf_counter() - started < 0.1
     assert parse_seeds("4294967295") == (2**32 - 1,) and len(parse_seeds(f"0-{MOST_SEEDS - 1}")) == MOST_SEEDS
 
 

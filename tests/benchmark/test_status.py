@@ -222,7 +222,7 @@ def test_twelve_thousand_runs_are_read_in_five_seconds(tmp_path):
     for number, spec in enumerate(runs):
         if number % 2:
             write_status(spec, state=("done", "running", "failed")[number % 3], step=5, error="it fell\nover")
-    started = time.process_time()
+    started = time.perf_counter()
     text = text_of(tmp_path)
-    assert time.process_time() - started < 5
+    assert time.perf_counter() - started < 5
     assert "12000 runs; 6000 planned, 2000 done, 2000 failed, 2000 stopped" in text

@@ -372,6 +372,7 @@ def test_of_runs_on_a_file_of_other_versions_those_that_began_with_it_go_on(tmp_
         began.directory.set_status(state="interrupted", data=origin.fingerprint([path]))
     damaged.path.mkdir()
     (damaged.path / "status.json").write_text("{")
+    assert prepare([damaged, anew, began]) == {}
     monkeypatch.setattr(module, "_versions", lambda: {"mujoco": "another"})
     reasons = prepare([*((began, anew)[place] for place in places), damaged])
     assert set(reasons) == {anew.path, damaged.path}
